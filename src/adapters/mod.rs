@@ -1,0 +1,1 @@
+//! The outside world behind ports: the embedded store and the Prometheus server.

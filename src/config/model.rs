@@ -1,0 +1,324 @@
+//! A configuration that has passed every check: the types that the rest of the product reads.
+
+use crate::model::{BasisPoints, HostPattern, PathPrefix, Period, PoolName, ReleaseId, ServiceName, TargetAddress};
+use http::HeaderName;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The ways in for visitors.
+    pub server: Server,
+    /// The way in for operators.
+    pub admin: Admin,
+    /// The file that the state is kept in.
+    pub state: PathBuf,
+    /// The metrics source of PromQL checks.
+    pub prometheus: Option<Prometheus>,
+    /// What is logged of requests.
+    pub access_log: AccessLog,
+    /// At least one, with names and routes that differ.
+    pub services: Vec<Service>,
+}
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Where visitors connect; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// Worker threads; 0 is one per core.
+    pub workers: usize,
+    /// The file whose content signs cookies and links; made where it is missing.
+    pub secret_file: PathBuf,
+    /// Networks of proxies whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Time-outs towards visitors and targets.
+    pub timeouts: Timeouts,
+}
+
+/// `[server.timeouts]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of a request, or a new connection, to the end of the request's head.
+    pub head: Period,
+    /// Between two requests of one connection.
+    pub idle: Period,
+    /// Until a target accepts a connection.
+    pub connect: Period,
+    /// From the dispatch of a request to the head of the answer.
+    pub answer: Period,
+    /// Without a byte moving in a body, either way.
+    pub stall: Period,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Period::from_secs(10),
+            idle: Period::from_secs(75),
+            connect: Period::from_secs(2),
+            answer: Period::from_secs(30),
+            stall: Period::from_secs(60),
+        }
+    }
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where the admin API listens.
+    pub listen: AdminListen,
+    /// The file with the bearer token; needed on an address that is not loopback.
+    pub token_file: Option<PathBuf>,
+}
+
+/// An address of the admin API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminListen {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket, written `unix:PATH`.
+    Unix(PathBuf),
+}
+
+/// `[prometheus]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prometheus {
+    /// The base URL of the server, `http://…`.
+    pub url: String,
+    /// How long a query may take.
+    pub timeout: Period,
+}
+
+/// `[access_log]`: which requests are logged to standard output, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct AccessLog {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The share of requests that is logged: 0 is off, 1 is all.
+    pub sample: f64,
+}
+
+/// The form of an access log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// `key=value` words.
+    Text,
+}
+
+/// `[[service]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// The hosts it answers for; [`HostPattern::Any`] where the file names none.
+    pub hosts: Vec<HostPattern>,
+    /// The path it is mounted on.
+    pub path_prefix: PathPrefix,
+    /// The pool that is live while there is no state; always one of `pools`.
+    pub live: PoolName,
+    /// Two or more, in the order of the file.
+    pub pools: Vec<Pool>,
+    /// How targets are checked.
+    pub health: Health,
+    /// What makes a visitor the same visitor.
+    pub sticky: StickyBy,
+    /// How a candidate becomes live.
+    pub rollout: RolloutConfig,
+    /// What visitors get while nothing serves them.
+    pub maintenance: Maintenance,
+}
+
+impl Service {
+    /// The pool of that name.
+    #[must_use]
+    pub fn pool(&self, name: &PoolName) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == *name)
+    }
+}
+
+/// `[service.pool.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: PoolName,
+    /// At least one.
+    pub targets: Vec<TargetAddress>,
+    /// What runs in it, as far as the file knows.
+    pub release: Option<ReleaseId>,
+}
+
+/// `[service.health]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// A path that must answer 2xx or 3xx; without one, a TCP connect is enough.
+    pub path: Option<String>,
+    /// Between two checks of a target.
+    pub interval: Period,
+    /// Of one check.
+    pub timeout: Period,
+    /// Passed checks in a row until a target is up; at least 1.
+    pub rise: u32,
+    /// Failed checks in a row until a target is down; at least 1.
+    pub fall: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { path: None, interval: Period::from_secs(1), timeout: Period::from_millis(500), rise: 2, fall: 3 }
+    }
+}
+
+/// `[service.sticky]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StickyBy {
+    /// A signed cookie set by the router.
+    #[default]
+    Cookie,
+    /// The value of a request header.
+    Header(HeaderName),
+    /// The visitor's address.
+    ClientIp,
+    /// Nothing: each request is drawn for itself.
+    None,
+}
+
+/// `[service.rollout]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutConfig {
+    /// At least one, with rising weights above 0.
+    pub steps: Vec<StepConfig>,
+    /// The chance that a whole rollout of a release no worse than live is rolled back; between 0 and 1.
+    pub false_alarm: f64,
+    /// The chance that a step is passed, by evidence, by a release worse than tolerated; between 0 and 1.
+    pub miss: f64,
+    /// Candidate requests that pass a step where evidence is short.
+    pub min_requests: u64,
+    /// The longest time in one step; ten times its hold where it is left out.
+    pub max_hold: Option<Period>,
+    /// What happens after `max_hold`.
+    pub on_inconclusive: OnInconclusive,
+    /// How long the old pool stays warm after a promotion.
+    pub watch: Period,
+    /// What is asked of the evidence; the error ratio where the file names no check.
+    pub checks: Vec<Check>,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        let step = |weight, minutes: u64| StepConfig { weight, hold: Period::from_secs(60 * minutes) };
+        let weight = |points| BasisPoints::try_from(points).unwrap_or(BasisPoints::ALL);
+        Self {
+            steps: vec![step(weight(100), 2), step(weight(1000), 5), step(weight(5000), 5)],
+            false_alarm: 0.01,
+            miss: 0.05,
+            min_requests: 300,
+            max_hold: None,
+            on_inconclusive: OnInconclusive::Hold,
+            watch: Period::from_secs(600),
+            checks: vec![Check::ErrorRatio(ErrorRatioCheck::default())],
+        }
+    }
+}
+
+/// One step of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StepConfig {
+    /// The candidate's share.
+    pub weight: BasisPoints,
+    /// The shortest time in the step.
+    pub hold: Period,
+}
+
+/// What happens when a step stays inconclusive for its longest time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnInconclusive {
+    /// Wait for an operator or more evidence.
+    #[default]
+    Hold,
+    /// Go on all the same.
+    Promote,
+    /// Take the candidate back.
+    Rollback,
+}
+
+/// `[[service.rollout.check]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Check {
+    /// The router's own counts; at most one per service.
+    ErrorRatio(ErrorRatioCheck),
+    /// A number from Prometheus.
+    PromQl(PromQlCheck),
+}
+
+/// `kind = "error-ratio"`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ErrorRatioCheck {
+    /// The absolute difference of the ratios that is still fine, 0 to 1.
+    pub tolerate: f64,
+}
+
+impl Default for ErrorRatioCheck {
+    fn default() -> Self {
+        Self { tolerate: 0.001 }
+    }
+}
+
+/// `kind = "promql"`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromQlCheck {
+    /// What people call it; differs from the other checks of the service.
+    pub name: String,
+    /// The query, with `{{release}}`, `{{pool}}` and `{{service}}` to be filled in for the candidate.
+    pub query: String,
+    /// The largest value that is fine.
+    pub max: Option<f64>,
+    /// The smallest value that is fine.
+    pub min: Option<f64>,
+    /// Between two queries.
+    pub every: Period,
+    /// Bad values in a row that make the candidate regressed; at least 1.
+    pub failures: u32,
+}
+
+/// `[service.maintenance]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Maintenance {
+    /// The operator's page; read again when it changes.
+    pub page: Option<PathBuf>,
+    /// While this file exists, the service is in maintenance.
+    pub file: Option<PathBuf>,
+    /// What `Retry-After` says.
+    pub retry_after: Period,
+    /// The status of unsafe methods in planned maintenance.
+    pub unsafe_status: UnsafeStatus,
+    /// Client networks that reach the application all the same.
+    pub bypass: Vec<IpNet>,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self {
+            page: None,
+            file: None,
+            retry_after: Period::from_secs(120),
+            unsafe_status: UnsafeStatus::ServiceUnavailable,
+            bypass: Vec::new(),
+        }
+    }
+}
+
+/// How planned maintenance answers unsafe methods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnsafeStatus {
+    /// 503, as for all others.
+    #[default]
+    ServiceUnavailable,
+    /// 405 with `Allow: GET, HEAD`.
+    MethodNotAllowed,
+}

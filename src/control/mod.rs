@@ -1,0 +1,1 @@
+//! The control plane: gathers evidence, judges, decides, stores, swaps the table.

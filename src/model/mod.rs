@@ -1,0 +1,24 @@
+//! The words of the product: small values that are made once, at the edge, and are right from then on.
+//!
+//! Nothing here knows a clock, a socket or a file. Every other module may import this one.
+
+mod address;
+mod basis_points;
+mod mode;
+mod names;
+mod outcome;
+mod pattern;
+mod period;
+mod phase;
+pub mod view;
+
+pub use address::{InvalidAddress, TargetAddress};
+pub use basis_points::{BasisPoints, InvalidWeight};
+pub use mode::{Mode, ModeSetting, ModeSource};
+pub use names::{InvalidName, PoolName, ReleaseId, ServiceName};
+pub use outcome::{Happening, Owner, Ruling, grpc_status_fails};
+pub use pattern::{HostPattern, InvalidPattern, PathPrefix};
+pub use period::{InvalidPeriod, Period};
+pub use phase::{Held, HeldBy, Phase, Verdict};
+
+pub use jiff::Timestamp;

@@ -1,0 +1,102 @@
+//! Where a rollout stands.
+
+use super::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The phase of a service's rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// No rollout; one pool serves all.
+    Idle,
+    /// A candidate is named, and gets no drawn traffic yet.
+    Preview,
+    /// The candidate serves its cohort.
+    Canary,
+    /// The candidate became live; the old pool may still be warm.
+    Promoted,
+    /// The candidate was taken back.
+    RolledBack,
+}
+
+impl Phase {
+    /// All phases, in the order of the walk.
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Preview, Self::Canary, Self::Promoted, Self::RolledBack];
+
+    /// As the API and the metrics write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Preview => "preview",
+            Self::Canary => "canary",
+            Self::Promoted => "promoted",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a rollout does not move on by itself. Judging and rollback stay on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Who or what holds it.
+    pub by: HeldBy,
+    /// For people.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Who or what holds a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldBy {
+    /// A command.
+    Operator,
+    /// Not enough evidence within the longest hold of a step.
+    Evidence,
+    /// A metrics source that does not answer.
+    Source,
+}
+
+impl fmt::Display for HeldBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Operator => "operator",
+            Self::Evidence => "evidence",
+            Self::Source => "source",
+        })
+    }
+}
+
+/// What the evidence says of the candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The step may be passed.
+    Healthy,
+    /// The candidate is worse than tolerated.
+    Regressed,
+    /// Not enough evidence yet.
+    Insufficient,
+    /// A metrics source gave no usable answer.
+    SourceDown,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Regressed => "regressed",
+            Self::Insufficient => "insufficient",
+            Self::SourceDown => "source-down",
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! A service, its evidence and its history as the admin API shows them and the command line reads them.
+
+use super::{
+    BasisPoints, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId, ServiceName, Timestamp,
+    Verdict,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `GET /api/v1/services`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServicesView {
+    /// All of them, in the order of the configuration.
+    pub services: Vec<ServiceView>,
+}
+
+/// `GET /api/v1/services/{s}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: ServiceName,
+    /// Rises with each change; the `ETag`.
+    pub revision: u64,
+    /// The pool that serves everyone outside the cohort.
+    pub live: PoolName,
+    /// The pool that a rollout is moving traffic to.
+    pub candidate: Option<PoolName>,
+    /// The candidate's share in percent.
+    pub weight: f64,
+    /// Where the rollout stands.
+    pub phase: Phase,
+    /// Why it does not move on by itself.
+    pub held: Option<Held>,
+    /// Until when the old pool stays warm after a promotion.
+    pub watch_until: Option<Timestamp>,
+    /// The effective mode.
+    pub mode: Mode,
+    /// What put it there.
+    pub mode_source: ModeSource,
+    /// The file that put it there, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode_file: Option<String>,
+    /// What was asked for.
+    pub mode_setting: ModeSetting,
+    /// The pools by name.
+    pub pools: BTreeMap<PoolName, PoolView>,
+    /// What the evidence says while a rollout is under way.
+    pub verdict: Option<Verdict>,
+    /// Whether the store holds all of this.
+    pub durable: bool,
+    /// The rollout under way, or under watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutView>,
+    /// What an operator should know: one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// A pool of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// What runs in it.
+    pub release: Option<ReleaseId>,
+    /// Its targets.
+    pub targets: Vec<TargetView>,
+    /// Requests in it at this moment, over all workers.
+    pub in_flight: u64,
+    /// Whether it was drained, and is left alone until it is used again.
+    pub drained: bool,
+}
+
+/// A target of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetView {
+    /// `host:port`.
+    pub address: String,
+    /// Whether requests are sent to it.
+    pub healthy: bool,
+    /// Why not, as the last check said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// The rollout of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutView {
+    /// The candidate's release.
+    pub release: ReleaseId,
+    /// The steps.
+    pub steps: Vec<StepView>,
+    /// The step it is at, from 0.
+    pub step: usize,
+    /// When the rollout started.
+    pub started: Timestamp,
+    /// When the step began.
+    pub step_since: Timestamp,
+    /// Why it does not move on right now, in a sentence or two; empty once it is over.
+    pub waiting_for: String,
+    /// Candidate requests per second over the last seconds.
+    pub candidate_rate: f64,
+    /// Live requests per second over the last seconds, of those that were drawn.
+    pub live_rate: f64,
+}
+
+/// A step of a rollout, with what it needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepView {
+    /// The candidate's share in percent.
+    pub weight: f64,
+    /// The shortest time in it.
+    pub hold: Period,
+    /// About how long it will take at the present rate; null where nothing comes in.
+    pub expected: Option<Period>,
+}
+
+/// `GET /api/v1/services/{s}/evidence`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct EvidenceView {
+    /// What it all says; null while no rollout is under way.
+    pub verdict: Option<Verdict>,
+    /// The sentence behind the verdict.
+    pub reason: String,
+    /// Each check.
+    pub checks: Vec<CheckView>,
+}
+
+/// What one check says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// Its name: `error-ratio`, or the name of a PromQL check.
+    pub name: String,
+    /// `error-ratio` or `promql`.
+    pub kind: String,
+    /// What it says by itself.
+    pub verdict: Verdict,
+    /// Whether a statistical guarantee stands behind it; PromQL checks are heuristics.
+    pub guaranteed: bool,
+    /// ln E against "the candidate is no worse".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ln_rollback: Option<f64>,
+    /// The ln E that rolls back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ln_rollback_threshold: Option<f64>,
+    /// ln E against "the candidate is worse", in this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ln_promote: Option<f64>,
+    /// The ln E that passes a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ln_promote_threshold: Option<f64>,
+    /// Counts of the whole rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<CountsView>,
+    /// Counts of this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<CountsView>,
+    /// The resolved query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// The last value of the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// A sentence for people.
+    pub detail: String,
+}
+
+/// Drawn requests of both pools, and those that failed and count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CountsView {
+    /// Requests of the candidate.
+    pub candidate_requests: u64,
+    /// Of those, failed and counted.
+    pub candidate_failures: u64,
+    /// Requests of live.
+    pub live_requests: u64,
+    /// Of those, failed and counted.
+    pub live_failures: u64,
+}
+
+/// One entry of `GET /api/v1/services/{s}/history`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryView {
+    /// Rises with each entry of the state.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The revision that it led to.
+    pub revision: u64,
+    /// What was decided: `start`, `step`, `hold`, `promote`, `rollback`, `switch`, …
+    pub decision: String,
+    /// `operator`, or the name of what decided.
+    pub by: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The phase after it.
+    pub phase: Phase,
+    /// The live pool after it.
+    pub live: PoolName,
+    /// The candidate after it.
+    pub candidate: Option<PoolName>,
+    /// The weight after it, in basis points.
+    pub weight: BasisPoints,
+    /// The evidence at that moment.
+    pub evidence: Option<EvidenceView>,
+}
+
+/// `GET /api/v1/services/{s}/history`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoriesView {
+    /// The newest last.
+    pub history: Vec<HistoryView>,
+}
+
+/// What `POST …/switch` answers besides the service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SwitchView {
+    /// The service after it.
+    pub service: ServiceView,
+    /// What became of the old pool's requests, where a drain was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainView>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainView {
+    /// Requests that were in the old pool when the switch was made.
+    pub waited_for: u64,
+    /// Of those, the ones that the time-out cut.
+    pub cut: u64,
+    /// How long it took.
+    pub took: Period,
+}
+
+/// `GET /api/v1/services/{s}/explain`: where a request would go, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExplainView {
+    /// The service that answers; null where none is configured for the request.
+    pub service: Option<ServiceName>,
+    /// The pool; null where the visitor gets the maintenance response.
+    pub pool: Option<PoolName>,
+    /// The visitor's bucket, 0 to 9999, while a split is on and the request has a key.
+    pub bucket: Option<u16>,
+    /// Step by step, a sentence each.
+    pub why: Vec<String>,
+}

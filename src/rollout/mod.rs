@@ -1,0 +1,1 @@
+//! What to do next: (state, event, now) to (state, effects), purely.

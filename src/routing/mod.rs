@@ -1,0 +1,1 @@
+//! What the two planes share: the table, the split, the balance, the counters.
