@@ -1,1 +1,2 @@
+//! The `cutover` binary.
 fn main() {}

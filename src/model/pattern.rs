@@ -88,8 +88,8 @@ impl FromStr for PathPrefix {
     type Err = InvalidPattern;
     fn from_str(text: &str) -> Result<Self, InvalidPattern> {
         let trimmed = match text.strip_suffix('/') {
-            Some("") | None => text,
-            Some(rest) => rest,
+            Some(rest) if !rest.is_empty() && !rest.ends_with('/') => rest,
+            Some(_) | None => text,
         };
         let usable = trimmed == "/"
             || (trimmed.starts_with('/')
