@@ -84,7 +84,7 @@ impl OpenError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::NotADatabase(path),
             Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, detail: error.to_string() },
-            Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Self::Permission(path),
+            Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => not_writable(&path),
             _ => Self::Other { path, detail: reason(error) },
         }
     }
@@ -104,7 +104,9 @@ fn reason(error: &rusqlite::Error) -> String {
         Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
         Some(ErrorCode::ReadOnly) => "the file or its file system is read-only".to_owned(),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program has locked it".to_owned(),
-        Some(ErrorCode::CannotOpen) => "it can't be opened; are its folder and its disk there and writable?".to_owned(),
+        Some(ErrorCode::CannotOpen) => {
+            "it, or a file that belongs beside it, can't be opened; is its disk there?".to_owned()
+        }
         Some(ErrorCode::SystemIoFailure) => format!("the disk failed ({error})"),
         _ => error.to_string(),
     }
@@ -136,22 +138,26 @@ pub(super) struct Lock {
     _file: File,
 }
 
+fn lock_path(state: &Path) -> PathBuf {
+    let mut name = state.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
 impl Lock {
     pub(super) fn take(state: &Path) -> Result<Self, OpenError> {
-        let mut name = state.as_os_str().to_owned();
-        name.push(".lock");
-        let lock = PathBuf::from(name);
+        let lock = lock_path(state);
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
             .open(&lock)
-            .map_err(|error| OpenError::from_io(&lock, &error))?;
+            .map_err(|error| OpenError::from_io(state, &error))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse { state: state.to_owned(), lock }),
-            Err(TryLockError::Error(error)) => Err(OpenError::from_io(&lock, &error)),
+            Err(TryLockError::Error(error)) => Err(OpenError::from_io(state, &error)),
         }
     }
 }
@@ -171,6 +177,14 @@ impl FileId {
     }
 }
 
+/// Why the state can't be written: the system says it for the sibling, which can be opened and closed freely.
+fn not_writable(path: &Path) -> OpenError {
+    match OpenOptions::new().append(true).open(lock_path(path)) {
+        Err(error) => OpenError::from_io(path, &error),
+        Ok(_) => OpenError::Permission(path.to_owned()),
+    }
+}
+
 /// How long a call waits for another program that reads the state.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -187,7 +201,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let (connection, logged_ahead) = set_up().map_err(|error| OpenError::from_sqlite(path, &error))?;
     if connection.is_readonly("main").unwrap_or(true) {
         // SQLite opens what it may not write for reading, without a word.
-        return Err(OpenError::Permission(path.to_owned()));
+        return Err(not_writable(path));
     }
     if !logged_ahead {
         let detail = "its file system can't hold a write-ahead log (a network share?)".to_owned();
