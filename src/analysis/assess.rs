@@ -4,7 +4,7 @@
 //! that it is no worse than tolerated, or by exposure, when it has answered enough requests and nothing leans against
 //! it. Missing data is never a pass, and a source that is down decides nothing.
 
-use super::{ErrorRatioEvidence, Evidence, words};
+use super::{ErrorRatioEvidence, Evidence, PromQlEvidence, words};
 use crate::model::view::{CheckView, EvidenceView};
 use crate::model::{Judgement, Plan, Timestamp, Verdict};
 
@@ -46,7 +46,7 @@ pub fn assess(evidence: &Evidence, plan: &Plan, now: Timestamp) -> Assessment {
     let promql = evidence.promql();
     let checks: Vec<CheckView> =
         error_ratio.iter().map(Comparison::view).chain(promql.iter().map(|evidence| evidence.view(now))).collect();
-    let leaning = error_ratio.as_ref().is_some_and(Comparison::leaning) || promql.iter().any(|check| check.leaning());
+    let leaning = error_ratio.as_ref().is_some_and(Comparison::leaning) || promql.iter().any(PromQlEvidence::leaning);
     let proven = error_ratio.as_ref().is_some_and(Comparison::proven);
     let judgement = judge(&checks, proven, evidence.exposure(), plan);
     let by_exposure = judgement.verdict == Verdict::Healthy && !proven;

@@ -29,6 +29,8 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 pub(super) mod number_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
+    // The signature is serde's.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
     pub(in crate::analysis) fn serialize<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(number)
     }
