@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// More than this many would only bury the first; the last one then says how many are left out.
-const LISTED: usize = 1000;
+/// More than this many would only bury the first.
+pub(super) const LISTED: usize = 1000;
 
 /// A place in the file, both counted from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,9 +68,8 @@ pub struct Faults {
 impl Faults {
     pub(super) fn new(mut faults: Vec<Fault>, warnings: Vec<Fault>) -> Self {
         if faults.len() > LISTED {
-            let left_out = faults.len() - LISTED;
             faults.truncate(LISTED);
-            faults.push(Fault::of_the_whole("", format!("{left_out} more faults are left out: mend these first")));
+            faults.push(Fault::of_the_whole("", "there are more faults; mend these first"));
         }
         Self { file: None, faults, warnings }
     }

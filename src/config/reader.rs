@@ -31,13 +31,15 @@ impl<'t> Source<'t> {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let faults = RefCell::default();
         let mut source = Self { text, base, line_starts, unread_lines: vec![], faults, warnings: RefCell::default() };
-        let positions: Vec<_> =
-            errors.iter().map(|error| source.position(error.span().unwrap_or(0..0).start)).collect();
-        for (error, position) in errors.iter().zip(&positions) {
-            let message = format!("mend the TOML here: {}", error.message());
-            source.faults.get_mut().push(Fault { position: Some(*position), path: String::new(), message });
+        for error in errors.iter().take(super::fault::LISTED) {
+            let position = source.position(error.span().unwrap_or(0..0).start);
+            // The parser stumbles on over the rest of a line; the first thing it says is the one that helps.
+            if !source.unread_lines.contains(&position.line) {
+                source.unread_lines.push(position.line);
+                let message = format!("mend the TOML here: {}", error.message());
+                source.faults.get_mut().push(Fault { position: Some(position), path: String::new(), message });
+            }
         }
-        source.unread_lines = positions.iter().map(|position| position.line).collect();
         source.unread_lines.sort_unstable();
         source
     }
