@@ -8,6 +8,7 @@
 
 mod command;
 mod conductor;
+mod events;
 mod explain;
 mod files;
 mod gathering;
@@ -18,8 +19,10 @@ mod message;
 mod polling;
 pub mod ports;
 mod probe;
+mod reloading;
 mod service;
 mod store;
+mod storing;
 mod view;
 mod writing;
 
@@ -30,8 +33,9 @@ pub use store::StoreThread;
 use crate::config::Config;
 use crate::rollout::ServiceState;
 use crate::routing::{Live, Secret, Suspicion};
-use conductor::{Conductor, Tools, state_faults};
+use conductor::{Conductor, Tools};
 use ports::{MetricsSource, StoredService};
+use reloading::state_faults;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
