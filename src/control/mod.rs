@@ -26,6 +26,9 @@ mod storing;
 mod view;
 mod writing;
 
+#[cfg(test)]
+mod tests;
+
 pub use command::{Command, CommandError};
 pub use handle::{DecisionCount, ExplainRequest, Handle, Readiness};
 pub use store::StoreThread;
