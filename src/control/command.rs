@@ -3,7 +3,6 @@
 use crate::config::StepConfig;
 use crate::model::{BasisPoints, ModeSetting, Period, PoolName, ReleaseId, ServiceName};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A change that an operator asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +84,3 @@ pub enum CommandError {
     #[error("the router is stopping")]
     Stopping,
 }
-
-/// How long a planned change may wait for the store.
-pub const STORE_PATIENCE: Duration = Duration::from_secs(5);

@@ -28,8 +28,7 @@ async fn check_in_time(address: &TargetAddress, path: Option<&str>) -> Result<()
     .map_err(|error| format!("connect: {error}"))?;
     let Some(path) = path else { return Ok(()) };
     let failed = |error: hyper::Error| format!("GET {path}: {error}");
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let request = http::Request::get(path)
         .header(HOST, address.to_string())
         .header(USER_AGENT, concat!("cutover/", env!("CARGO_PKG_VERSION")))

@@ -29,26 +29,24 @@ impl StoreThread {
         Ok(Self(calls))
     }
 
-    /// Makes a call, and returns at once with where its result will be.
-    pub fn call<T: Send + 'static>(
+    /// Makes a call and waits for its result.
+    ///
+    /// # Errors
+    /// When the call fails, or too many wait already.
+    pub async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut dyn Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static + use<T> {
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.try_send(Box::new(move |store: &mut dyn Store| {
             // Who no longer waits needs no answer.
             let _ = answer.send(call(store));
         }));
-        let refused = match sent {
-            Ok(()) => None,
-            Err(TrySendError::Full(_)) => Some("too much waits to be written; is the disk hanging?"),
-            Err(TrySendError::Disconnected(_)) => Some("the store has stopped"),
-        };
-        async move {
-            if let Some(reason) = refused {
-                return Err(StoreError::Unavailable(reason.to_owned()));
-            }
-            answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the store has stopped".to_owned())))
+        let refused = |reason: &str| Err(StoreError::Unavailable(reason.to_owned()));
+        match sent {
+            Ok(()) => answered.await.unwrap_or_else(|_| refused("the store has stopped")),
+            Err(TrySendError::Full(_)) => refused("too much waits to be written; is the disk hanging?"),
+            Err(TrySendError::Disconnected(_)) => refused("the store has stopped"),
         }
     }
 }

@@ -9,11 +9,20 @@
 //! The phases walk `idle → preview → canary → promoted | rolled_back`. No clock, no socket, no randomness: the same
 //! inputs decide the same, so that a history can be replayed.
 
+mod change;
+mod command;
 mod decide;
 mod event;
 mod refusal;
 mod state;
+mod tick;
+mod time;
 mod transition;
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
 
 pub use decide::decide;
 pub use event::{Event, Start};

@@ -1,6 +1,6 @@
 //! Why a command cannot be done, and what can be done instead.
 
-use crate::model::{PoolName, ReleaseId, Timestamp};
+use crate::model::{PoolName, ReleaseId};
 
 /// A command that does not fit the state. Each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum Refusal {
     /// Start with a plan that leads nowhere.
     #[error("the steps of a rollout must have rising weights above 0, and there must be one at least")]
     BadSteps,
+    /// Start without a release, where none can be made up.
+    #[error("pool {0} needs a release: name it with --release")]
+    ReleaseNeeded(PoolName),
     /// A command for a rollout that is not there.
     #[error("no rollout is under way; `cutover rollout start POOL` begins one")]
     NoRollout,
@@ -51,7 +54,5 @@ pub enum Refusal {
         release: ReleaseId,
         /// The pool that was live before.
         previous: PoolName,
-        /// When the command came.
-        at: Timestamp,
     },
 }

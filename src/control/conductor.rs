@@ -1,0 +1,313 @@
+//! The conductor: the one owner of every service's state.
+//!
+//! ```text
+//! commands, health, files, PromQL answers, time ─► event ─► rollout::decide ─► transition
+//!   planned:    the store accepts ─► in force ─► one table swap
+//!   protective: in force ─► one table swap ─► written as soon as the store takes it
+//! ```
+//!
+//! It never waits for anything but its inbox: the disk, the targets and Prometheus are waited for elsewhere, and
+//! their answers arrive as messages. So a hanging disk holds up planned changes, and nothing that protects.
+
+use super::command::CommandError;
+use super::events::{event_of, passing_of_time};
+use super::gathering::Gathering;
+use super::handle::{Published, Shared};
+use super::health::HealthChecks;
+use super::message::{Done, Message, Notice, Request};
+use super::ports::MetricsSource;
+use super::reloading::new_service;
+use super::service::ServiceControl;
+use super::store::StoreThread;
+use super::writing::WAITING;
+use super::{polling, view};
+use crate::analysis::Evidence;
+use crate::config::Config;
+use crate::model::{PoolName, ServiceName, Timestamp};
+use crate::rollout::{EvidenceChange, ServiceState, Transition, decide};
+use crate::routing::{HostIndex, Live, Route, Secret, Suspicion, TICK, Table};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// What the conductor works with.
+pub(super) struct Tools {
+    pub(super) live: Arc<Live>,
+    pub(super) secret: Arc<Secret>,
+    pub(super) store: StoreThread,
+    pub(super) metrics: Option<Arc<dyn MetricsSource>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) sender: mpsc::Sender<Message>,
+}
+
+/// The one owner of every service's state.
+pub(super) struct Conductor {
+    pub(super) tools: Tools,
+    pub(super) config: Config,
+    pub(super) services: Vec<ServiceControl>,
+    /// States of services that the configuration does not name at the moment.
+    pub(super) dormant: HashMap<ServiceName, (ServiceState, Option<String>)>,
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) hosts: Arc<HostIndex>,
+    pub(super) version: u64,
+    pub(super) checks: HealthChecks,
+    pub(super) files: Option<AbortOnDropHandle<()>>,
+}
+
+impl Conductor {
+    /// With every service in the state that was stored, and the first table in force.
+    pub(super) fn new(
+        tools: Tools,
+        config: Config,
+        mut stored: HashMap<ServiceName, (ServiceState, Option<String>)>,
+    ) -> Self {
+        let workers = tools.live.workers();
+        let services = config
+            .services
+            .iter()
+            .map(|service| {
+                let state = stored.remove(&service.name);
+                new_service(service.clone(), state, workers)
+            })
+            .collect();
+        let checks = HealthChecks::new(tools.sender.clone());
+        let mut conductor = Self {
+            tools,
+            config,
+            services,
+            dormant: stored,
+            routes: Vec::new(),
+            hosts: Arc::default(),
+            version: 0,
+            checks,
+            files: None,
+        };
+        for at in 0..conductor.services.len() {
+            conductor.poll_checks(at);
+        }
+        conductor.adopt_config();
+        conductor
+    }
+
+    /// Runs until the token is cancelled. What is in force by then and not yet durable is written.
+    pub(super) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Message>,
+        mut suspicions: mpsc::Receiver<Suspicion>,
+        shutdown: CancellationToken,
+    ) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(message) = inbox.recv() => self.take(message),
+                Some(suspicion) = suspicions.recv() => self.checks.suspect(&suspicion),
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+        self.write_out(&mut inbox).await;
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Request(request) => self.request(request, Instant::now()),
+            Message::Notice(notice) => self.notice(notice),
+            Message::Written { service, sequence, result } => self.written(&service, sequence, result),
+            Message::Reload { config, reply } => {
+                // Who asked may be gone; the log has it.
+                let _ = reply.send(self.reload(*config));
+            }
+        }
+    }
+
+    pub(super) fn position(&self, service: &ServiceName) -> Option<usize> {
+        self.services.iter().position(|control| control.config.name == *service)
+    }
+
+    pub(super) fn request(&mut self, request: Request, since: Instant) {
+        let Some(at) = self.position(&request.service) else {
+            let _ = request.reply.send(Err(CommandError::UnknownService(request.service.to_string())));
+            return;
+        };
+        match self.transition_for(at, &request) {
+            Err(error) => drop(request.reply.send(Err(error))),
+            Ok(None) => drop(request.reply.send(Ok(self.done(at, &[])))),
+            Ok(Some(transition)) if transition.protective => {
+                self.protect(at, transition);
+                self.services[at].writing.unanswered.push((Instant::now(), request.reply));
+            }
+            Ok(Some(transition)) => {
+                let writing = &mut self.services[at].writing;
+                if writing.current.is_none() {
+                    self.plan(at, transition, Some(request.reply));
+                } else if writing.waiting.len() < WAITING {
+                    writing.waiting.push_back((since, request));
+                } else {
+                    let reason = "too many commands wait for the store".to_owned();
+                    let _ = request.reply.send(Err(CommandError::NotStored(reason)));
+                }
+            }
+        }
+    }
+
+    fn transition_for(&self, at: usize, request: &Request) -> Result<Option<Transition>, CommandError> {
+        let service = &self.services[at];
+        if request.if_match.is_some_and(|revision| revision != service.state.revision) {
+            let (service, revision) = (request.service.clone(), service.state.revision);
+            return Err(CommandError::Moved { service, revision });
+        }
+        let event = event_of(service, &request.command)?;
+        decide(&service.state, &event, Timestamp::now()).map_err(|refusal| CommandError::Refused(refusal.to_string()))
+    }
+
+    pub(super) fn done(&self, at: usize, draining: &[PoolName]) -> Done {
+        let service = &self.services[at];
+        let load = |name: &PoolName| Some(Arc::clone(&service.pool(name)?.load));
+        Done {
+            service: view::service(service),
+            table: self.version,
+            draining: draining.iter().filter_map(load).collect(),
+        }
+    }
+
+    /// Puts a change in force: the state, the evidence, and one table swap.
+    pub(super) fn adopt(&mut self, at: usize, transition: Transition) {
+        let workers = self.tools.live.workers();
+        let service = &mut self.services[at];
+        let decision = &transition.decision;
+        tracing::info!(
+            service = %service.config.name,
+            decision = %decision.name,
+            by = decision.by,
+            reason = decision.reason,
+            phase = %transition.state.phase,
+            live = %transition.state.live,
+            weight = %transition.state.weight,
+            revision = transition.state.revision,
+            "decided"
+        );
+        self.tools.shared.count_decision(&service.config.name, decision.name.as_str(), &decision.by);
+        service.state = transition.state;
+        match (transition.evidence, &service.state.rollout, &mut service.gathering) {
+            (EvidenceChange::Begin, Some(rollout), gathering) => {
+                let evidence = Evidence::begin(&rollout.plan);
+                *gathering = Some(Gathering::new(evidence, &rollout.plan, workers, Timestamp::now()));
+            }
+            (EvidenceChange::End, _, gathering) => *gathering = None,
+            (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
+            (_, _, None) => {}
+        }
+        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::End) {
+            self.poll_checks(at);
+        }
+        self.publish(at);
+    }
+
+    /// Asks the PromQL checks of the rollout that is under way, and no others.
+    fn poll_checks(&mut self, at: usize) {
+        let service = &mut self.services[at];
+        service.pollers = match (&service.gathering, &service.state.rollout) {
+            (Some(_), Some(rollout)) => {
+                polling::start(&service.config.name, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
+            }
+            _ => Vec::new(),
+        };
+    }
+
+    /// Swaps in a table with this service as it is now.
+    pub(super) fn publish(&mut self, at: usize) {
+        let service = &mut self.services[at];
+        self.routes[at] = Arc::new(service.route(&self.tools.secret, self.tools.live.workers()));
+        self.swap();
+        self.show(at, true);
+    }
+
+    pub(super) fn swap(&mut self) {
+        self.version += 1;
+        let services = self.routes.clone().into_boxed_slice();
+        self.tools.live.publish(Table { version: self.version, hosts: Arc::clone(&self.hosts), services });
+    }
+
+    /// Shows a service to whoever looks, and tells those who listen if it is news.
+    pub(super) fn show(&self, at: usize, news: bool) {
+        let service = &self.services[at];
+        let published = Published { service: view::service(service), evidence: view::evidence(service) };
+        self.tools.shared.publish(at, published, news);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Health { service, pool, load, fault } => {
+                let Some(at) = self.position(&service) else { return };
+                let targets = self.services[at].pools.iter_mut().filter(|known| known.name == pool);
+                let target = targets.flat_map(|pool| &mut pool.targets).find(|target| Arc::ptr_eq(&target.load, &load));
+                let Some(target) = target else { return };
+                target.checked = true;
+                if target.fault != fault {
+                    tracing::warn!(%service, %pool, target = %target.address, fault, "health changed");
+                    target.fault = fault;
+                    self.publish(at);
+                    self.tick_service(at);
+                }
+                if self
+                    .services
+                    .iter()
+                    .flat_map(|service| &service.pools)
+                    .all(|pool| pool.targets.iter().all(|t| t.checked))
+                {
+                    self.tools.shared.set_ready();
+                }
+            }
+            Notice::Files { service, files } => {
+                let Some(at) = self.position(&service) else { return };
+                tracing::info!(%service, flag = files.flag, page = files.page.is_some(), "maintenance files changed");
+                self.services[at].files = files;
+                self.publish(at);
+            }
+            Notice::Answer { service, rollout, check, answer } => {
+                let Some(at) = self.position(&service) else { return };
+                let control = &mut self.services[at];
+                // An answer to the question of an earlier rollout says nothing of this one.
+                if polling::generation(control.state.rollout.as_ref()) == Some(rollout)
+                    && let Some(gathering) = &mut control.gathering
+                {
+                    gathering.answer(&check, answer, Timestamp::now());
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        for at in 0..self.services.len() {
+            if self.services[at].needs_time() {
+                self.tick_service(at);
+            }
+        }
+    }
+
+    fn tick_service(&mut self, at: usize) {
+        self.lose_patience(at);
+        self.answer_durable(at);
+        let now = Timestamp::now();
+        let service = &mut self.services[at];
+        if let (Some(gathering), Some(rollout)) = (&mut service.gathering, &service.state.rollout) {
+            gathering.gather(&rollout.plan, Instant::now(), now);
+        }
+        if let Some(event) = passing_of_time(service) {
+            match decide(&service.state, &event, now) {
+                Ok(Some(transition)) if transition.protective => self.protect(at, transition),
+                Ok(Some(transition)) if service.writing.free() => self.plan(at, transition, None),
+                Ok(_) => {}
+                Err(refusal) => tracing::error!(service = %service.config.name, %refusal, "an event was refused"),
+            }
+        }
+        self.flush(at);
+        if self.services[at].gathering.is_some() {
+            self.show(at, false);
+        }
+    }
+}
