@@ -343,8 +343,8 @@ fn a_file_that_is_missing_huge_or_no_text_is_told_so() {
 #[test]
 fn a_flood_of_faults_is_cut_short() {
     assert!(parse(&"=\n".repeat(5000)).unwrap_err().faults.len() <= 1000);
-    let unknown: String = (0..5000).map(|index| format!("key{index} = 1\n")).collect();
-    let faults = parse(&unknown).unwrap_err();
+    let unknown: Vec<String> = (0..5000).map(|index| format!("key{index} = 1\n")).collect();
+    let faults = parse(&unknown.concat()).unwrap_err();
     assert_eq!(faults.faults.len(), 1001);
     assert!(faults.to_string().ends_with("there are more faults; mend these first"));
 }
