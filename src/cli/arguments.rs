@@ -11,7 +11,7 @@ pub(super) const DEFAULT_CONFIG: &str = "cutover.toml";
 
 /// Decides who gets which of two copies of a web application, and takes a bad release back by itself.
 #[derive(Debug, Parser)]
-#[command(name = "cutover", version, about, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "cutover", version, subcommand_required = true, arg_required_else_help = true)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub(super) global: Global,
@@ -23,16 +23,23 @@ pub(super) struct Cli {
 #[derive(Debug, Args)]
 pub(super) struct Global {
     /// Where the router's admin API is: http://HOST:PORT or unix:PATH
-    #[arg(long, global = true, value_name = "URL", env = "CUTOVER_ADMIN", default_value = "http://127.0.0.1:9900")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Admin API",
+        value_name = "URL",
+        env = "CUTOVER_ADMIN",
+        default_value = "http://127.0.0.1:9900"
+    )]
     pub(super) admin: String,
     /// A file with the admin API's token; else the variable `CUTOVER_TOKEN`
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Admin API", value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
     /// The service; may be left out while there is one
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = "Admin API", value_name = "NAME")]
     pub(super) service: Option<ServiceName>,
     /// Print what the admin API answers
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Admin API")]
     pub(super) json: bool,
 }
 

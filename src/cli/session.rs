@@ -68,3 +68,34 @@ impl Session {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::canary;
+    use super::*;
+
+    async fn path_with(names: &'static [&'static str], service: Option<&str>) -> Result<String, CliError> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = listener.local_addr().unwrap().to_string();
+        let services = axum::routing::get(async move || {
+            let service = |name: &&str| ServiceView { name: name.parse().unwrap(), ..canary() };
+            axum::Json(ServicesView { services: names.iter().map(service).collect() })
+        });
+        let router = axum::Router::new().route("/api/v1/services", services);
+        let server = tokio::spawn(axum::serve(listener, router).into_future());
+        let service = service.map(|name| name.parse().unwrap());
+        let session = Session::open(&Global { admin, token_file: None, service, json: false }).unwrap();
+        let path = session.service_path().await;
+        server.abort();
+        path
+    }
+
+    #[tokio::test]
+    async fn the_only_service_needs_no_name_and_several_do() {
+        assert_eq!(path_with(&["shop"], None).await.unwrap(), "/services/shop");
+        assert_eq!(path_with(&["shop", "api"], Some("api")).await.unwrap(), "/services/api");
+        let error = path_with(&["shop", "api"], None).await.unwrap_err().to_string();
+        assert_eq!(error, "there are several services; name one with --service: shop, api");
+        assert!(matches!(path_with(&[], None).await, Err(CliError::NoService)));
+    }
+}

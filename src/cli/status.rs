@@ -22,17 +22,23 @@ pub(super) async fn run(session: &Session, watch: bool) -> Result<ExitCode, CliE
     let clear = if std::io::stdout().is_terminal() && !session.json { CLEAR } else { "" };
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
-        match shown(session, Extent::Service).await {
-            Ok(text) => say(&format!("{clear}{text}"))?,
-            // A router that restarts comes back.
-            Err(error) if error.may_pass() => complain(&format!("{clear}{error}")),
-            Err(error) => return Err(error),
-        }
         tokio::select! {
             _ = &mut interrupt => return Ok(ExitCode::SUCCESS),
-            () = tokio::time::sleep(REDRAW) => {}
+            drawn = draw(session, clear) => drawn?,
         }
     }
+}
+
+/// Draws once, and waits until it is time to draw again.
+async fn draw(session: &Session, clear: &str) -> Result<(), CliError> {
+    match shown(session, Extent::Service).await {
+        Ok(text) => say(&format!("{clear}{text}"))?,
+        // A router that restarts comes back.
+        Err(error) if error.may_pass() => complain(&format!("{clear}{error}")),
+        Err(error) => return Err(error),
+    }
+    tokio::time::sleep(REDRAW).await;
+    Ok(())
 }
 
 /// The service that is meant; all of them where none is named and the answer is for people.

@@ -181,4 +181,33 @@ mod tests {
         other.rollout.as_mut().unwrap().started = time("2026-11-22T04:30:00Z");
         assert!(matches!(end(&other, NOW), Err(CliError::Replaced(_))));
     }
+
+    /// A router that restarts once while it promotes.
+    fn restarting() -> axum::Router {
+        use axum::response::IntoResponse;
+        let looks = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        axum::Router::new().route(
+            "/api/v1/services/shop",
+            axum::routing::get(async move || match looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => axum::Json(canary()).into_response(),
+                1 => axum::http::StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                _ => {
+                    let live = "server1".parse().unwrap();
+                    axum::Json(ServiceView { phase: Phase::Promoted, live, ..canary() }).into_response()
+                }
+            }),
+        )
+    }
+
+    #[tokio::test]
+    async fn waiting_outlasts_a_restart_of_the_router() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = listener.local_addr().unwrap().to_string();
+        let server = tokio::spawn(axum::serve(listener, restarting()).into_future());
+        let global = super::super::arguments::Global { admin, token_file: None, service: None, json: false };
+        let session = Session::open(&global).unwrap();
+        let code = wait(&session, "/services/shop", &"server1".parse().unwrap(), &canary()).await.unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
+        server.abort();
+    }
 }
