@@ -278,8 +278,7 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
     let in_flight = InFlight::new(&inner);
     let (parts, body) = request.into_parts();
     let body = if path == "/upload" { count(&inner, body).await? } else { collect(body).await? };
-    let seen =
-        Seen { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body: body.clone() };
+    let seen = Seen { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body: body.clone() };
     remember(&inner, seen.clone());
     if !behaviour.delay.is_zero() {
         tokio::time::sleep(behaviour.delay).await;

@@ -12,12 +12,12 @@ mod turns;
 mod visitor;
 mod waiting;
 
-pub use application::{Application, Behaviour};
-pub use load::{Load, Tally};
-pub use ports::{free_address, free_port};
+pub use application::Application;
+pub use load::Load;
+pub use ports::free_address;
 pub use prometheus::Prometheus;
 pub use raw::{RawConnection, RawTarget};
-pub use router::{Answered, CommandResult, Router, run_binary};
+pub use router::{Answered, CommandResult, Router, answered, run_binary};
 pub use setup::Setup;
 pub use turns::heavy_turn;
 pub use visitor::{Answer, Visitor};

@@ -33,7 +33,7 @@ impl RawConnection {
     pub async fn read_until(&mut self, end: &str, within: Duration) -> String {
         let mut all = Vec::new();
         let read = timeout(within, async {
-            let mut buffer = [0; 16 * 1024];
+            let mut buffer = vec![0; 16 * 1024];
             while !String::from_utf8_lossy(&all).contains(end) {
                 let count = self.0.read(&mut buffer).await.unwrap();
                 assert!(count > 0, "closed before {end:?}, after {:?}", String::from_utf8_lossy(&all));
@@ -50,7 +50,7 @@ impl RawConnection {
     pub async fn read_to_end(&mut self, within: Duration) -> String {
         let mut all = Vec::new();
         let read = timeout(within, async {
-            let mut buffer = [0; 16 * 1024];
+            let mut buffer = vec![0; 16 * 1024];
             while let Ok(count @ 1..) = self.0.read(&mut buffer).await {
                 all.extend_from_slice(&buffer[..count]);
             }

@@ -184,6 +184,14 @@ impl Router {
         assert!(sent.success());
     }
 
+    /// Bytes of memory that the process holds.
+    pub fn memory(&self) -> u64 {
+        const PAGE: u64 = 4096;
+        let id = self.child.lock().unwrap().as_ref().unwrap().id();
+        let pages = std::fs::read_to_string(format!("/proc/{id}/statm")).unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * PAGE
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.setup.listen
     }
@@ -207,13 +215,7 @@ impl Router {
         self.api_with(method, path, body, &[]).await
     }
 
-    pub async fn api_with(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<Value>,
-        headers: &[(&str, &str)],
-    ) -> Answered {
+    pub async fn api_with(&self, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Answered {
         let mut request = self.request(method, &format!("/api/v1/services/shop{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -271,7 +273,12 @@ impl Router {
 
     /// Starts a rollout of `server1` that stays at 1% until a command moves it.
     pub async fn start_held_rollout(&self) {
-        let body = serde_json::json!({"pool": "server1", "steps": [{"weight": 1, "hold": "1h"}]});
+        self.start_held_rollout_of("server1").await;
+    }
+
+    /// The same of another pool.
+    pub async fn start_held_rollout_of(&self, pool: &str) {
+        let body = serde_json::json!({"pool": pool, "steps": [{"weight": 1, "hold": "1h"}]});
         self.api("POST", "/rollout", Some(body)).await.ok();
     }
 
@@ -290,6 +297,11 @@ impl Router {
         let answer = answered(self.request("GET", "/metrics")).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.text
+    }
+
+    /// The status that `/metrics` gives to who has no token.
+    pub async fn metrics_without_token(&self) -> u16 {
+        answered(self.request("GET", "/metrics")).await.status
     }
 
     /// `/readyz`: status and body.

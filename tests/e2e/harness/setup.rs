@@ -102,7 +102,7 @@ impl Setup {
 
     /// Keeps the state at that path.
     pub fn state_at(mut self, path: &Path) -> Self {
-        self.state = path.to_str().unwrap().to_owned();
+        path.to_str().unwrap().clone_into(&mut self.state);
         self
     }
 
@@ -121,12 +121,8 @@ impl Setup {
         );
         for (name, targets, release) in &self.pools {
             let targets: Vec<_> = targets.iter().map(|target| format!("\"{target}\"")).collect();
-            writeln!(
-                text,
-                "\n[service.pool.{name}]\ntargets = [{}]\nrelease = \"{release}\"",
-                targets.join(", ")
-            )
-            .unwrap();
+            writeln!(text, "\n[service.pool.{name}]\ntargets = [{}]\nrelease = \"{release}\"", targets.join(", "))
+                .unwrap();
         }
         text + &self.health + &self.rollout + &self.service_tables
     }
