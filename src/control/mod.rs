@@ -1,1 +1,94 @@
 //! The control plane: gathers evidence, judges, decides, stores, swaps the table.
+//!
+//! ```text
+//! gathering ─► analysis ─┐
+//! health, files, polling ┼─► conductor ─► rollout::decide ─► store ─► routing::Live ─► history, events
+//! Handle (commands) ─────┘
+//! ```
+
+mod command;
+mod conductor;
+mod explain;
+mod files;
+mod gathering;
+mod handle;
+mod health;
+mod maintenance;
+mod message;
+mod polling;
+pub mod ports;
+mod probe;
+mod service;
+mod store;
+mod view;
+mod writing;
+
+pub use command::{Command, CommandError};
+pub use handle::{DecisionCount, ExplainRequest, Handle, Readiness};
+pub use store::StoreThread;
+
+use crate::config::Config;
+use crate::rollout::ServiceState;
+use crate::routing::{Live, Secret, Suspicion};
+use conductor::{Conductor, Tools, state_faults};
+use ports::{MetricsSource, StoredService};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What the control plane starts with.
+pub struct Setup {
+    /// What exists.
+    pub config: Config,
+    /// Where tables are put in force.
+    pub live: Arc<Live>,
+    /// Where workers tell of targets that they can't reach.
+    pub suspicions: mpsc::Receiver<Suspicion>,
+    /// What cohorts are salted with.
+    pub secret: Arc<Secret>,
+    /// Where state is kept.
+    pub store: StoreThread,
+    /// What is kept there.
+    pub stored: Vec<StoredService>,
+    /// Who answers PromQL checks.
+    pub metrics: Option<Arc<dyn MetricsSource>>,
+}
+
+/// The state and the configuration contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}; name these pools in the configuration again, or start with another state file", .0.join("; "))]
+pub struct StateMismatch(Vec<String>);
+
+/// Messages that may wait for the conductor; who sends more waits.
+const INBOX: usize = 4096;
+
+/// Starts the control plane on the current runtime. When this returns, the first table is in force; targets count as
+/// up until they are checked. It ends when the token is cancelled.
+///
+/// # Errors
+/// When the stored state says that a pool is in use which the configuration does not have.
+pub fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle, JoinHandle<()>), StateMismatch> {
+    let Setup { config, live, suspicions, secret, store, stored, metrics } = setup;
+    let stored: HashMap<_, (ServiceState, Option<String>)> =
+        stored.into_iter().map(|service| (service.name, (service.state, service.evidence))).collect();
+    let states = config.services.iter().filter_map(|service| Some((service, &stored.get(&service.name)?.0)));
+    let faults: Vec<String> = states.flat_map(|(service, state)| state_faults(service, state)).collect();
+    if !faults.is_empty() {
+        return Err(StateMismatch(faults));
+    }
+    let (sender, inbox) = mpsc::channel(INBOX);
+    let shared = Arc::new(handle::Shared::new());
+    let handle = Handle {
+        inbox: sender.clone(),
+        shared: Arc::clone(&shared),
+        live: Arc::clone(&live),
+        secret: Arc::clone(&secret),
+        store: store.clone(),
+    };
+    let tools = Tools { live, secret, store, metrics, shared, sender };
+    let conductor = Conductor::new(tools, config, stored);
+    let task = tokio::spawn(conductor.run(inbox, suspicions, shutdown));
+    Ok((handle, task))
+}

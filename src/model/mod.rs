@@ -10,6 +10,7 @@ mod outcome;
 mod pattern;
 mod period;
 mod phase;
+mod plan;
 pub mod view;
 
 pub use address::{InvalidAddress, TargetAddress};
@@ -19,6 +20,7 @@ pub use names::{InvalidName, PoolName, ReleaseId, ServiceName};
 pub use outcome::{Happening, Owner, Ruling, grpc_status_fails};
 pub use pattern::{HostPattern, InvalidPattern, PathPrefix};
 pub use period::{InvalidPeriod, Period};
-pub use phase::{Held, HeldBy, Phase, Verdict};
+pub use phase::{Held, HeldBy, Judgement, Phase, Verdict};
+pub use plan::{Check, ErrorRatioCheck, OnInconclusive, Plan, PromQlCheck, Step};
 
 pub use jiff::Timestamp;

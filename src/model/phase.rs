@@ -100,3 +100,14 @@ impl fmt::Display for Verdict {
         })
     }
 }
+
+/// What the evidence says, as far as a decision needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// What it says.
+    pub verdict: Verdict,
+    /// The check that decided it, or `evidence` or `exposure` where all of them agree.
+    pub by: String,
+    /// The sentence behind it, for people.
+    pub reason: String,
+}

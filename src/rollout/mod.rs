@@ -1,1 +1,31 @@
-//! What to do next: (state, event, now) to (state, effects), purely.
+//! What to do next, purely: (state, event, now) to the next state and what has to follow from it.
+//!
+//! ```text
+//! ServiceState ─┐
+//! Event ────────┼─► decide ─► Transition { state, decision, protective, evidence }  or  Refusal
+//! now ──────────┘
+//! ```
+//!
+//! The phases walk `idle → preview → canary → promoted | rolled_back`. No clock, no socket, no randomness: the same
+//! inputs decide the same, so that a history can be replayed.
+
+mod change;
+mod command;
+mod decide;
+mod event;
+mod refusal;
+mod state;
+mod tick;
+mod time;
+mod transition;
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+pub use decide::decide;
+pub use event::{Event, Start};
+pub use refusal::Refusal;
+pub use state::{Rejected, Rollout, ServiceState};
+pub use transition::{Decision, DecisionName, EvidenceChange, OPERATOR, Transition};

@@ -1,1 +1,23 @@
-//! What the two planes share: the table, the split, the balance, the counters.
+//! What the two planes share: the table, the split, the balance, and the counters.
+//!
+//! A request walks `table` (which service) → `split` (which pool) → `balance` (which target), all on one
+//! snapshot; the control plane builds the next [`Table`] and hands it to [`Live`], which swaps it in.
+//! Counts flow the other way: a worker alone writes its own [`counters`] and [`draws`], anyone may read them.
+
+mod balance;
+pub mod counters;
+mod draws;
+mod live;
+mod maintenance;
+mod sketch;
+mod split;
+mod table;
+
+pub use balance::Dice;
+pub use counters::{PerWorker, WorkerId};
+pub use draws::{Dispatch, Draws, FailedVisitors, LAG_TICKS, Side, SideCounts, TICK, TickCounts};
+pub use live::{Live, Order, Suspicion, WorkerEnd};
+pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
+pub use sketch::Sketch;
+pub use split::{Bucketer, COOKIE_NAME, Draw, Secret, Split, VisitorId, VisitorKey};
+pub use table::{Asked, Destination, HostIndex, Pool, Route, Table, Target};

@@ -1,0 +1,263 @@
+//! What the router's own counts say: does the candidate fail more often than live, over the same seconds?
+
+use super::eprocess::{LateStart, NO_WORSE, Null, Plain, WORSE};
+use crate::model::{BasisPoints, ErrorRatioCheck, view::CountsView};
+use serde::{Deserialize, Serialize};
+
+/// The drawn requests of one judged tick of 100 ms, and those of them that failed and count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tick {
+    /// Requests of the candidate.
+    pub candidate_requests: u64,
+    /// Of those, failed and counted.
+    pub candidate_failures: u64,
+    /// Requests of live.
+    pub live_requests: u64,
+    /// Of those, failed and counted.
+    pub live_failures: u64,
+}
+
+/// An alarm needs failures from this many different draws, unless fewer have been seen at all: one visitor who tries
+/// again and again is not many failures.
+const DRAWS_FOR_AN_ALARM: u64 = 3;
+
+/// Ticks are joined until this many requests of each side are to be expected, and this many in all. A tick in which
+/// only one side was asked says nothing in a comparison within ticks, and on a small site nearly all are such. The
+/// bound holds for joined ticks too: it is their number of requests that ends them, whatever pools these were drawn
+/// for, so that within them failures fall on the pools as the draws did; and a draw without replacement is no more
+/// scattered than the one that the bets reckon with (Hoeffding 1963).
+const JOINED_PER_SIDE: u64 = 2;
+const JOINED_IN_ALL: u64 = 10;
+
+/// The evidence of the error ratio.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorRatioEvidence {
+    check: ErrorRatioCheck,
+    weight: BasisPoints,
+    rollback: LateStart,
+    promote: Plain,
+    joined: Tick,
+    rollout: CountsView,
+    step: CountsView,
+    failing_draws: u64,
+    draws_seen: u64,
+}
+
+impl ErrorRatioEvidence {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(check: ErrorRatioCheck) -> Self {
+        Self {
+            check,
+            weight: BasisPoints::ZERO,
+            rollback: LateStart::new(),
+            promote: Plain::new(),
+            joined: Tick::default(),
+            rollout: CountsView::default(),
+            step: CountsView::default(),
+            failing_draws: 0,
+            draws_seen: 0,
+        }
+    }
+
+    /// Takes in one judged tick.
+    pub fn observe(&mut self, tick: Tick) {
+        count(&mut self.rollout, tick);
+        count(&mut self.step, tick);
+        self.joined = self.joined.and(tick);
+        if self.joined.requests() >= requests_to_join(self.weight) {
+            self.judge_joined();
+        }
+    }
+
+    fn judge_joined(&mut self) {
+        let tick = std::mem::take(&mut self.joined);
+        let null = Null { ratio: 1.0, tolerate: self.check.tolerate };
+        self.rollback.observe(tick, &WORSE, null);
+        self.promote.observe(tick, &NO_WORSE, null);
+    }
+
+    /// The weight is another one from the next tick on.
+    pub fn weight_changed(&mut self, weight: BasisPoints) {
+        self.judge_joined();
+        self.weight = weight;
+        self.rollback.weight_changed();
+    }
+
+    /// A step begins, at this weight: evidence for promotion starts anew, that for rollback goes on.
+    pub fn begin_step(&mut self, weight: BasisPoints) {
+        self.weight_changed(weight);
+        self.promote = Plain::new();
+        self.step = CountsView::default();
+    }
+
+    /// So many more distinct draws of the candidate have failed.
+    pub fn add_failing_draws(&mut self, draws: u64) {
+        self.failing_draws = self.failing_draws.saturating_add(draws);
+    }
+
+    /// So many distinct draws of the candidate have been seen; any number from three on means the same, and a smaller
+    /// number than before, from a caller that has forgotten some, changes nothing.
+    pub fn set_draws_seen(&mut self, draws: u64) {
+        self.draws_seen = self.draws_seen.max(draws.min(DRAWS_FOR_AN_ALARM));
+    }
+
+    /// Whether enough different draws have failed for an alarm.
+    #[must_use]
+    pub fn alarm_allowed(&self) -> bool {
+        self.failing_draws >= self.draws_seen.max(1)
+    }
+
+    /// Distinct draws of the candidate that have failed.
+    #[must_use]
+    pub fn failing_draws(&self) -> u64 {
+        self.failing_draws
+    }
+
+    /// ln E against "the candidate is no worse", over the whole rollout.
+    #[must_use]
+    pub fn ln_rollback(&self) -> f64 {
+        self.rollback.ln_e()
+    }
+
+    /// ln E against "the candidate is worse", in this step.
+    #[must_use]
+    pub fn ln_promote(&self) -> f64 {
+        self.promote.ln_e()
+    }
+
+    /// Counts of the whole rollout.
+    #[must_use]
+    pub fn rollout(&self) -> CountsView {
+        self.rollout
+    }
+
+    /// Counts of this step.
+    #[must_use]
+    pub fn step(&self) -> CountsView {
+        self.step
+    }
+}
+
+impl Tick {
+    /// Of both pools.
+    #[must_use]
+    pub fn requests(self) -> u64 {
+        self.candidate_requests.saturating_add(self.live_requests)
+    }
+
+    /// Both ticks as one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            candidate_requests: self.candidate_requests.saturating_add(other.candidate_requests),
+            candidate_failures: self.candidate_failures.saturating_add(other.candidate_failures),
+            live_requests: self.live_requests.saturating_add(other.live_requests),
+            live_failures: self.live_failures.saturating_add(other.live_failures),
+        }
+    }
+}
+
+fn count(counts: &mut CountsView, tick: Tick) {
+    counts.candidate_requests = counts.candidate_requests.saturating_add(tick.candidate_requests);
+    counts.candidate_failures = counts.candidate_failures.saturating_add(tick.candidate_failures);
+    counts.live_requests = counts.live_requests.saturating_add(tick.live_requests);
+    counts.live_failures = counts.live_failures.saturating_add(tick.live_failures);
+}
+
+fn requests_to_join(weight: BasisPoints) -> u64 {
+    let all = u64::from(BasisPoints::ALL.get());
+    let candidate = u64::from(weight.get());
+    // At 0% and 100% there is nothing to compare with, and so nothing to wait for.
+    match candidate.min(all - candidate) {
+        0 => 1,
+        smaller => (JOINED_PER_SIDE * all).div_ceil(smaller).max(JOINED_IN_ALL),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(percent: f64) -> ErrorRatioEvidence {
+        let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.0 });
+        evidence.begin_step(BasisPoints::from_percent(percent).unwrap());
+        evidence
+    }
+
+    fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Tick {
+        Tick { candidate_requests, candidate_failures, live_requests, live_failures }
+    }
+
+    #[test]
+    fn ticks_of_a_busy_site_are_judged_one_by_one_as_the_reference_says() {
+        let mut evidence = evidence(5.0);
+        let lns: Vec<f64> = [tick(50, 2, 950, 1), tick(60, 1, 900, 2), tick(100, 0, 900, 1), tick(500, 6, 500, 1)]
+            .into_iter()
+            .map(|tick| {
+                evidence.observe(tick);
+                evidence.ln_rollback()
+            })
+            .collect();
+        for (ln, expected) in lns.iter().zip([2.778_750, 3.261_616, 2.433_570, 4.113_605]) {
+            assert!((ln - expected).abs() < 1e-6, "{ln} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_site_with_one_request_per_tick_sees_a_failing_candidate_too() {
+        let mut evidence = evidence(50.0);
+        for _ in 0..20 {
+            evidence.observe(tick(1, 1, 0, 0));
+            evidence.observe(tick(0, 0, 1, 0));
+        }
+        assert!(evidence.ln_rollback() > 100f64.ln(), "{}", evidence.ln_rollback());
+    }
+
+    #[test]
+    fn joined_ticks_are_judged_before_the_weight_changes() {
+        let mut evidence = evidence(1.0);
+        evidence.observe(tick(5, 5, 95, 0));
+        assert!(evidence.ln_rollback().abs() < 1e-12, "judged too early");
+        evidence.weight_changed(BasisPoints::from_percent(5.0).unwrap());
+        assert!(evidence.ln_rollback() > 5.0);
+    }
+
+    #[test]
+    fn a_step_starts_promotion_anew_and_keeps_rollback() {
+        let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.01 });
+        evidence.begin_step(BasisPoints::from_percent(50.0).unwrap());
+        for _ in 0..10 {
+            evidence.observe(tick(50, 0, 50, 0));
+        }
+        let rollback = evidence.ln_rollback();
+        assert!(evidence.ln_promote() > 1.0 && evidence.step().candidate_requests == 500);
+        evidence.begin_step(BasisPoints::ALL);
+        assert!(evidence.ln_promote().abs() < 1e-12 && evidence.step().candidate_requests == 0);
+        assert!((evidence.ln_rollback() - rollback).abs() < 1e-12);
+        assert_eq!(evidence.rollout().candidate_requests, 500);
+    }
+
+    #[test]
+    fn an_alarm_needs_three_failing_draws_unless_fewer_were_seen() {
+        let mut evidence = evidence(5.0);
+        assert!(!evidence.alarm_allowed(), "no draw has failed");
+        evidence.set_draws_seen(1);
+        evidence.add_failing_draws(1);
+        assert!(evidence.alarm_allowed(), "the only one fails");
+        evidence.set_draws_seen(50);
+        assert!(!evidence.alarm_allowed(), "one of many fails");
+        evidence.set_draws_seen(0);
+        evidence.add_failing_draws(2);
+        assert!(evidence.alarm_allowed(), "three fail");
+    }
+
+    #[test]
+    fn evidence_comes_back_from_json_bit_by_bit() {
+        let mut evidence = evidence(5.0);
+        evidence.observe(tick(7, 1, 99, 3));
+        evidence.observe(tick(1, 0, 3, 0));
+        let text = serde_json::to_string(&evidence).unwrap();
+        assert_eq!(serde_json::from_str::<ErrorRatioEvidence>(&text).unwrap(), evidence);
+    }
+}

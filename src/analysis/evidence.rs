@@ -1,0 +1,92 @@
+//! All the evidence of a rollout.
+
+use super::{ErrorRatioEvidence, PromQlEvidence, Tick};
+use crate::model::{BasisPoints, Check, Plan, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// All the evidence of a rollout: a plain value that is stored as JSON and taken up again after a restart, so that a
+/// restart never starts a fresh α.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    error_ratio: Option<ErrorRatioEvidence>,
+    promql: Vec<PromQlEvidence>,
+    exposure: u64,
+}
+
+impl Evidence {
+    /// Of a rollout that begins: nothing yet.
+    #[must_use]
+    pub fn begin(plan: &Plan) -> Self {
+        let mut evidence = Self { error_ratio: None, promql: Vec::new(), exposure: 0 };
+        for check in &plan.checks {
+            match check {
+                Check::ErrorRatio(check) => evidence.error_ratio = Some(ErrorRatioEvidence::new(*check)),
+                Check::PromQl(check) => evidence.promql.push(PromQlEvidence::new(check.clone())),
+            }
+        }
+        evidence
+    }
+
+    /// Takes in one judged tick.
+    pub fn observe(&mut self, tick: Tick) {
+        self.exposure = self.exposure.saturating_add(tick.candidate_requests);
+        if let Some(error_ratio) = &mut self.error_ratio {
+            error_ratio.observe(tick);
+        }
+    }
+
+    /// Takes in the answer of the PromQL check of that name: one number, or why there was none.
+    pub fn answer(&mut self, check: &str, answer: Result<f64, String>, at: Timestamp) {
+        if let Some(evidence) = self.promql.iter_mut().find(|evidence| evidence.check().name == check) {
+            evidence.observe(answer, at);
+        }
+    }
+
+    /// The weight is another one from the next tick on.
+    pub fn weight_changed(&mut self, weight: BasisPoints) {
+        if let Some(error_ratio) = &mut self.error_ratio {
+            error_ratio.weight_changed(weight);
+        }
+    }
+
+    /// A step begins, at this weight.
+    pub fn begin_step(&mut self, weight: BasisPoints) {
+        self.exposure = 0;
+        if let Some(error_ratio) = &mut self.error_ratio {
+            error_ratio.begin_step(weight);
+        }
+        self.promql.iter_mut().for_each(PromQlEvidence::begin_step);
+    }
+
+    /// So many more distinct draws of the candidate have failed.
+    pub fn add_failing_draws(&mut self, draws: u64) {
+        if let Some(error_ratio) = &mut self.error_ratio {
+            error_ratio.add_failing_draws(draws);
+        }
+    }
+
+    /// So many distinct draws of the candidate have been seen in the rollout; any number from three on means the same.
+    pub fn set_draws_seen(&mut self, draws: u64) {
+        if let Some(error_ratio) = &mut self.error_ratio {
+            error_ratio.set_draws_seen(draws);
+        }
+    }
+
+    /// Candidate requests of this step.
+    #[must_use]
+    pub fn exposure(&self) -> u64 {
+        self.exposure
+    }
+
+    /// The error ratio's part, where the plan has that check.
+    #[must_use]
+    pub fn error_ratio(&self) -> Option<&ErrorRatioEvidence> {
+        self.error_ratio.as_ref()
+    }
+
+    /// The PromQL checks' parts, in the order of the plan.
+    #[must_use]
+    pub fn promql(&self) -> &[PromQlEvidence] {
+        &self.promql
+    }
+}

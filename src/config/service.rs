@@ -1,0 +1,223 @@
+//! `[[service]]` and what belongs to it.
+
+use super::keys;
+use super::model::{Health, Maintenance, Pool, Server, Service, StickyBy, UnsafeStatus};
+use super::reader::{Node, Table};
+use super::rollout::rollout;
+use super::routes::Routes;
+use super::server::overlap;
+use crate::model::{HostPattern, PathPrefix, Period, PoolName, TargetAddress};
+use http::HeaderName;
+use std::net::SocketAddr;
+
+const NAME_ADVICE: &str = "the name is missing; write one, such as name = \"shop\"";
+const SERVICE_ADVICE: &str = "no service is configured; add [[service]] with a name and two pools";
+const POOLS_ADVICE: &str = "a service needs two pools to choose from; add [service.pool.server0] and \
+                            [service.pool.server1], each with targets = [\"HOST:PORT\"]";
+/// More often would be load, not a check.
+const LEAST_INTERVAL: Period = Period::from_millis(10);
+
+/// What the router as a whole is like, as far as services must fit it.
+pub(super) struct Surroundings<'a> {
+    pub(super) server: &'a Server,
+    pub(super) has_prometheus: bool,
+}
+
+pub(super) fn services(root: &Table, surroundings: &Surroundings) -> Vec<Service> {
+    let Some(node) = root.get("service") else {
+        root.missing("service", SERVICE_ADVICE);
+        return Vec::new();
+    };
+    if node.is_table() {
+        node.fault("there can be several services; write [[service]] in double brackets");
+        return Vec::new();
+    }
+    let items = node.list("services, each headed [[service]],").unwrap_or_default();
+    if items.is_empty() {
+        node.fault(SERVICE_ADVICE);
+    }
+    let mut routes = Routes::default();
+    items.iter().filter_map(|item| service(item, surroundings, &mut routes)).collect()
+}
+
+fn service<'t>(node: &Node<'t>, surroundings: &Surroundings, routes: &mut Routes<'t>) -> Option<Service> {
+    let table = node.table(keys::SERVICE)?;
+    let name = table.required("name", NAME_ADVICE, |node| {
+        let name = node.parsed()?;
+        routes.claim_name(&name, node);
+        Some(name)
+    });
+    let path_prefix = table.read("path_prefix", Node::parsed::<PathPrefix>);
+    let hosts = hosts(&table, node);
+    let is_mounted = path_prefix.is_some() || table.get("path_prefix").is_none();
+    let path_prefix = path_prefix.unwrap_or_default();
+    if is_mounted {
+        for (host, place) in &hosts {
+            routes.claim(host, &path_prefix, place);
+        }
+    }
+    let pools = table.required("pool", POOLS_ADVICE, |node| pools(node, &surroundings.server.listen));
+    let live = table.read("live", |node| live(node, &table));
+    let health = table.read("health", health).unwrap_or_default();
+    let sticky = table.read("sticky", |node| sticky(node, surroundings.server)).unwrap_or_default();
+    let rollout = table.read("rollout", |node| rollout(node, surroundings.has_prometheus)).unwrap_or_default();
+    let maintenance = table.read("maintenance", maintenance).unwrap_or_default();
+    let hosts = hosts.into_iter().map(|(host, _)| host).collect();
+    let pools = pools?;
+    let live = live.or_else(|| pools.first().map(|pool| pool.name.clone()))?;
+    Some(Service { name: name?, hosts, path_prefix, live, pools, health, sticky, rollout, maintenance })
+}
+
+/// The hosts, each with its place.
+fn hosts<'t>(table: &Table<'t>, service: &Node<'t>) -> Vec<(HostPattern, Node<'t>)> {
+    let Some(node) = table.get("hosts") else { return vec![(HostPattern::Any, service.clone())] };
+    let items = node.list("a list of hosts such as \"shop.example.com\"").unwrap_or_default();
+    if items.is_empty() {
+        node.fault("no hosts; write at least one, or leave the key out for every host");
+    }
+    items.into_iter().filter_map(|item| Some((item.parsed()?, item))).collect()
+}
+
+fn pools(node: &Node, own: &[SocketAddr]) -> Option<Vec<Pool>> {
+    let entries = node.table_of_names()?.entries();
+    if entries.len() < 2 {
+        node.fault(POOLS_ADVICE);
+    }
+    let mut seen = Vec::new();
+    Some(entries.iter().filter_map(|(name, node)| pool(name, node, own, &mut seen)).collect())
+}
+
+type Seen = Vec<(TargetAddress, usize)>;
+
+fn pool(name: &str, node: &Node, own: &[SocketAddr], seen: &mut Seen) -> Option<Pool> {
+    let name = name.parse::<PoolName>().map_err(|error| node.fault(error.to_string())).ok();
+    let table = node.table(keys::POOL)?;
+    let advice = "a pool needs at least one target; write targets = [\"HOST:PORT\"]";
+    let targets = table.required("targets", advice, |node| {
+        let items = node.list("a list of targets such as \"127.0.0.1:9000\"")?;
+        if items.is_empty() {
+            node.fault(advice);
+        }
+        Some(items.iter().filter_map(|item| target(item, own, seen)).collect())
+    });
+    let release = table.read("release", Node::parsed);
+    Some(Pool { name: name?, targets: targets?, release })
+}
+
+fn target(node: &Node, own: &[SocketAddr], seen: &mut Seen) -> Option<TargetAddress> {
+    let target = node.parsed::<TargetAddress>()?;
+    if let Some((_, line)) = seen.iter().find(|(other, _)| *other == target) {
+        node.fault(format!("{target} is a target of this service on line {line} already; take one out"));
+    }
+    if let TargetAddress::Socket(address) = target {
+        let is_here =
+            |listen: &&SocketAddr| address == **listen || address.ip().is_loopback() && overlap(**listen, address);
+        if own.iter().any(|listen| is_here(&listen)) {
+            node.fault(format!(
+                "{address} is this router itself, so requests would go in circles; write the application's address"
+            ));
+        }
+    }
+    seen.push((target.clone(), node.line()));
+    Some(target)
+}
+
+fn live(node: &Node, service: &Table) -> Option<PoolName> {
+    let live = node.parsed::<PoolName>()?;
+    let names: Vec<_> = service.read("pool", Node::table_of_names)?.entries().iter().map(|(name, _)| *name).collect();
+    if !names.contains(&live.as_str()) {
+        node.fault(format!(
+            "no pool of this service is called {live:?}; write one of {}",
+            names.join(", "),
+            live = live.as_str()
+        ));
+        return None;
+    }
+    Some(live)
+}
+
+fn health(node: &Node) -> Option<Health> {
+    let table = node.table(keys::HEALTH)?;
+    let default = Health::default();
+    Some(Health {
+        path: table.read("path", health_path),
+        interval: table.read("interval", |node| node.period_of_at_least(LEAST_INTERVAL)).unwrap_or(default.interval),
+        timeout: table.read("timeout", Node::positive_period).unwrap_or(default.timeout),
+        rise: table.read("rise", Node::count).unwrap_or(default.rise),
+        fall: table.read("fall", Node::count).unwrap_or(default.fall),
+    })
+}
+
+fn health_path(node: &Node) -> Option<String> {
+    let path = node.text()?;
+    let is_usable =
+        path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok_and(|uri| uri.as_str() == path);
+    if !is_usable {
+        node.fault(format!("{path:?} is not a path to ask for; write one that begins with '/', such as \"/up\""));
+    }
+    is_usable.then(|| path.to_owned())
+}
+
+fn sticky(node: &Node, server: &Server) -> Option<StickyBy> {
+    let table = node.table(keys::STICKY)?;
+    let by = table.read("by", |node| {
+        let Some(name) = node.text()?.strip_prefix("header:") else {
+            let choices = [("cookie", StickyBy::Cookie), ("client-ip", StickyBy::ClientIp), ("none", StickyBy::None)];
+            return node.choice(&choices, &[]);
+        };
+        let header = name.trim().parse::<HeaderName>().ok();
+        if header.is_none() {
+            node.fault(format!("{name:?} is not the name of a header; write one, such as \"header:X-User\""));
+        }
+        header.map(StickyBy::Header)
+    });
+    if by == Some(StickyBy::ClientIp) && server.trusted_proxies.is_empty() {
+        let place = table.get("by").unwrap_or_else(|| node.clone());
+        place.warn(
+            "behind a proxy or a CDN all visitors would share its address, and so its pool; \
+             name its networks in server.trusted_proxies, unless visitors connect directly",
+        );
+    }
+    by
+}
+
+fn maintenance(node: &Node) -> Option<Maintenance> {
+    let table = node.table(keys::MAINTENANCE)?;
+    let default = Maintenance::default();
+    Some(Maintenance {
+        page: table.read("page", page),
+        file: table.read("file", flag_file),
+        retry_after: table
+            .read("retry_after", |node| node.period_of_at_least(Period::from_secs(1)))
+            .unwrap_or(default.retry_after),
+        unsafe_status: table.read("unsafe_status", unsafe_status).unwrap_or(default.unsafe_status),
+        bypass: table.read("bypass", Node::networks).unwrap_or_default(),
+    })
+}
+
+fn page(node: &Node) -> Option<std::path::PathBuf> {
+    let page = node.path()?;
+    if !page.is_file() {
+        node.warn(format!("{} is not there; the built-in page is shown until it is", page.display()));
+    }
+    Some(page)
+}
+
+fn flag_file(node: &Node) -> Option<std::path::PathBuf> {
+    let file = node.path()?;
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        node.warn(format!("the folder {} is not there, so nothing can switch maintenance on", folder.display()));
+    }
+    Some(file)
+}
+
+fn unsafe_status(node: &Node) -> Option<UnsafeStatus> {
+    match node.integer(0..=999)? {
+        503 => Some(UnsafeStatus::ServiceUnavailable),
+        405 => Some(UnsafeStatus::MethodNotAllowed),
+        other => {
+            node.fault(format!("{other} is none of the choices; write 503 or 405"));
+            None
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! The configuration as a specification: what a file means, and what is said of a faulty one.
+
+use super::*;
+use crate::model::Period;
+use proptest::prelude::*;
+use std::path::PathBuf;
+
+/// A service that needs nothing more.
+const POOLS: &str = "[service.pool.server0]\ntargets = ['a:1']\n[service.pool.server1]\ntargets = ['b:1']\n";
+
+fn parse(text: &str) -> Result<Parsed, Faults> {
+    Config::parse(text, Path::new("/etc/cutover"))
+}
+
+fn good(text: &str) -> Config {
+    let parsed = parse(text).unwrap_or_else(|faults| panic!("{text}\n{faults}"));
+    assert_eq!(parsed.warnings, [], "{text}");
+    parsed.config
+}
+
+/// A file with one service: `top` before it, `more` after its pools.
+fn file(top: &str, more: &str) -> String {
+    format!("{top}\n[[service]]\nname = 's'\n{POOLS}{more}\n")
+}
+
+/// `LINE: path: message` of each fault.
+fn faults(text: &str) -> Vec<String> {
+    let line = |fault: &Fault| {
+        let line = fault.position.map_or(0, |position| position.line);
+        format!("{line}: {}: {}", fault.path, fault.message)
+    };
+    parse(text).map_or_else(|faults| faults.faults.iter().map(line).collect(), |_| Vec::new())
+}
+
+#[track_caller]
+fn one_fault(text: &str, path: &str, part: &str) {
+    let faults = faults(text);
+    assert_eq!(faults.len(), 1, "{text}\n{faults:#?}");
+    assert!(faults[0].contains(&format!(": {path}: ")), "{faults:#?} is not at {path}");
+    assert!(faults[0].contains(part), "{faults:#?} does not say {part:?}");
+}
+
+#[track_caller]
+fn one_warning(text: &str, path: &str, part: &str) {
+    let warnings = parse(text).unwrap_or_else(|faults| panic!("{text}\n{faults}")).warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert_eq!(warnings[0].path, path);
+    assert!(warnings[0].message.contains(part), "{warnings:#?}");
+}
+
+#[test]
+fn two_pools_are_enough_and_everything_else_has_a_default() {
+    let config = good(&file("", ""));
+    assert_eq!(config.server.listen, ["0.0.0.0:8080".parse().unwrap()]);
+    assert_eq!(config.server.timeouts, Timeouts::default());
+    assert_eq!(config.admin.listen, AdminListen::Tcp("127.0.0.1:9900".parse().unwrap()));
+    assert_eq!(config.state, PathBuf::from("/etc/cutover/cutover.db"));
+    assert_eq!(config.server.secret_file, PathBuf::from("/etc/cutover/cutover.secret"));
+    let service = &config.services[0];
+    assert_eq!(service.hosts, [crate::model::HostPattern::Any]);
+    assert_eq!((&service.health, &service.sticky), (&Health::default(), &StickyBy::Cookie));
+    assert_eq!(service.rollout, RolloutConfig::default());
+    assert_eq!(service.maintenance, Maintenance::default());
+}
+
+#[test]
+fn pools_keep_the_order_of_the_file_and_the_first_is_live() {
+    let config = good(
+        "[[service]]\nname = 's'\n[service.pool.zebra]\ntargets = ['a:1']\n[service.pool.ant]\ntargets = ['b:1']\n\
+         [service.pool.mole]\ntargets = ['c:1']",
+    );
+    let names: Vec<_> = config.services[0].pools.iter().map(|pool| pool.name.as_str()).collect();
+    assert_eq!(names, ["zebra", "ant", "mole"]);
+    assert_eq!(config.services[0].live.as_str(), "zebra");
+}
+
+#[test]
+fn a_full_service_means_what_it_says() {
+    let config = good(&file(
+        "[prometheus]\nurl = 'http://[::1]:9090/'\n[access_log]\nformat = 'text'\nsample = 0.25\n\
+         [server]\ntrusted_proxies = ['10.1.2.3/8', '::1']\nsecret_file = '/s'\ntimeouts.answer = '5s'",
+        "[service.sticky]\nby = 'header:X-User'\n[service.rollout]\nsteps = [{ weight = 0.01, hold = '1s' }]\n\
+         max_hold = '1h'\non_inconclusive = 'rollback'\nwatch = '0s'\n\
+         [[service.rollout.check]]\nkind = 'promql'\nname = 'jobs'\nquery = 'x{r=\"{{release}}\"}'\nmin = 1\n\
+         [service.maintenance]\nunsafe_status = 405\nbypass = ['192.0.2.1']",
+    ));
+    assert_eq!(config.prometheus.unwrap().url, "http://[::1]:9090");
+    assert_eq!(config.access_log, AccessLog { format: LogFormat::Text, sample: 0.25 });
+    assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    assert_eq!(config.server.timeouts.answer, Period::from_secs(5));
+    let service = &config.services[0];
+    assert_eq!(service.sticky, StickyBy::Header("x-user".parse().unwrap()));
+    assert_eq!(service.rollout.steps[0].weight.get(), 1);
+    assert_eq!(service.rollout.on_inconclusive, OnInconclusive::Rollback);
+    assert_eq!(service.maintenance.unsafe_status, UnsafeStatus::MethodNotAllowed);
+    let [Check::PromQl(check)] = service.rollout.checks.as_slice() else { panic!("{:?}", service.rollout.checks) };
+    assert_eq!((check.min, check.max, check.every, check.failures), (Some(1.0), None, Period::from_secs(15), 3));
+}
+
+#[test]
+fn the_secret_stays_beside_the_state() {
+    let config = good(&file("[state]\npath = '/var/lib/cutover/state.db'", ""));
+    assert_eq!(config.server.secret_file, PathBuf::from("/var/lib/cutover/cutover.secret"));
+}
+
+#[test]
+fn a_faulty_table_says_what_to_do() {
+    for (top, path, part) in [
+        ("[server]\nlisten = ['8080']", "server.listen[0]", "write ADDRESS:PORT"),
+        ("[server]\nlisten = '0.0.0.0:80'", "server.listen", "this is a string; write a list of addresses"),
+        ("[server]\nlisten = []", "server.listen", "no address to listen on"),
+        ("[server]\nlisten = ['[::]:80', '[::]:80']", "server.listen[1]", "listed twice"),
+        ("[server]\nworkers = -1", "server.workers", "from 0 to 1024"),
+        ("[server]\nworkers = 2.5", "server.workers", "this is a float; write a whole number"),
+        ("[server]\ntrusted_proxies = ['10.0.0.0/33']", "server.trusted_proxies[0]", "is not a network"),
+        ("[server]\nsecret_file = ''", "server.secret_file", "this is empty"),
+        ("[server.timeouts]\nhead = '0s'", "server.timeouts.head", "write at least 1ms"),
+        ("[server.timeouts]\nhead = 5", "server.timeouts.head", "this is an integer; write a duration in quotes"),
+        ("[server.timeouts]\nhead = 'soon'", "server.timeouts.head", "is not a duration"),
+        ("[server.tls]\nlisten = ['0.0.0.0:443']", "server.tls", "not available in this version"),
+        ("[state]\netcd = ['http://10.0.0.5:2379']", "state.etcd", "not available in this version"),
+        ("state = 'x.db'", "state", "this is a string; write a table"),
+        ("[admin]\nlisten = '0.0.0.0:9900'", "admin.listen", "set admin.token_file"),
+        ("[admin]\nlisten = 'unix:'", "admin.listen", "no path follows"),
+        ("[admin]\nlisten = 'localhost'", "admin.listen", "is not an address"),
+        ("[admin]\nlisten = '127.0.0.1:8080'", "admin.listen", "choose another port"),
+        ("[prometheus]", "prometheus.url", "write one, such as"),
+        ("[prometheus]\nurl = 'https://p:9090'", "prometheus.url", "https is not available in this version"),
+        ("[prometheus]\nurl = 'p:9090'", "prometheus.url", "is not a server's address"),
+        ("[access_log]\nsample = 2", "access_log.sample", "from 0 (off) to 1 (all)"),
+        ("[access_log]\nsample = nan", "access_log.sample", "write a finite number"),
+        ("[access_log]\nformat = 'jsn'", "access_log.format", "did you mean \"json\"?"),
+        ("[sever]\nworkers = 1", "sever", "did you mean `server`?"),
+        ("workers = 1", "workers", "it belongs in [server]"),
+    ] {
+        one_fault(&file(top, ""), path, part);
+    }
+}
+
+#[test]
+fn a_faulty_service_says_what_to_do() {
+    let cases: &[(&str, &str, &str)] = &[
+        ("[service.pool.'a b']\ntargets = ['c:1']", "service[0].pool.\"a b\"", "is not usable"),
+        ("[service.pool.c]", "service[0].pool.c.targets", "at least one target"),
+        ("[service.pool.c]\ntargets = []", "service[0].pool.c.targets", "at least one target"),
+        ("[service.pool.c]\ntargets = ['c']", "service[0].pool.c.targets[0]", "write HOST:PORT"),
+        ("[service.pool.c]\ntargets = ['c:1', 'c:1']", "service[0].pool.c.targets[1]", "already; take one out"),
+        ("[service.pool.c]\ntargets = ['a:1']", "service[0].pool.c.targets[0]", "on line 5 already"),
+        ("[service.pool.c]\ntargets = ['127.0.0.1:8080']", "service[0].pool.c.targets[0]", "go in circles"),
+        ("[service.pool.c]\ntagets = ['c:1']\ntargets = ['c:1']", "service[0].pool.c.tagets", "`targets`?"),
+        ("[service.pool.c]\ntargets = ['c:1']\nlive = 'c'", "service[0].pool.c.live", "it belongs in [[service]]"),
+        ("[service.pool.c]\ntargets = ['c:1']\nrelease = 'a b'", "service[0].pool.c.release", "is not usable"),
+        ("[service.health]\npath = 'up'", "service[0].health.path", "begins with '/'"),
+        ("[service.health]\ninterval = '1ms'", "service[0].health.interval", "write at least 10ms"),
+        ("[service.health]\nrise = 0", "service[0].health.rise", "from 1 to"),
+        ("[service.sticky]\nby = 'cokie'", "service[0].sticky.by", "did you mean \"cookie\"?"),
+        ("[service.sticky]\nby = 'header:a b'", "service[0].sticky.by", "is not the name of a header"),
+        ("[service.maintenance]\nunsafe_status = 500", "service[0].maintenance.unsafe_status", "write 503 or 405"),
+        ("[service.maintenance]\nretry_after = '0s'", "service[0].maintenance.retry_after", "at least 1s"),
+        ("[service.maintenance]\nbypass = ['x']", "service[0].maintenance.bypass[0]", "is not a network"),
+        ("[service.read_only]\nunsafe = '503'", "service[0].read_only", "not available in this version"),
+        ("[service.anonymous]\ncookies = []", "service[0].anonymous", "not available in this version"),
+        ("[service.hold]\nmax_wait = '30s'", "service[0].hold", "not available in this version"),
+    ];
+    for (more, path, part) in cases {
+        one_fault(&file("", more), path, part);
+    }
+}
+
+#[test]
+fn a_faulty_rollout_says_what_to_do() {
+    for (more, key, part) in [
+        ("steps = []", "steps", "write at least one"),
+        ("steps = [{ hold = '1m' }]", "steps[0].weight", "the weight is missing"),
+        ("steps = [{ weight = 1 }]", "steps[0].hold", "the hold is missing"),
+        ("steps = [{ weight = 0, hold = '1m' }]", "steps[0].weight", "above 0 and below 100"),
+        ("steps = [{ weight = 100, hold = '1m' }]", "steps[0].weight", "above 0 and below 100"),
+        ("steps = [{ weight = 0.001, hold = '1m' }]", "steps[0].weight", "in steps of 0.01"),
+        ("steps = [{ weight = 5, hold = '0s' }]", "steps[0].hold", "write at least"),
+        ("steps = [{ weight = 5, hold = '1s' }, { weight = 5, hold = '1s' }]", "steps[1].weight", "rising order"),
+        ("max_hold = '1m'", "max_hold", "is shorter than the hold of 2m at 1%"),
+        ("false_alarm = 0", "false_alarm", "between 0 and 1"),
+        ("miss = 1", "miss", "between 0 and 1"),
+        ("miss = '5%'", "miss", "a number without quotes"),
+        ("min_requests = 0", "min_requests", "from 1 to"),
+        ("on_inconclusive = 'wait'", "on_inconclusive", "\"hold\", \"promote\", \"rollback\""),
+        ("objective = 0.99", "objective", "not available in this version"),
+        ("watch = '-1s'", "watch", "is not a duration"),
+        ("check = [{}]", "check[0].kind", "the kind is missing"),
+        ("check = [{ kind = 'latency', quantile = 0.99 }]", "check[0].kind", "not available in this version"),
+        ("check = [{ kind = 'webhook' }]", "check[0].kind", "not available in this version"),
+        ("check = [{ kind = 'error-ratio', tolerate = '10%' }]", "check[0].tolerate", "a number without quotes"),
+        ("check = [{ kind = 'error-ratio', tolerate = 1.5 }]", "check[0].tolerate", "from 0 to 1"),
+        ("check = [{ kind = 'error-ratio', quantile = 1 }]", "check[0].quantile", "unknown key"),
+        ("check = [{ kind = 'error-ratio' }, { kind = 'error-ratio' }]", "check[1]", "take one out"),
+    ] {
+        one_fault(&file("", &format!("[service.rollout]\n{more}")), &format!("service[0].rollout.{key}"), part);
+    }
+}
+
+#[test]
+fn a_faulty_promql_check_says_what_to_do() {
+    let sound = "kind = 'promql'\nname = 'n'\nquery = 'q'\n";
+    let check = |keys: &str| file("[prometheus]\nurl = 'http://p:1'", &format!("[[service.rollout.check]]\n{keys}"));
+    for (keys, key, part) in [
+        ("kind = 'promql'\nquery = 'q'\nmax = 1", ".name", "the name is missing"),
+        ("kind = 'promql'\nname = 'n'\nmax = 1", ".query", "the query is missing"),
+        ("kind = 'promql'\nname = 'n'\nquery = ' '\nmax = 1", ".query", "the query is empty"),
+        ("kind = 'promql'\nname = 'n'\nquery = '{{relase}}'\nmax = 1", ".query", "to fill in for {{relase}}"),
+        ("kind = 'promql'\nname = 'n'\nquery = '{{pool'\nmax = 1", ".query", "is not closed"),
+        ("kind = 'promql'\nname = 'error-ratio'\nquery = 'q'\nmax = 1", ".name", "choose another"),
+        (sound, ".max", "write max = … or min = …"),
+        (&format!("{sound}max = 1\nmin = 2"), "", "min is above max"),
+        (&format!("{sound}max = inf"), ".max", "write a finite number"),
+        (&format!("{sound}max = 1\nevery = '500ms'"), ".every", "write at least 1s"),
+        (&format!("{sound}max = 1\nfailures = 0"), ".failures", "from 1 to"),
+        (&format!("{sound}compare = 'live'"), ".compare", "not available in this version"),
+    ] {
+        one_fault(&check(keys), &format!("service[0].rollout.check[0]{key}"), part);
+    }
+    let twice = format!("{sound}max = 1\n[[service.rollout.check]]\n{sound}min = 1");
+    one_fault(&check(&twice), "service[0].rollout.check[1].name", "the check on line 11 has this name too");
+    let no_server = file("", &format!("[[service.rollout.check]]\n{sound}max = 1"));
+    one_fault(&no_server, "service[0].rollout.check[0]", "add [prometheus]");
+}
+
+#[test]
+fn services_need_pools_a_name_and_a_route_of_their_own() {
+    let pools = POOLS;
+    one_fault("", "service", "add [[service]]");
+    one_fault("service = []", "service", "add [[service]]");
+    one_fault(&format!("[service]\nname = 's'\n{pools}"), "service", "write [[service]] in double brackets");
+    one_fault("[[service]]\nname = 's'", "service[0].pool", "a service needs two pools");
+    one_fault("[[service]]\nname = 's'\n[service.pool.a]\ntargets = ['a:1']", "service[0].pool", "needs two pools");
+    one_fault(&format!("[[service]]\n{pools}"), "service[0].name", "the name is missing");
+    one_fault(&format!("[[service]]\nname = 's'\nlive = 'x'\n{pools}"), "service[0].live", "one of server0, server1");
+    one_fault(&format!("[[service]]\nname = 's'\nhosts = []\n{pools}"), "service[0].hosts", "no hosts");
+    one_fault(
+        &format!("[[service]]\nname = 's'\nhosts = ['a:80']\n{pools}"),
+        "service[0].hosts[0]",
+        "without scheme or port",
+    );
+    one_fault(
+        &format!("[[service]]\nname = 's'\npath_prefix = 'x'\n{pools}"),
+        "service[0].path_prefix",
+        "begins with '/'",
+    );
+    let two = |first: &str, second: &str| format!("[[service]]\n{first}\n{pools}[[service]]\n{second}\n{pools}");
+    one_fault(
+        &two("name = 'a'\nhosts = ['h']", "name = 'a'"),
+        "service[1].name",
+        "the service on line 2 is called that too",
+    );
+    one_fault(&two("name = 'a'", "name = 'b'"), "service[1]", "every host with path prefix / is taken on line 1");
+    let same_host = two("name = 'a'\nhosts = ['h', '*.h']", "name = 'b'\nhosts = ['x', '*.H']");
+    one_fault(&same_host, "service[1].hosts[1]", "host *.h with path prefix / is taken on line 3");
+    good(&two("name = 'a'", "name = 'b'\npath_prefix = '/b'"));
+}
+
+#[test]
+fn what_is_probably_not_meant_is_warned_about() {
+    let check = "[[service.rollout.check]]\nkind = 'error-ratio'\ntolerate = 0";
+    one_warning(&file("", check), "service[0].rollout.check[0].tolerate", "nothing could be promoted by evidence");
+    let by_address = "[service.sticky]\nby = 'client-ip'";
+    one_warning(&file("", by_address), "service[0].sticky.by", "server.trusted_proxies");
+    good(&file("[server]\ntrusted_proxies = ['10.0.0.0/8']", by_address));
+    one_warning(&file("[server]\ntrusted_proxies = ['0.0.0.0/0']", ""), "server.trusted_proxies", "any visitor");
+    one_warning(
+        &file("[admin]\ntoken_file = '/nowhere/token'\nlisten = '0.0.0.0:1'", ""),
+        "admin.token_file",
+        "make it",
+    );
+    one_warning(
+        &file("", "[service.maintenance]\npage = 'nowhere.html'"),
+        "service[0].maintenance.page",
+        "/etc/cutover/nowhere.html",
+    );
+    one_warning(
+        &file("", "[service.maintenance]\nfile = '/nowhere/on'"),
+        "service[0].maintenance.file",
+        "the folder /nowhere",
+    );
+}
+
+#[test]
+fn all_faults_of_a_file_come_at_once_with_their_places() {
+    let text = "\
+[server]
+listen = ['127.0.0.1']
+workrs = 2
+[admin]
+listen = '0.0.0.0:1'
+[[service]]
+name = 'a shop'
+live = 'x'
+[service.pool.server0]
+targets = ['é', 'b']
+[service.health]
+rise = 0
+[service.rollout]
+miss = 2
+steps = [{ weight = 5 }]
+";
+    let faults = parse(text).unwrap_err().in_file(Path::new("shop.toml")).to_string();
+    let places: Vec<_> = faults.lines().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    let expected = [
+        "shop.toml:2:11 server.listen[0]",
+        "shop.toml:3:1 server.workrs",
+        "shop.toml:5:10 admin.listen",
+        "shop.toml:7:8 service[0].name",
+        "shop.toml:8:8 service[0].live",
+        "shop.toml:9:10 service[0].pool",
+        "shop.toml:10:12 service[0].pool.server0.targets[0]",
+        "shop.toml:10:17 service[0].pool.server0.targets[1]",
+        "shop.toml:12:8 service[0].health.rise",
+        "shop.toml:14:8 service[0].rollout.miss",
+        "shop.toml:15:10 service[0].rollout.steps[0].hold",
+    ];
+    assert_eq!(places, expected, "{faults}");
+}
+
+#[test]
+fn faults_of_the_syntax_come_with_the_others_and_have_no_echo() {
+    let text = file("[server]\nworkers = \nlisten = ['x']\nlisten = ['y']", "[service.health]\npath = \"/up\nrise = 0");
+    let faults = faults(&text);
+    let lines: Vec<_> = faults.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["2", "3", "4", "12", "13"], "{faults:#?}");
+    assert!(faults.iter().filter(|fault| fault.contains("mend the TOML here")).count() == 3, "{faults:#?}");
+}
+
+#[test]
+fn a_file_that_is_missing_huge_or_no_text_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let fault = |name: &str| Config::load(&folder.path().join(name)).unwrap_err().to_string();
+    assert!(fault("missing.toml").contains("missing.toml: the configuration can't be opened"));
+    std::fs::write(folder.path().join("binary.toml"), b"a = 1\n\xff").unwrap();
+    assert!(fault("binary.toml").contains("line 2 is not UTF-8"));
+    let length = usize::try_from(LARGEST).unwrap() + 1;
+    std::fs::write(folder.path().join("huge.toml"), vec![b'#'; length]).unwrap();
+    assert!(fault("huge.toml").contains("larger than 4 MiB"));
+}
+
+#[test]
+fn a_flood_of_faults_is_cut_short() {
+    assert!(parse(&"=\n".repeat(5000)).unwrap_err().faults.len() <= 1000);
+    let unknown: String = (0..5000).map(|index| format!("key{index} = 1\n")).collect();
+    let faults = parse(&unknown).unwrap_err();
+    assert_eq!(faults.faults.len(), 1001);
+    assert!(faults.to_string().ends_with("there are more faults; mend these first"));
+}
+
+fn shipped() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut files = Vec::new();
+    for folder in [root.clone(), root.join("examples")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn every_shipped_configuration_loads() {
+    let files = shipped();
+    assert!(files.len() >= 5, "{files:?}");
+    for file in files {
+        let parsed = Config::load(&file).unwrap_or_else(|faults| panic!("{faults}"));
+        // They refer to files of the reader's machine; there is nothing else to warn about.
+        assert!(
+            parsed.warnings.iter().all(|warning| warning.message.contains("is not there")),
+            "{:?}",
+            parsed.warnings
+        );
+    }
+}
+
+/// The reference with every example line that is behind a `#` switched on.
+fn uncommented_reference() -> String {
+    let text = include_str!("../../config/cutover.toml");
+    let is_content = |line: &str| line.contains(" = ") || line.starts_with(['[', ']']) || line.starts_with("  {");
+    let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(content) if is_content(content) => content,
+        Some(_) | None => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_reference_shows_every_key_and_true_defaults() {
+    let text = uncommented_reference();
+    let tree: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let service = &tree["service"][0];
+    let rollout = &service["rollout"];
+    let tables = [
+        (keys::ROOT, &toml::Value::Table(tree.clone())),
+        (keys::SERVER, &tree["server"]),
+        (keys::TIMEOUTS, &tree["server"]["timeouts"]),
+        (keys::ADMIN, &tree["admin"]),
+        (keys::STATE, &tree["state"]),
+        (keys::PROMETHEUS, &tree["prometheus"]),
+        (keys::ACCESS_LOG, &tree["access_log"]),
+        (keys::SERVICE, service),
+        (keys::POOL, &service["pool"]["server0"]),
+        (keys::HEALTH, &service["health"]),
+        (keys::STICKY, &service["sticky"]),
+        (keys::ROLLOUT, rollout),
+        (keys::STEP, &rollout["steps"][0]),
+        (keys::ERROR_RATIO, &rollout["check"][0]),
+        (keys::PROMQL, &rollout["check"][1]),
+        (keys::MAINTENANCE, &service["maintenance"]),
+    ];
+    assert_eq!(tables.len(), keys::ALL.len());
+    for (keys, table) in tables {
+        for key in keys.known {
+            assert!(table.get(key).is_some(), "config/cutover.toml does not show {key} of {}", keys.header);
+        }
+    }
+    let config = parse(&text).unwrap_or_else(|faults| panic!("{faults}")).config;
+    let plain = good(&file("", ""));
+    assert_eq!(Server { trusted_proxies: vec![], ..config.server }, plain.server);
+    assert_eq!(
+        (config.admin.listen, config.state, config.access_log),
+        (plain.admin.listen, plain.state, plain.access_log)
+    );
+    let (shown, default) = (&config.services[0], &plain.services[0]);
+    let but_checks = RolloutConfig { max_hold: None, checks: default.rollout.checks.clone(), ..shown.rollout.clone() };
+    assert_eq!(but_checks, default.rollout);
+    assert_eq!(shown.rollout.checks[0], default.rollout.checks[0]);
+    assert_eq!(Health { path: None, ..shown.health.clone() }, default.health);
+    assert_eq!(Maintenance { page: None, file: None, ..shown.maintenance.clone() }, default.maintenance);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in any::<String>()) {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn arbitrary_pieces_of_toml_never_panic(pieces in prop::collection::vec(piece(), 0..40)) {
+        let _ = parse(&pieces.concat());
+    }
+
+    #[test]
+    fn a_good_file_cut_anywhere_never_panics_and_faults_have_places(cut in 0usize..6000, junk in "[\\[\\]{}=\"'.,a-z\n]{0,9}") {
+        let text = include_str!("../../config/cutover.toml");
+        let cut = (0..=cut.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let text = format!("{}{junk}{}", &text[..cut], &text[cut..]);
+        if let Err(faults) = parse(&text) {
+            let lines = text.split('\n').count();
+            prop_assert!(!faults.faults.is_empty());
+            prop_assert!(faults.faults.iter().all(|fault| fault.position.is_some_and(|at| at.line <= lines)));
+        }
+    }
+}
+
+/// What configurations are made of, in any order.
+fn piece() -> impl Strategy<Value = String> {
+    let words = [
+        "[",
+        "]",
+        "[[",
+        "]]",
+        "{",
+        "}",
+        ".",
+        "=",
+        ",",
+        "\n",
+        " ",
+        "\"",
+        "'",
+        "'''",
+        "#",
+        "0",
+        "-1",
+        "1.5",
+        "inf",
+        "nan",
+        "0x1f",
+        "true",
+        "1979-05-27",
+        "[[service]]\n",
+        "[service.pool.a]\n",
+        "[service.rollout]\n",
+        "[service]\n",
+        "[[service.rollout.check]]\n",
+        "[[service.rollout.steps]]\n",
+        "[server]\n",
+        "[server.timeouts]\n",
+        "[admin]\n",
+        "name = 's'\n",
+        "targets = ['a:1']\n",
+        "kind = 'promql'\n",
+        "steps = ",
+        "weight",
+        "hold",
+        "server",
+        "service",
+        "listen = ",
+        "a.b.c = 1\n",
+        "é",
+        "\u{0}",
+        "\r\n",
+        "\\u00",
+        "pool.a.targets = ['x:1']\n",
+        "check = [{}]\n",
+    ];
+    prop::sample::select(words.to_vec()).prop_map(str::to_owned)
+}

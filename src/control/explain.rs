@@ -1,0 +1,83 @@
+//! Tells where a request would go, by routing it as a worker would.
+
+use super::handle::ExplainRequest;
+use crate::config::StickyBy;
+use crate::model::view::ExplainView;
+use crate::routing::{Asked, Destination, Draw, Reason, Route, Secret, Table, VisitorKey};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Where the request would go.
+pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) -> ExplainView {
+    let path = request.path.split('?').next().unwrap_or_default();
+    let asked = Asked {
+        host: &request.host,
+        path,
+        headers: &request.headers,
+        client: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    };
+    match table.route(&asked, secret) {
+        Destination::NoService => ExplainView {
+            service: None,
+            pool: None,
+            bucket: None,
+            why: vec![format!("no service is configured for host {:?} and path {path:?}: 404", request.host)],
+        },
+        Destination::Maintenance { route, answer } => ExplainView {
+            service: Some(route.service.clone()),
+            pool: None,
+            bucket: None,
+            why: vec![
+                found(route, &request.host, path),
+                match answer.reason {
+                    Reason::Planned => "it is in maintenance: the visitor gets the maintenance response",
+                    Reason::Unplanned => "no pool has a healthy target: the visitor gets the maintenance response",
+                }
+                .to_owned(),
+            ],
+        },
+        Destination::Pool { route, pool, draw, failed_over } => {
+            let name = &route.pools[pool].name;
+            let mut why = vec![found(route, &request.host, path)];
+            if route.planned.is_some() {
+                why.push("it is in maintenance, and the visitor's network may pass".to_owned());
+            }
+            why.push(draw.map_or_else(
+                || format!("no split is on: {} is live", route.pools[route.live].name),
+                |draw| drawn(route, draw),
+            ));
+            if failed_over {
+                why.push(format!("that pool has no healthy target, so {name} serves instead"));
+            }
+            why.push(format!("{} goes to {name}", request.method));
+            ExplainView {
+                service: Some(route.service.clone()),
+                pool: Some(name.clone()),
+                bucket: draw.filter(|draw| draw.key != VisitorKey::Alone).map(|draw| draw.bucket),
+                why,
+            }
+        }
+    }
+}
+
+fn found(route: &Route, host: &str, path: &str) -> String {
+    format!("host {host:?} and path {path:?} belong to service {}", route.service)
+}
+
+fn drawn(route: &Route, draw: Draw) -> String {
+    let by = match &route.sticky {
+        StickyBy::Cookie => "cookie".to_owned(),
+        StickyBy::Header(name) => format!("header {name}"),
+        StickyBy::ClientIp => "address".to_owned(),
+        StickyBy::None => "nothing".to_owned(),
+    };
+    let weight = route.split.as_ref().map(|split| split.weight).unwrap_or_default();
+    let side = if draw.candidate { "in the cohort" } else { "not in the cohort" };
+    match draw.key {
+        VisitorKey::Sticky(_) => {
+            format!("drawn by {by}: bucket {} of 10000 is {side} of {weight}", draw.bucket)
+        }
+        VisitorKey::Alone => {
+            format!("the request has no key ({by}): it is drawn for itself at {weight}, this time {side}")
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What the floors above hold of the control plane.
+
+use super::command::{Command, CommandError};
+use super::explain;
+use super::message::{Done, Message, Request};
+use super::store::StoreThread;
+use crate::config::Config;
+use crate::model::view::{DrainView, EvidenceView, ExplainView, HistoryView, ServiceView, SwitchView};
+use crate::model::{Period, ServiceName};
+use crate::routing::{Live, Secret, Table};
+use http::{HeaderMap, Method};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// What is shown of a service.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) service: ServiceView,
+    pub(super) evidence: EvidenceView,
+}
+
+/// Where the conductor shows the services. Nothing here is touched by a request of a visitor.
+#[derive(Debug)]
+pub(super) struct Shared {
+    published: RwLock<Vec<Arc<Published>>>,
+    decisions: Mutex<BTreeMap<(ServiceName, String, String), u64>>,
+    events: broadcast::Sender<ServiceView>,
+    ready: AtomicBool,
+}
+
+/// Events that a slow listener may fall behind by.
+const EVENTS: usize = 256;
+/// Kinds of decision that are counted; they are few, this only makes it sure.
+const DECISION_KINDS: usize = 10_000;
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            published: RwLock::default(),
+            decisions: Mutex::default(),
+            events: broadcast::channel(EVENTS).0,
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn publish_all(&self, all: Vec<Published>) {
+        for published in &all {
+            // Nobody may be listening.
+            let _ = self.events.send(published.service.clone());
+        }
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = all.into_iter().map(Arc::new).collect();
+    }
+
+    pub(super) fn publish(&self, at: usize, published: Published, news: bool) {
+        if news {
+            let _ = self.events.send(published.service.clone());
+        }
+        if let Some(slot) = self.published.write().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
+            *slot = Arc::new(published);
+        }
+    }
+
+    pub(super) fn count_decision(&self, service: &ServiceName, decision: &str, check: &str) {
+        let mut decisions = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (service.clone(), decision.to_owned(), check.to_owned());
+        if decisions.len() < DECISION_KINDS || decisions.contains_key(&key) {
+            *decisions.entry(key).or_default() += 1;
+        }
+    }
+
+    pub(super) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+}
+
+/// The control plane, for those who ask it and command it.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    pub(super) inbox: mpsc::Sender<Message>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) live: Arc<Live>,
+    pub(super) secret: Arc<Secret>,
+    pub(super) store: StoreThread,
+}
+
+/// Whether the router can route, and what its operator should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether the first round of health checks is done.
+    pub ready: bool,
+    /// One sentence each, with the name of the service.
+    pub warnings: Vec<String>,
+}
+
+/// How often something was decided since the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionCount {
+    /// For which service.
+    pub service: ServiceName,
+    /// What.
+    pub decision: String,
+    /// By which check, or `operator`, `time`, ….
+    pub check: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// A request to be explained.
+#[derive(Debug, Clone)]
+pub struct ExplainRequest {
+    /// The host.
+    pub host: String,
+    /// The path, which may have a query.
+    pub path: String,
+    /// The method.
+    pub method: Method,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The visitor's address.
+    pub client: Option<IpAddr>,
+}
+
+impl Handle {
+    fn published(&self) -> Vec<Arc<Published>> {
+        self.shared.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<Published>, CommandError> {
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let found = published.iter().find(|published| published.service.name.as_str() == name);
+        found.map(Arc::clone).ok_or_else(|| CommandError::UnknownService(name.chars().take(64).collect()))
+    }
+
+    /// Every service, in the order of the configuration.
+    #[must_use]
+    pub fn services(&self) -> Vec<ServiceView> {
+        self.published().iter().map(|published| self.fresh(published.service.clone())).collect()
+    }
+
+    /// One service.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn service(&self, name: &str) -> Result<ServiceView, CommandError> {
+        Ok(self.fresh(self.find(name)?.service.clone()))
+    }
+
+    /// With the requests in flight as they are now.
+    fn fresh(&self, mut service: ServiceView) -> ServiceView {
+        let table = self.live.table();
+        if let Some(route) = table.services.iter().find(|route| route.service == service.name) {
+            for pool in &route.pools {
+                if let Some(view) = service.pools.get_mut(&pool.name) {
+                    view.in_flight = pool.load.sum(|load| load.in_flight.get());
+                }
+            }
+        }
+        service
+    }
+
+    /// The evidence of a service's rollout.
+    ///
+    /// # Errors
+    /// When there is no service of that name.
+    pub fn evidence(&self, name: &str) -> Result<EvidenceView, CommandError> {
+        Ok(self.find(name)?.evidence.clone())
+    }
+
+    /// Carries out a command. With a drain, it returns when the drain is over.
+    ///
+    /// # Errors
+    /// When it is not carried out; nothing was changed then.
+    pub async fn command(
+        &self,
+        service: &str,
+        command: Command,
+        if_match: Option<u64>,
+    ) -> Result<SwitchView, CommandError> {
+        let service = self.find(service)?.service.name.clone();
+        let patience = match &command {
+            Command::Switch { drain, .. } => *drain,
+            _ => None,
+        };
+        let (reply, replied) = oneshot::channel();
+        let request = Request { service, command, if_match, reply };
+        self.inbox.send(Message::Request(request)).await.map_err(|_| CommandError::Stopping)?;
+        let done = replied.await.map_err(|_| CommandError::Stopping)??;
+        let drain = match patience {
+            Some(patience) => Some(self.drain(&done, patience.get()).await),
+            None => None,
+        };
+        let name = done.service.name.as_str().to_owned();
+        let service =
+            if drain.is_some() { self.service(&name).unwrap_or(done.service) } else { self.fresh(done.service) };
+        Ok(SwitchView { service, drain })
+    }
+
+    /// Waits until the requests in the drained pools have ended, and cuts those that are left after `patience`.
+    async fn drain(&self, done: &Done, patience: Duration) -> DrainView {
+        let started = Instant::now();
+        let under_way = || done.draining.iter().map(|pool| pool.sum(|load| load.in_flight.get())).sum::<u64>();
+        // A worker's count is whole once it has acknowledged the table.
+        while !self.live.acknowledged(done.table) && started.elapsed() < patience + SETTLING {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        let waited_for = under_way();
+        while under_way() > 0 && started.elapsed() < patience {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        let mut cut = 0;
+        if under_way() > 0 {
+            for pool in &done.draining {
+                cut += self.live.cut(pool).await;
+            }
+            let since = Instant::now();
+            while under_way() > 0 && since.elapsed() < SETTLING {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        }
+        DrainView { waited_for, cut, took: Period::from(started.elapsed()) }
+    }
+
+    /// The newest entries of a service's history, the newest last.
+    ///
+    /// # Errors
+    /// When there is no such service, or the store can't be read.
+    pub async fn history(&self, service: &str, limit: usize) -> Result<Vec<HistoryView>, CommandError> {
+        let name = self.find(service)?.service.name.clone();
+        let history = self.store.call(move |store| store.history(&name, limit)).await;
+        history.map_err(|error| CommandError::NotStored(error.to_string()))
+    }
+
+    /// Where a request would go, and why.
+    ///
+    /// # Errors
+    /// When there is no service of that name.
+    pub fn explain(&self, service: &str, request: &ExplainRequest) -> Result<ExplainView, CommandError> {
+        self.find(service)?;
+        Ok(explain::explain(&self.live.table(), &self.secret, request))
+    }
+
+    /// Writes a consistent copy of the state into a new file.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn backup(&self, file: &Path) -> Result<(), CommandError> {
+        let file = file.to_owned();
+        let copied = self.store.call(move |store| store.backup(&file)).await;
+        copied.map_err(|error| CommandError::Invalid(error.to_string()))
+    }
+
+    /// Puts another configuration in force.
+    ///
+    /// # Errors
+    /// With every reason that stands against it; the old one stays in force then.
+    pub async fn reload(&self, config: Config) -> Result<(), Vec<String>> {
+        let stopping = || vec!["the router is stopping".to_owned()];
+        let (reply, replied) = oneshot::channel();
+        let message = Message::Reload { config: Box::new(config), reply };
+        self.inbox.send(message).await.map_err(|_| stopping())?;
+        replied.await.map_err(|_| stopping())?
+    }
+
+    /// Whether the router can route, and what its operator should know.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let published = self.published();
+        let services = published.iter().map(|published| &published.service);
+        Readiness {
+            ready: self.shared.ready.load(Ordering::Acquire),
+            warnings: services
+                .flat_map(|service| service.warnings.iter().map(|warning| format!("{}: {warning}", service.name)))
+                .collect(),
+        }
+    }
+
+    /// Every change of a service from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<ServiceView> {
+        self.shared.events.subscribe()
+    }
+
+    /// The table in force.
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        self.live.table()
+    }
+
+    /// How often what was decided since the start.
+    #[must_use]
+    pub fn decisions(&self) -> Vec<DecisionCount> {
+        let decisions = self.shared.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        decisions
+            .iter()
+            .map(|((service, decision, check), count)| DecisionCount {
+                service: service.clone(),
+                decision: decision.clone(),
+                check: check.clone(),
+                count: *count,
+            })
+            .collect()
+    }
+}
+
+/// Between two looks at a drain.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// How long workers get to acknowledge a table, and to take down what was cut.
+const SETTLING: Duration = Duration::from_secs(5);

@@ -1,0 +1,192 @@
+//! Active health checks: one task per target.
+//!
+//! A target counts as up until its first check says otherwise. From then on it takes `rise` passed checks in a row to
+//! come up and `fall` failed ones to go down; a check that was made because a worker could not connect takes it down
+//! by itself.
+
+use super::message::{Message, Notice};
+use super::probe;
+use crate::config::Health;
+use crate::model::{PoolName, ServiceName, TargetAddress};
+use crate::routing::Suspicion;
+use crate::routing::counters::TargetLoad;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+
+/// The state of one target's checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Streak {
+    healthy: bool,
+    checked: bool,
+    in_a_row: u32,
+}
+
+impl Streak {
+    fn new() -> Self {
+        Self { healthy: true, checked: false, in_a_row: 0 }
+    }
+
+    /// Takes in the result of a check. True when the target changed sides, or was checked for the first time.
+    fn observe(&mut self, passed: bool, suspected: bool, health: &Health) -> bool {
+        let first = !self.checked;
+        self.checked = true;
+        if passed == self.healthy {
+            self.in_a_row = 0;
+            return first;
+        }
+        self.in_a_row += 1;
+        let enough = if passed { health.rise } else { health.fall };
+        if first || (suspected && !passed) || self.in_a_row >= enough {
+            *self = Self { healthy: passed, checked: true, in_a_row: 0 };
+            return true;
+        }
+        first
+    }
+}
+
+/// A target that is checked.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    pub(super) service: ServiceName,
+    pub(super) pool: PoolName,
+    pub(super) address: TargetAddress,
+    pub(super) load: Arc<TargetLoad>,
+    pub(super) health: Health,
+}
+
+/// The checks that are running.
+#[derive(Debug)]
+pub(super) struct HealthChecks {
+    inbox: mpsc::Sender<Message>,
+    running: HashMap<usize, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    suspected: Arc<Notify>,
+    health: Health,
+    task: AbortHandle,
+}
+
+fn identity(load: &Arc<TargetLoad>) -> usize {
+    Arc::as_ptr(load).addr()
+}
+
+impl HealthChecks {
+    pub(super) fn new(inbox: mpsc::Sender<Message>) -> Self {
+        Self { inbox, running: HashMap::new() }
+    }
+
+    /// Checks these targets from now on, and no others. Those that are checked in the same way go on as they are.
+    pub(super) fn follow(&mut self, targets: Vec<Checked>) {
+        let mut before = std::mem::take(&mut self.running);
+        for target in targets {
+            let key = identity(&target.load);
+            let running = match before.remove(&key) {
+                Some(running) if running.health == target.health => running,
+                Some(stale) => {
+                    stale.task.abort();
+                    self.start(target)
+                }
+                None => self.start(target),
+            };
+            self.running.insert(key, running);
+        }
+        for stale in before.into_values() {
+            stale.task.abort();
+        }
+    }
+
+    fn start(&self, target: Checked) -> Running {
+        let suspected = Arc::new(Notify::new());
+        let health = target.health.clone();
+        let task = tokio::spawn(watch(target, Arc::clone(&suspected), self.inbox.clone())).abort_handle();
+        Running { suspected, health, task }
+    }
+
+    /// Checks a target at once, because a worker could not connect to it.
+    pub(super) fn suspect(&self, suspicion: &Suspicion) {
+        match self.running.get(&identity(&suspicion.0)) {
+            Some(running) => running.suspected.notify_one(),
+            None => suspicion.0.cleared(),
+        }
+    }
+}
+
+impl Drop for HealthChecks {
+    fn drop(&mut self) {
+        for running in self.running.values() {
+            running.task.abort();
+        }
+    }
+}
+
+/// After a check that a worker asked for, the next one comes no sooner: a flood of suspicions is no flood of checks.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+async fn watch(target: Checked, suspected: Arc<Notify>, inbox: mpsc::Sender<Message>) {
+    let mut streak = Streak::new();
+    let mut urgent = false;
+    loop {
+        let result = probe::check(&target.address, &target.health).await;
+        target.load.cleared();
+        if streak.observe(result.is_ok(), urgent, &target.health) {
+            let notice = Notice::Health {
+                service: target.service.clone(),
+                pool: target.pool.clone(),
+                load: Arc::clone(&target.load),
+                fault: if streak.healthy { None } else { result.err() },
+            };
+            if inbox.send(Message::Notice(notice)).await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(SHORTEST_PAUSE.min(target.health.interval.get())).await;
+        let rest = target.health.interval.get().saturating_sub(SHORTEST_PAUSE);
+        urgent = tokio::time::timeout(rest, suspected.notified()).await.is_ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn streak_of(checks: &[(bool, bool)]) -> bool {
+        let (mut streak, health) = (Streak::new(), Health { rise: 2, fall: 3, ..Health::default() });
+        for (passed, suspected) in checks {
+            streak.observe(*passed, *suspected, &health);
+        }
+        streak.healthy
+    }
+
+    const UP: (bool, bool) = (true, false);
+    const DOWN: (bool, bool) = (false, false);
+
+    #[test]
+    fn the_first_check_decides_by_itself() {
+        assert!(Streak::new().healthy);
+        assert!(!streak_of(&[DOWN]));
+        assert!(streak_of(&[UP]));
+    }
+
+    #[test]
+    fn it_takes_fall_failures_in_a_row_to_go_down() {
+        assert!(streak_of(&[UP, DOWN, DOWN, UP, DOWN, DOWN]));
+        assert!(!streak_of(&[UP, DOWN, DOWN, DOWN]));
+    }
+
+    #[test]
+    fn it_takes_rise_passes_in_a_row_to_come_up() {
+        assert!(!streak_of(&[DOWN, UP, DOWN, UP]));
+        assert!(streak_of(&[DOWN, UP, UP]));
+    }
+
+    #[test]
+    fn a_suspected_target_goes_down_with_one_failed_check_and_not_without() {
+        assert!(!streak_of(&[UP, (false, true)]));
+        assert!(streak_of(&[UP, (true, true)]));
+    }
+}

@@ -1,0 +1,85 @@
+//! The outside world, as the control plane needs it. Adapters implement these.
+
+use crate::model::view::HistoryView;
+use crate::model::{ServiceName, Timestamp};
+use crate::rollout::ServiceState;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another process wrote the state in between.
+    #[error("the state of {0} was changed by another process: revision {1} is not there any more")]
+    Moved(ServiceName, u64),
+    /// The store can't be read or written now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// What is stored can't be understood.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// A service as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredService {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its state.
+    pub state: ServiceState,
+    /// The evidence of its rollout, as the control plane wrote it.
+    pub evidence: Option<String>,
+}
+
+/// One write, all of it or nothing.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The service.
+    pub service: ServiceName,
+    /// The revision that must be stored at the moment, 0 for none at all; `None` overwrites whatever is there.
+    pub expected: Option<u64>,
+    /// The new state.
+    pub state: ServiceState,
+    /// The new evidence.
+    pub evidence: Option<String>,
+    /// What is added to the history.
+    pub history: Vec<HistoryView>,
+}
+
+/// Where state is kept. Calls may block; they come from a thread of their own, one at a time.
+pub trait Store: Send {
+    /// Everything that is stored.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn load(&mut self) -> Result<Vec<StoredService>, StoreError>;
+
+    /// Writes a record. When this returns, it survives a loss of power.
+    ///
+    /// # Errors
+    /// When the revision has moved, or the store can't be written.
+    fn commit(&mut self, record: &Record) -> Result<(), StoreError>;
+
+    /// The newest entries of a service's history, the newest last. Ids of the given entries are not looked at.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn history(&mut self, service: &ServiceName, limit: usize) -> Result<Vec<HistoryView>, StoreError>;
+
+    /// Writes a consistent copy of everything into a new file.
+    ///
+    /// # Errors
+    /// When the file is there already, or can't be written.
+    fn backup(&mut self, file: &Path) -> Result<(), StoreError>;
+}
+
+/// Answers one query with one number.
+pub trait MetricsSource: Send + Sync {
+    /// The value of the query at this moment; the error is a sentence for people.
+    fn query<'q>(
+        &'q self,
+        query: &'q str,
+        now: Timestamp,
+    ) -> Pin<Box<dyn Future<Output = Result<f64, String>> + Send + 'q>>;
+}

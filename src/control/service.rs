@@ -1,0 +1,229 @@
+//! One service as the control plane holds it, and the route that requests see of it.
+
+use super::gathering::Gathering;
+use super::maintenance;
+use super::message::Files;
+use super::writing::Writing;
+use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
+use crate::model::view::HistoryView;
+use crate::model::{Mode, ModeSource, PoolName, ReleaseId, TargetAddress};
+use crate::rollout::ServiceState;
+use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
+use crate::routing::{Bucketer, PerWorker, Pool, Reason, Route, Secret, Split, Target};
+use http::HeaderValue;
+use std::sync::Arc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A service.
+#[derive(Debug)]
+pub(super) struct ServiceControl {
+    pub(super) config: ServiceConfig,
+    pub(super) state: ServiceState,
+    pub(super) pools: Vec<PoolControl>,
+    pub(super) files: Files,
+    pub(super) gathering: Option<Gathering>,
+    /// The tasks that ask the PromQL checks of the rollout.
+    pub(super) pollers: Vec<AbortOnDropHandle<()>>,
+    pub(super) writing: Writing,
+    /// Decisions that the store does not have yet, the oldest first.
+    pub(super) unwritten: Vec<HistoryView>,
+    tally: Arc<PerWorker<ServiceTally>>,
+}
+
+/// A pool.
+#[derive(Debug)]
+pub(super) struct PoolControl {
+    pub(super) name: PoolName,
+    pub(super) targets: Vec<TargetControl>,
+    pub(super) load: Arc<PerWorker<PoolLoad>>,
+    tally: Arc<PerWorker<PoolTally>>,
+    tallied: Option<ReleaseId>,
+}
+
+/// A target.
+#[derive(Debug)]
+pub(super) struct TargetControl {
+    pub(super) address: TargetAddress,
+    pub(super) load: Arc<TargetLoad>,
+    /// Whether it was checked at all.
+    pub(super) checked: bool,
+    /// Why it is down, while it is.
+    pub(super) fault: Option<String>,
+}
+
+impl PoolControl {
+    fn new(config: &PoolConfig, workers: usize) -> Self {
+        Self {
+            name: config.name.clone(),
+            targets: config.targets.iter().map(|address| TargetControl::new(address, workers)).collect(),
+            load: Arc::new(PerWorker::new(workers)),
+            tally: Arc::new(PerWorker::new(workers)),
+            tallied: None,
+        }
+    }
+
+    /// Whether a request could be sent to it.
+    pub(super) fn healthy(&self) -> bool {
+        self.targets.iter().any(|target| target.fault.is_none())
+    }
+
+    /// Why it is down, in a sentence.
+    pub(super) fn fault(&self) -> String {
+        let faults: Vec<String> = self
+            .targets
+            .iter()
+            .filter_map(|target| Some(format!("{}: {}", target.address, target.fault.as_deref()?)))
+            .collect();
+        format!("pool {} has no healthy target ({})", self.name, faults.join("; "))
+    }
+}
+
+impl TargetControl {
+    fn new(address: &TargetAddress, workers: usize) -> Self {
+        Self { address: address.clone(), load: Arc::new(TargetLoad::new(workers)), checked: false, fault: None }
+    }
+}
+
+impl ServiceControl {
+    pub(super) fn new(config: ServiceConfig, state: ServiceState, workers: usize) -> Self {
+        Self {
+            pools: config.pools.iter().map(|pool| PoolControl::new(pool, workers)).collect(),
+            config,
+            state,
+            files: Files::default(),
+            gathering: None,
+            pollers: Vec::new(),
+            writing: Writing::default(),
+            unwritten: Vec::new(),
+            tally: Arc::new(PerWorker::new(workers)),
+        }
+    }
+
+    /// Takes over a new configuration. Pools and targets that stay keep their counts, connections and health.
+    pub(super) fn reconfigure(&mut self, config: ServiceConfig, workers: usize) {
+        let mut before = std::mem::take(&mut self.pools);
+        for pool in &config.pools {
+            let Some(at) = before.iter().position(|old| old.name == pool.name) else {
+                self.pools.push(PoolControl::new(pool, workers));
+                continue;
+            };
+            let mut kept = before.swap_remove(at);
+            let mut targets = std::mem::take(&mut kept.targets);
+            for address in &pool.targets {
+                let old = targets.iter().position(|target| target.address == *address);
+                kept.targets
+                    .push(old.map_or_else(|| TargetControl::new(address, workers), |at| targets.swap_remove(at)));
+            }
+            self.pools.push(kept);
+        }
+        self.config = config;
+    }
+
+    pub(super) fn pool(&self, name: &PoolName) -> Option<&PoolControl> {
+        self.pools.iter().find(|pool| pool.name == *name)
+    }
+
+    /// What runs in a pool: as a command pinned it, else as the file says.
+    pub(super) fn release(&self, pool: &PoolName) -> Option<&ReleaseId> {
+        self.state.releases.get(pool).or_else(|| self.config.pool(pool)?.release.as_ref())
+    }
+
+    /// Whether some pool can serve.
+    pub(super) fn can_serve(&self) -> bool {
+        self.pools.iter().any(|pool| pool.healthy() && !self.state.drained.contains(&pool.name))
+    }
+
+    /// Whether the store has all that is in force. A service that nobody ever changed needs no store.
+    pub(super) fn durable(&self) -> bool {
+        let untouched = self.writing.stored == Some(0) && self.state == ServiceState::new(self.state.live.clone());
+        self.unwritten.is_empty() && (untouched || self.writing.stored == Some(self.state.revision))
+    }
+
+    /// Whether time changes anything for it.
+    pub(super) fn needs_time(&self) -> bool {
+        self.gathering.is_some()
+            || self.state.watch_until.is_some()
+            || self.writing.current.is_some()
+            || !self.writing.unanswered.is_empty()
+            || !self.durable()
+    }
+
+    /// The effective mode, and what put the service there.
+    pub(super) fn mode(&self) -> (Mode, ModeSource) {
+        if self.files.flag {
+            return (Mode::Maintenance, ModeSource::File);
+        }
+        match self.state.mode.mode {
+            Mode::Maintenance => (Mode::Maintenance, ModeSource::Command),
+            Mode::Serve if self.can_serve() => (Mode::Serve, ModeSource::Command),
+            Mode::Serve => (Mode::Maintenance, ModeSource::NoHealthyPool),
+        }
+    }
+
+    /// The service as requests are to see it from now on.
+    pub(super) fn route(&mut self, secret: &Secret, workers: usize) -> Route {
+        let index = |name: &PoolName| self.pools.iter().position(|pool| pool.name == *name);
+        let live = index(&self.state.live).unwrap_or_default();
+        let split = self.state.candidate.as_ref().and_then(|candidate| {
+            let gathering = self.gathering.as_ref()?;
+            let rollout = self.state.rollout.as_ref()?;
+            Some(Split {
+                candidate: index(candidate)?,
+                weight: self.state.weight,
+                bucketer: Bucketer::new(secret, &self.config.name, &rollout.release),
+                draws: Arc::clone(&gathering.draws),
+                failed: Arc::clone(&gathering.failed),
+            })
+        });
+        let answer = |reason| {
+            let page = self.files.page.as_ref();
+            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page))
+        };
+        let planned = matches!(self.mode(), (Mode::Maintenance, ModeSource::Command | ModeSource::File));
+        Route {
+            service: self.config.name.clone(),
+            live,
+            // In preview nobody is drawn, and nobody gets a cookie.
+            split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
+            sticky: self.config.sticky.clone(),
+            planned: planned.then(|| answer(Reason::Planned)),
+            unplanned: answer(Reason::Unplanned),
+            tally: Arc::clone(&self.tally),
+            pools: self.pool_routes(workers),
+        }
+    }
+
+    fn pool_routes(&mut self, workers: usize) -> Box<[Pool]> {
+        let releases: Vec<Option<ReleaseId>> =
+            self.pools.iter().map(|pool| self.release(&pool.name).cloned()).collect();
+        let drained = &self.state.drained;
+        self.pools
+            .iter_mut()
+            .zip(releases)
+            .map(|(pool, release)| {
+                if pool.tallied != release {
+                    // Another release is another series.
+                    pool.tally = Arc::new(PerWorker::new(workers));
+                    pool.tallied.clone_from(&release);
+                }
+                Pool {
+                    name: pool.name.clone(),
+                    // Names and releases have no characters that a header could not carry.
+                    name_header: HeaderValue::from_str(pool.name.as_str())
+                        .unwrap_or_else(|_| HeaderValue::from_static("")),
+                    release_header: release.as_ref().and_then(|release| HeaderValue::from_str(release.as_str()).ok()),
+                    release,
+                    targets: pool
+                        .targets
+                        .iter()
+                        .map(|target| Target { address: target.address.clone(), load: Arc::clone(&target.load) })
+                        .collect(),
+                    healthy: (0..pool.targets.len()).filter(|at| pool.targets[*at].fault.is_none()).collect(),
+                    drained: drained.contains(&pool.name),
+                    load: Arc::clone(&pool.load),
+                    tally: Arc::clone(&pool.tally),
+                }
+            })
+            .collect()
+    }
+}

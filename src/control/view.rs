@@ -1,0 +1,147 @@
+//! A service as operators see it.
+
+use super::gathering::Gathering;
+use super::polling;
+use super::service::{PoolControl, ServiceControl};
+use crate::analysis::expected_time;
+use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
+use crate::model::{Mode, ModeSource, Period, Phase, Timestamp, Verdict};
+use crate::rollout::Rollout;
+
+/// The service.
+pub(super) fn service(control: &ServiceControl) -> ServiceView {
+    let state = &control.state;
+    let (mode, mode_source) = control.mode();
+    let file = control.config.maintenance.file.as_ref().filter(|_| mode_source == ModeSource::File);
+    ServiceView {
+        name: control.config.name.clone(),
+        revision: state.revision,
+        live: state.live.clone(),
+        candidate: state.candidate.clone(),
+        weight: state.weight.percent(),
+        phase: state.phase,
+        held: state.held.clone(),
+        watch_until: state.watch_until,
+        mode,
+        mode_source,
+        mode_file: file.map(|file| file.display().to_string()),
+        mode_setting: state.mode.clone(),
+        pools: control.pools.iter().map(|pool| (pool.name.clone(), pool_view(control, pool))).collect(),
+        verdict: control.gathering.as_ref().map(|gathering| gathering.assessment().judgement.verdict),
+        durable: control.durable(),
+        rollout: state.rollout.as_ref().map(|rollout| rollout_view(control, rollout)),
+        warnings: warnings(control),
+    }
+}
+
+fn pool_view(control: &ServiceControl, pool: &PoolControl) -> PoolView {
+    PoolView {
+        release: control.release(&pool.name).cloned(),
+        targets: pool
+            .targets
+            .iter()
+            .map(|target| TargetView {
+                address: target.address.to_string(),
+                healthy: target.fault.is_none(),
+                fault: target.fault.clone(),
+            })
+            .collect(),
+        in_flight: pool.load.sum(|load| load.in_flight.get()),
+        drained: control.state.drained.contains(&pool.name),
+    }
+}
+
+fn rollout_view(control: &ServiceControl, rollout: &Rollout) -> RolloutView {
+    let (candidate_rate, live_rate) = control.gathering.as_ref().map_or((0.0, 0.0), Gathering::rates);
+    let drawn = candidate_rate + live_rate;
+    RolloutView {
+        release: rollout.release.clone(),
+        steps: rollout
+            .plan
+            .steps
+            .iter()
+            .map(|step| StepView {
+                weight: step.weight.percent(),
+                hold: step.hold,
+                expected: expected_time(&rollout.plan, step, drawn).map(whole_seconds),
+            })
+            .collect(),
+        step: rollout.step,
+        started: rollout.started,
+        step_since: rollout.step_since,
+        waiting_for: waiting_for(control, rollout, drawn),
+        candidate_rate,
+        live_rate,
+    }
+}
+
+fn whole_seconds(duration: std::time::Duration) -> Period {
+    Period::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+}
+
+/// Why the rollout does not move on at this moment.
+fn waiting_for(control: &ServiceControl, rollout: &Rollout, drawn: f64) -> String {
+    let state = &control.state;
+    match state.phase {
+        Phase::Idle | Phase::Promoted | Phase::RolledBack => return String::new(),
+        Phase::Preview => return "the first step begins in a moment".to_owned(),
+        Phase::Canary => {}
+    }
+    let mut sentences = Vec::new();
+    if let Some(held) = &state.held {
+        sentences.push(format!("held by {}: {}", held.by, held.reason));
+    }
+    if let (Some(step), None) = (rollout.plan.steps.get(rollout.step), &state.held) {
+        let passed = Timestamp::now().duration_since(rollout.step_since);
+        let left = step.hold.get().as_secs_f64() - passed.as_secs_f64();
+        if left > 0.0 {
+            sentences.push(format!("the step lasts {} more", whole_seconds(std::time::Duration::from_secs_f64(left))));
+        }
+        if let Some(gathering) = &control.gathering {
+            let judgement = &gathering.assessment().judgement;
+            if judgement.verdict != Verdict::Healthy {
+                sentences.push(judgement.reason.clone());
+            }
+            if drawn <= 0.0 {
+                sentences.push("no requests come in, so there is nothing to judge by".to_owned());
+            } else if let Some(expected) = expected_time(&rollout.plan, step, drawn)
+                && judgement.verdict == Verdict::Insufficient
+            {
+                let expected = whole_seconds(expected);
+                sentences.push(format!("at {drawn:.1} requests/s the step needs about {expected} in all"));
+            }
+        }
+    }
+    sentences.join("; ")
+}
+
+fn warnings(control: &ServiceControl) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(fault) = &control.writing.fault {
+        warnings.push(format!("the state can't be written, and planned changes are refused: {fault}"));
+    }
+    for pool in &control.pools {
+        if !pool.healthy() {
+            warnings.push(pool.fault());
+        }
+    }
+    if !control.can_serve() && control.mode().0 == Mode::Maintenance {
+        warnings.push("no pool can serve: visitors get the maintenance response".to_owned());
+    }
+    if let Some(held) = control.state.held.as_ref() {
+        warnings.push(format!("the rollout is held by {}: {}", held.by, held.reason));
+    }
+    warnings
+}
+
+/// The evidence.
+pub(super) fn evidence(control: &ServiceControl) -> EvidenceView {
+    let (Some(gathering), Some(rollout)) = (&control.gathering, &control.state.rollout) else {
+        return EvidenceView::default();
+    };
+    let mut view = gathering.assessment().view();
+    for query in view.checks.iter_mut().filter_map(|check| check.query.as_mut()) {
+        *query = polling::resolve(query, &control.config.name, &rollout.pool, &rollout.release);
+    }
+    view
+}

@@ -1,0 +1,50 @@
+//! What can happen to a service: every command of an operator, and what the machine notices.
+
+use crate::model::{BasisPoints, Judgement, ModeSetting, Plan, PoolName, ReleaseId};
+
+/// Something that may change the state of a service.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// `rollout start`.
+    Start(Start),
+    /// `rollout pause`: hold until an operator resumes.
+    Pause,
+    /// `rollout resume`.
+    Resume,
+    /// `rollout promote`: the candidate becomes live now, whatever the evidence says.
+    Promote,
+    /// `rollout rollback`.
+    Rollback,
+    /// `rollout weight`: this share for the candidate, and hold.
+    SetWeight(BasisPoints),
+    /// `switch`: all traffic to this pool, now.
+    Switch {
+        /// The pool; the caller has made sure that it exists.
+        pool: PoolName,
+        /// Whether the pools that lose their traffic are left alone until they are used again.
+        drain: bool,
+    },
+    /// `mode`.
+    SetMode(ModeSetting),
+    /// Time has passed; with what the evidence says at this moment, where a rollout is under way.
+    Tick(Option<Judgement>),
+    /// The candidate has no healthy target; with the sentence that says why.
+    CandidateDown(String),
+    /// The candidate's first requests in a row could not be sent at all.
+    CandidateUnreachable,
+}
+
+/// `rollout start`, with what was found out about the pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// The pool that is to become live; the caller has made sure that it exists.
+    pub pool: PoolName,
+    /// What runs in it; made up from the pool's name and the time where nobody says.
+    pub release: Option<ReleaseId>,
+    /// The plan, pinned from now on.
+    pub plan: Plan,
+    /// Start it although this release has been rolled back before.
+    pub force: bool,
+    /// Whether the pool has a healthy target now.
+    pub candidate_healthy: bool,
+}

@@ -1,0 +1,110 @@
+//! The state of a service: all that a restart has to bring back, but the evidence.
+
+use crate::model::{BasisPoints, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The state of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceState {
+    /// Rises by one with each transition.
+    pub revision: u64,
+    /// The pool that serves everyone outside the cohort.
+    pub live: PoolName,
+    /// The pool that a rollout is moving traffic to: in preview and canary only.
+    pub candidate: Option<PoolName>,
+    /// The candidate's share; 0 outside of canary.
+    pub weight: BasisPoints,
+    /// Where the rollout stands.
+    pub phase: Phase,
+    /// Why it does not move on by itself.
+    pub held: Option<Held>,
+    /// Until when a promotion can be rolled back.
+    pub watch_until: Option<Timestamp>,
+    /// The rollout under way, or the last one while it is promoted or rolled back.
+    pub rollout: Option<Rollout>,
+    /// The releases that commands have pinned to pools; they go before the file's.
+    pub releases: BTreeMap<PoolName, ReleaseId>,
+    /// Releases that were rolled back, the newest last; bounded.
+    pub rejected: Vec<Rejected>,
+    /// Pools that were drained: nothing goes there until they are used again.
+    pub drained: BTreeSet<PoolName>,
+    /// The mode that was asked for.
+    pub mode: ModeSetting,
+}
+
+/// A rollout, with its plan as it was at the start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// The candidate's release.
+    pub release: ReleaseId,
+    /// The pool that the rollout moves traffic to.
+    pub pool: PoolName,
+    /// The pool that was live when it started.
+    pub previous_live: PoolName,
+    /// What it goes by.
+    pub plan: Plan,
+    /// The step it is at, from 0.
+    pub step: usize,
+    /// When the step began.
+    pub step_since: Timestamp,
+    /// From when on the longest hold counts: the step's begin, moved on by the time it was held.
+    pub waiting_since: Timestamp,
+    /// When the rollout started.
+    pub started: Timestamp,
+    /// Whether the weight is an operator's and not the step's.
+    pub weight_by_command: bool,
+}
+
+/// A release that was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Where it ran.
+    pub pool: PoolName,
+    /// The release.
+    pub release: ReleaseId,
+}
+
+impl ServiceState {
+    /// Of a service that has no state yet.
+    #[must_use]
+    pub fn new(live: PoolName) -> Self {
+        Self {
+            revision: 1,
+            live,
+            candidate: None,
+            weight: BasisPoints::ZERO,
+            phase: Phase::Idle,
+            held: None,
+            watch_until: None,
+            rollout: None,
+            releases: BTreeMap::new(),
+            rejected: Vec::new(),
+            drained: BTreeSet::new(),
+            mode: ModeSetting::default(),
+        }
+    }
+}
+
+/// Ten times its hold is the longest time in a step, where the plan says nothing.
+const DEFAULT_MAX_HOLD_FACTOR: u32 = 10;
+/// A hold below this counts as this, so that a step without a hold is not inconclusive the moment it begins.
+const SHORTEST_HOLD: Period = Period::from_secs(1);
+
+impl Rollout {
+    /// The step it is at. None only for a plan without steps, which cannot be started.
+    #[must_use]
+    pub fn current_step(&self) -> Option<&Step> {
+        self.plan.steps.get(self.step).or_else(|| self.plan.steps.last())
+    }
+
+    /// The longest time in the step it is at, before `on_inconclusive` applies; never shorter than its hold.
+    #[must_use]
+    pub fn max_hold(&self) -> Period {
+        let hold = self.current_step().map_or(SHORTEST_HOLD, |step| step.hold);
+        match self.plan.max_hold {
+            Some(longest) => longest.max(hold),
+            None => hold.max(SHORTEST_HOLD).get().saturating_mul(DEFAULT_MAX_HOLD_FACTOR).into(),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Counters that one worker writes and anyone reads.
+//!
+//! Each worker has cells of its own, on cache lines of its own, and is their only writer; so a count is a plain
+//! load and store, with no locked instruction and no line moving between cores. Sums are made by the reader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A worker's number, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerId(pub usize);
+
+/// One `T` per worker.
+#[derive(Debug)]
+pub struct PerWorker<T>(Box<[Padded<T>]>);
+
+/// Two cache lines: neighbours are fetched in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+impl<T: Default> PerWorker<T> {
+    /// Cells for that many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| Padded::default()).collect())
+    }
+}
+
+impl<T> PerWorker<T> {
+    /// The cells of one worker. A number that is too large gets the last worker's.
+    #[must_use]
+    pub fn of(&self, worker: WorkerId) -> &T {
+        &self.0[worker.0.min(self.0.len() - 1)].0
+    }
+
+    /// All workers' cells.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|padded| &padded.0)
+    }
+
+    /// The sum of one counter over all workers.
+    pub fn sum(&self, counter: impl Fn(&T) -> u64) -> u64 {
+        self.iter().map(counter).sum()
+    }
+}
+
+/// A count that rises. Only its worker may call `add`.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to the count.
+    pub fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number of things under way. Only its worker may call `enter` and `leave`.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more.
+    pub fn enter(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// One less.
+    pub fn leave(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Release);
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Upper bounds of the duration buckets, in seconds.
+pub const DURATION_BOUNDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The same bounds in microseconds, as the request path compares them.
+const DURATION_BOUNDS_MICROS: [u64; 14] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000, 30_000_000,
+];
+
+/// A histogram of durations.
+#[derive(Debug, Default)]
+pub struct Durations {
+    /// Durations by the first bound that they do not exceed; those above all bounds are in the last.
+    buckets: [Counter; 15],
+    micros: Counter,
+}
+
+impl Durations {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let bucket = DURATION_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        self.buckets[bucket].add(1);
+        self.micros.add(micros);
+    }
+
+    /// The counts by bucket, not cumulated.
+    pub fn buckets(&self) -> impl Iterator<Item = u64> {
+        self.buckets.iter().map(Counter::get)
+    }
+
+    /// The sum of all durations.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_micros(self.micros.get())
+    }
+}
+
+/// How a request ended, for the `code_class` label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeClass {
+    /// A status of this hundred, 1 to 5.
+    Status(u16),
+    /// The visitor hung up before the head of an answer.
+    Aborted,
+}
+
+impl CodeClass {
+    /// Every value, in the order of [`PoolTally::by_class`].
+    pub const LABELS: [&'static str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "aborted"];
+
+    fn index(self) -> usize {
+        match self {
+            Self::Status(status) => usize::from(status / 100).clamp(1, 5) - 1,
+            Self::Aborted => 5,
+        }
+    }
+}
+
+/// What a worker counts of a pool while it runs one release.
+#[derive(Debug, Default)]
+pub struct PoolTally {
+    by_class: [Counter; 6],
+    /// From the request's head to the end of the answer.
+    pub durations: Durations,
+}
+
+impl PoolTally {
+    /// Counts one request that has ended.
+    pub fn ended(&self, class: CodeClass, duration: Duration) {
+        self.by_class[class.index()].add(1);
+        self.durations.observe(duration);
+    }
+
+    /// The counts, in the order of [`CodeClass::LABELS`].
+    pub fn by_class(&self) -> impl Iterator<Item = u64> {
+        self.by_class.iter().map(Counter::get)
+    }
+}
+
+/// What a worker counts of a pool whatever runs in it.
+#[derive(Debug, Default)]
+pub struct PoolLoad {
+    /// Requests in the pool: from the choice of the pool to the last byte of the answer.
+    pub in_flight: Gauge,
+    /// Safe requests that failed here and were tried on another pool.
+    pub rescues: Counter,
+}
+
+/// What is counted of a target.
+#[derive(Debug)]
+pub struct TargetLoad {
+    /// Requests under way, by worker.
+    pub in_flight: PerWorker<Gauge>,
+    suspected: std::sync::atomic::AtomicBool,
+}
+
+impl TargetLoad {
+    /// Cells for that many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self { in_flight: PerWorker::new(workers), suspected: false.into() }
+    }
+
+    /// Marks the target as suspected. True for the first that does it since the last `cleared`.
+    #[must_use]
+    pub fn suspect(&self) -> bool {
+        !self.suspected.load(Ordering::Relaxed) && !self.suspected.swap(true, Ordering::AcqRel)
+    }
+
+    /// The suspicion was looked into.
+    pub fn cleared(&self) {
+        self.suspected.store(false, Ordering::Release);
+    }
+}
+
+/// The methods that maintenance responses are counted by.
+pub const METHOD_LABELS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
+
+/// What a worker counts of a service.
+#[derive(Debug, Default)]
+pub struct ServiceTally {
+    maintenance: [[Counter; 8]; 2],
+}
+
+impl ServiceTally {
+    /// Counts a maintenance response.
+    pub fn maintenance_response(&self, reason: super::Reason, method: &http::Method) {
+        let label = METHOD_LABELS.iter().position(|label| *label == method.as_str()).unwrap_or(METHOD_LABELS.len() - 1);
+        self.maintenance[reason.index()][label].add(1);
+    }
+
+    /// The maintenance responses of one reason, in the order of [`METHOD_LABELS`].
+    pub fn maintenance(&self, reason: super::Reason) -> impl Iterator<Item = u64> {
+        self.maintenance[reason.index()].iter().map(Counter::get)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_the_bucket_whose_bound_they_do_not_exceed() {
+        let durations = Durations::default();
+        for micros in [0, 1_000, 1_001, 30_000_000, 30_000_001] {
+            durations.observe(Duration::from_micros(micros));
+        }
+        let buckets: Vec<u64> = durations.buckets().collect();
+        assert_eq!((buckets[0], buckets[1], buckets[13], buckets[14]), (2, 1, 1, 1));
+        assert_eq!(durations.total(), Duration::from_micros(60_002_002));
+        for (seconds, micros) in DURATION_BOUNDS.iter().zip(DURATION_BOUNDS_MICROS) {
+            assert_eq!(Duration::from_secs_f64(*seconds), Duration::from_micros(micros));
+        }
+    }
+
+    #[test]
+    fn a_target_is_suspected_once_until_it_was_looked_into() {
+        let load = TargetLoad::new(1);
+        assert!(load.suspect());
+        assert!(!load.suspect());
+        load.cleared();
+        assert!(load.suspect());
+    }
+
+    #[test]
+    fn odd_statuses_and_methods_have_a_label_too() {
+        let tally = PoolTally::default();
+        for status in [0, 99, 200, 599, 999] {
+            tally.ended(CodeClass::Status(status), Duration::ZERO);
+        }
+        assert_eq!(tally.by_class().collect::<Vec<_>>(), [2, 1, 0, 0, 2, 0]);
+        let service = ServiceTally::default();
+        service.maintenance_response(crate::routing::Reason::Planned, &http::Method::from_bytes(b"BREW").unwrap());
+        assert_eq!(service.maintenance(crate::routing::Reason::Planned).last(), Some(1));
+    }
+}

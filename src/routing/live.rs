@@ -1,0 +1,134 @@
+//! The one pointer to the table in force, and what the control plane says to the workers besides.
+
+use super::counters::{PerWorker, PoolLoad, TargetLoad, WorkerId};
+use super::table::Table;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// The table in force.
+#[derive(Debug)]
+pub struct Live {
+    table: Arc<ArcSwap<Table>>,
+    seats: Box<[Seat]>,
+}
+
+/// What the control plane knows of a worker.
+#[derive(Debug)]
+struct Seat {
+    acknowledged: Arc<AtomicU64>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// A target that could not be connected to; the control plane looks into it at once.
+#[derive(Debug)]
+pub struct Suspicion(pub Arc<TargetLoad>);
+
+/// What a worker is told besides the table. After each order it acknowledges the table in force.
+#[derive(Debug)]
+pub enum Order {
+    /// There is a newer table: close idle connections to targets that are in it no more.
+    Acknowledge,
+    /// Cut every request that is in this pool, and answer how many there were.
+    Cut(Arc<PerWorker<PoolLoad>>, mpsc::Sender<u64>),
+}
+
+/// A worker's end of it.
+#[derive(Debug)]
+pub struct WorkerEnd {
+    /// Its number.
+    pub id: WorkerId,
+    /// The table in force.
+    pub table: Arc<ArcSwap<Table>>,
+    /// What it is told.
+    pub orders: mpsc::Receiver<Order>,
+    suspicions: mpsc::Sender<Suspicion>,
+    acknowledged: Arc<AtomicU64>,
+}
+
+impl WorkerEnd {
+    /// Says that every request of this worker that was routed by an older table than `version` is counted in its
+    /// pool by now. True because a worker has one thread, and no request awaits between the two.
+    pub fn acknowledge(&self, version: u64) {
+        self.acknowledged.store(version, Ordering::Release);
+    }
+
+    /// Tells of a target that could not be connected to. Never waits: when much is suspected already, enough is known.
+    pub fn suspect(&self, target: &Arc<TargetLoad>) {
+        if target.suspect() && self.suspicions.try_send(Suspicion(Arc::clone(target))).is_err() {
+            target.cleared();
+        }
+    }
+}
+
+/// Orders that may wait for a worker; more are refused by waiting.
+const ORDERS: usize = 16;
+/// Suspicions that may wait for the control plane; further ones are dropped.
+const SUSPICIONS: usize = 1024;
+
+impl Live {
+    /// With an empty table, for that many workers: their ends, and where their suspicions arrive.
+    #[must_use]
+    pub fn new(workers: usize) -> (Self, Vec<WorkerEnd>, mpsc::Receiver<Suspicion>) {
+        let table = Arc::new(ArcSwap::from_pointee(Table::empty()));
+        let (suspicions, suspected) = mpsc::channel(SUSPICIONS);
+        let (seats, ends) = (0..workers)
+            .map(|number| {
+                let (orders, told) = mpsc::channel(ORDERS);
+                let acknowledged = Arc::new(AtomicU64::new(0));
+                let end = WorkerEnd {
+                    id: WorkerId(number),
+                    table: Arc::clone(&table),
+                    orders: told,
+                    suspicions: suspicions.clone(),
+                    acknowledged: Arc::clone(&acknowledged),
+                };
+                (Seat { acknowledged, orders }, end)
+            })
+            .unzip::<_, _, Vec<_>, _>();
+        (Self { table, seats: seats.into() }, ends, suspected)
+    }
+
+    /// The table in force.
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// Number of workers.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Puts a table in force: the one atomic swap. Requests that come after it see all of it. One caller at a time.
+    pub fn publish(&self, table: Table) {
+        self.table.store(Arc::new(table));
+        for seat in &self.seats {
+            // A full queue holds an order that makes the worker acknowledge already.
+            let _ = seat.orders.try_send(Order::Acknowledge);
+        }
+    }
+
+    /// Whether every worker has acknowledged this version or a newer one.
+    #[must_use]
+    pub fn acknowledged(&self, version: u64) -> bool {
+        self.seats.iter().all(|seat| seat.acknowledged.load(Ordering::Acquire) >= version)
+    }
+
+    /// Has every worker cut its requests in a pool; how many there were.
+    pub async fn cut(&self, pool: &Arc<PerWorker<PoolLoad>>) -> u64 {
+        let (answer, mut answers) = mpsc::channel(self.seats.len().max(1));
+        for seat in &self.seats {
+            // A worker that has ended has no requests.
+            let _ = seat.orders.send(Order::Cut(Arc::clone(pool), answer.clone())).await;
+        }
+        drop(answer);
+        let mut cut = 0;
+        while let Some(count) = answers.recv().await {
+            cut += count;
+        }
+        cut
+    }
+}

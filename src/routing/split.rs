@@ -1,0 +1,321 @@
+//! Who is in the cohort: visitors' keys, their signatures, and the draw.
+
+use super::draws::{Draws, FailedVisitors};
+use crate::config::StickyBy;
+use crate::model::{BasisPoints, ReleaseId, ServiceName};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{COOKIE, HeaderMap};
+use siphasher::sip::SipHasher24;
+use std::fmt;
+use std::hash::Hasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The name of the cookie that carries a visitor's key.
+pub const COOKIE_NAME: &str = "cutover";
+
+/// What signs cookies and salts cohorts: the same in every router of a site, known to nobody else.
+#[derive(Clone)]
+pub struct Secret {
+    cookies: [u8; 32],
+    cohorts: [u8; 32],
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    /// From the content of the secret file.
+    #[must_use]
+    pub fn new(material: &[u8]) -> Self {
+        Self {
+            cookies: blake3::derive_key("cutover visitor cookie", material),
+            cohorts: blake3::derive_key("cutover cohort", material),
+        }
+    }
+
+    fn signature(&self, id: [u8; 16]) -> [u8; 16] {
+        let mut signature = [0; 16];
+        signature.copy_from_slice(&blake3::keyed_hash(&self.cookies, &id).as_bytes()[..16]);
+        signature
+    }
+}
+
+/// A visitor, as the router's own cookie names one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VisitorId([u8; 16]);
+
+/// Two times 16 bytes in base64 without padding, and the dot between them.
+const COOKIE_VALUE_LENGTH: usize = 22 + 1 + 22;
+
+impl VisitorId {
+    /// A new visitor.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// The value of this visitor's cookie: the id and its signature.
+    #[must_use]
+    pub fn cookie_value(self, secret: &Secret) -> String {
+        let mut value = String::with_capacity(COOKIE_VALUE_LENGTH);
+        URL_SAFE_NO_PAD.encode_string(self.0, &mut value);
+        value.push('.');
+        URL_SAFE_NO_PAD.encode_string(secret.signature(self.0), &mut value);
+        value
+    }
+
+    /// The visitor of a cookie value, if this router's secret signed it.
+    #[must_use]
+    pub fn from_cookie_value(value: &str, secret: &Secret) -> Option<Self> {
+        if value.len() != COOKIE_VALUE_LENGTH {
+            return None;
+        }
+        let (id, signature) = value.split_once('.')?;
+        let (id, signature) = (decode(id)?, decode(signature)?);
+        constant_time_eq::constant_time_eq_16(&secret.signature(id), &signature).then_some(Self(id))
+    }
+
+    /// The visitor of the first cookie in the headers that is signed.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap, secret: &Secret) -> Option<Self> {
+        headers
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(|header| header.split(';'))
+            .filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
+            .find_map(|value| Self::from_cookie_value(value, secret))
+    }
+}
+
+fn decode(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 18];
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+    bytes[..length].try_into().ok()
+}
+
+/// What a request is drawn by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VisitorKey {
+    /// A visitor that comes again, by the hash that decides the bucket.
+    Sticky(u64),
+    /// Nothing: the request is drawn for itself.
+    Alone,
+}
+
+/// Turns a key into a bucket, for one release of one service.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucketer {
+    salt: (u64, u64),
+}
+
+impl Bucketer {
+    /// Salted with the secret, the service and the release, so that another release draws another cohort and nobody
+    /// outside can tell who will be in it.
+    #[must_use]
+    pub fn new(secret: &Secret, service: &ServiceName, release: &ReleaseId) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(&secret.cohorts);
+        hasher.update(&(service.as_str().len() as u64).to_le_bytes());
+        hasher.update(service.as_str().as_bytes());
+        hasher.update(release.as_str().as_bytes());
+        let digest = hasher.finalize();
+        let half = |at: usize| digest.as_bytes()[at..at + 8].iter().rfold(0, |all, byte| all << 8 | u64::from(*byte));
+        Self { salt: (half(0), half(8)) }
+    }
+
+    /// The hash of a key: its high bits decide the bucket, its low bits tell visitors apart.
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = SipHasher24::new_with_keys(self.salt.0, self.salt.1);
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// The bucket of a hash, 0 to 9999, evenly.
+    #[must_use]
+    pub fn bucket(hash: u64) -> u16 {
+        // The product's high half is below 10,000.
+        #[allow(clippy::cast_possible_truncation)]
+        let bucket = ((u128::from(hash) * 10_000) >> 64) as u16;
+        bucket
+    }
+}
+
+/// The split of a service's traffic while a rollout is on.
+#[derive(Debug, Clone)]
+pub struct Split {
+    /// The index of the candidate's pool.
+    pub candidate: usize,
+    /// The candidate's share.
+    pub weight: BasisPoints,
+    /// Decides buckets.
+    pub bucketer: Bucketer,
+    /// Where the draws are counted.
+    pub draws: Arc<Draws>,
+    /// Which sticky visitors have failed in this step.
+    pub failed: Arc<FailedVisitors>,
+}
+
+/// What came of a draw.
+#[derive(Debug, Clone, Copy)]
+pub struct Draw {
+    /// Whether the visitor is in the cohort.
+    pub candidate: bool,
+    /// The bucket.
+    pub bucket: u16,
+    /// What was drawn by.
+    pub key: VisitorKey,
+    /// A visitor who came without a cookie, and gets one.
+    pub new_visitor: Option<VisitorId>,
+}
+
+impl Split {
+    /// Draws a request.
+    #[must_use]
+    pub fn draw(&self, sticky: &StickyBy, headers: &HeaderMap, client: IpAddr, secret: &Secret) -> Draw {
+        match sticky {
+            StickyBy::Cookie => match VisitorId::from_headers(headers, secret) {
+                Some(VisitorId(id)) => self.sticky(&id),
+                // A visitor who has not kept a cookie may never keep one: the request is drawn for itself.
+                None => self.alone(true),
+            },
+            StickyBy::Header(name) => match headers.get(name) {
+                Some(value) => self.sticky(value.as_bytes()),
+                None => self.alone(false),
+            },
+            StickyBy::ClientIp => match client.to_canonical() {
+                IpAddr::V4(address) => self.sticky(&address.octets()),
+                // One visitor commonly owns a whole /64 and changes the rest at will.
+                IpAddr::V6(address) => self.sticky(&address.octets()[..8]),
+            },
+            StickyBy::None => self.alone(false),
+        }
+    }
+
+    fn sticky(&self, key: &[u8]) -> Draw {
+        let hash = self.bucketer.hash(key);
+        self.outcome(hash, VisitorKey::Sticky(hash), None)
+    }
+
+    fn alone(&self, keep: bool) -> Draw {
+        let visitor = VisitorId::random();
+        self.outcome(self.bucketer.hash(&visitor.0), VisitorKey::Alone, keep.then_some(visitor))
+    }
+
+    fn outcome(&self, hash: u64, key: VisitorKey, new_visitor: Option<VisitorId>) -> Draw {
+        let bucket = Bucketer::bucket(hash);
+        Draw { candidate: bucket < self.weight.get(), bucket, key, new_visitor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn secret() -> Secret {
+        Secret::new(b"a secret of the test")
+    }
+
+    fn split(weight: u16, release: &str) -> Split {
+        Split {
+            candidate: 1,
+            weight: BasisPoints::try_from(weight).unwrap(),
+            bucketer: Bucketer::new(&secret(), &"shop".parse().unwrap(), &release.parse().unwrap()),
+            draws: Arc::new(Draws::new(1, Instant::now())),
+            failed: Arc::default(),
+        }
+    }
+
+    fn cookie(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, format!("a=b; {COOKIE_NAME}={value}; c=d").parse().unwrap());
+        headers
+    }
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn a_signed_cookie_is_read_back_and_any_other_is_none() {
+        let visitor = VisitorId::random();
+        let value = visitor.cookie_value(&secret());
+        assert_eq!(VisitorId::from_headers(&cookie(&value), &secret()), Some(visitor));
+        assert_eq!(VisitorId::from_headers(&cookie(&value), &Secret::new(b"another")), None);
+        for position in 0..value.len() {
+            let mut forged = value.clone().into_bytes();
+            forged[position] = if forged[position] == b'A' { b'B' } else { b'A' };
+            let forged = String::from_utf8(forged).unwrap();
+            assert_eq!(VisitorId::from_cookie_value(&forged, &secret()), None, "{forged}");
+        }
+        for odd in ["", ".", "a.b", &"x".repeat(45), &"ä".repeat(20), &format!("{value}x")] {
+            assert_eq!(VisitorId::from_cookie_value(odd, &secret()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_visitor_with_a_cookie_gets_no_new_one_and_keeps_the_bucket() {
+        let split = split(5000, "2");
+        let value = VisitorId::random().cookie_value(&secret());
+        let first = split.draw(&StickyBy::Cookie, &cookie(&value), CLIENT, &secret());
+        let second = split.draw(&StickyBy::Cookie, &cookie(&value), CLIENT, &secret());
+        assert_eq!((first.bucket, first.new_visitor), (second.bucket, None));
+        assert!(split.draw(&StickyBy::Cookie, &HeaderMap::new(), CLIENT, &secret()).new_visitor.is_some());
+    }
+
+    #[test]
+    fn the_first_draw_of_a_new_visitor_is_the_one_its_cookie_leads_to() {
+        let split = split(5000, "2");
+        for _ in 0..100 {
+            let draw = split.draw(&StickyBy::Cookie, &HeaderMap::new(), CLIENT, &secret());
+            let value = draw.new_visitor.unwrap().cookie_value(&secret());
+            let again = split.draw(&StickyBy::Cookie, &cookie(&value), CLIENT, &secret());
+            assert_eq!((draw.bucket, draw.candidate), (again.bucket, again.candidate));
+        }
+    }
+
+    #[test]
+    fn raising_the_weight_only_adds_visitors() {
+        let weights = [0, 1, 100, 1000, 5000, 10_000];
+        for visitor in 0_u32..2000 {
+            let drawn = weights.map(|weight| split(weight, "2").sticky(&visitor.to_le_bytes()).candidate);
+            assert!(drawn.is_sorted(), "visitor {visitor}: {drawn:?}");
+            assert!(!drawn[0] && drawn[5]);
+        }
+    }
+
+    #[test]
+    fn buckets_are_even_and_another_release_draws_another_cohort() {
+        let (one, other) = (split(1000, "2"), split(1000, "3"));
+        let mut drawn = [0, 0, 0];
+        for visitor in 0_u32..100_000 {
+            let (a, b) = (one.sticky(&visitor.to_le_bytes()).candidate, other.sticky(&visitor.to_le_bytes()).candidate);
+            drawn[0] += u32::from(a);
+            drawn[1] += u32::from(b);
+            drawn[2] += u32::from(a && b);
+        }
+        // Five standard deviations: of 100,000 at 10% it is 95, of 100,000 at 1% it is 31.
+        assert!(drawn[0].abs_diff(10_000) < 475 && drawn[1].abs_diff(10_000) < 475, "{drawn:?}");
+        assert!(drawn[2].abs_diff(1_000) < 160, "{drawn:?}");
+    }
+
+    #[test]
+    fn other_keys_are_a_header_or_the_address() {
+        let split = split(5000, "2");
+        let mut headers = HeaderMap::new();
+        headers.insert("x-user", "42".parse().unwrap());
+        let by_header = StickyBy::Header("x-user".parse().unwrap());
+        assert!(matches!(split.draw(&by_header, &headers, CLIENT, &secret()).key, VisitorKey::Sticky(_)));
+        assert_eq!(split.draw(&by_header, &HeaderMap::new(), CLIENT, &secret()).key, VisitorKey::Alone);
+        let at = |address: &str| split.draw(&StickyBy::ClientIp, &headers, address.parse().unwrap(), &secret()).key;
+        assert_eq!(at("192.0.2.1"), at("::ffff:192.0.2.1"));
+        assert_eq!(at("2001:db8::1"), at("2001:db8::2"));
+        assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));
+        let alone = split.draw(&StickyBy::None, &headers, CLIENT, &secret());
+        assert_eq!((alone.key, alone.new_visitor), (VisitorKey::Alone, None));
+    }
+}

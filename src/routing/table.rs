@@ -1,0 +1,343 @@
+//! The table: the immutable snapshot that a request is routed by.
+
+use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
+use super::maintenance::MaintenanceAnswer;
+use super::split::{Draw, Secret, Split};
+use crate::config::StickyBy;
+use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress};
+use http::{HeaderMap, HeaderValue};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Everything that requests are routed by. A change makes a new one that shares what stayed the same.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Rises with each swap.
+    pub version: u64,
+    /// From host and path to the index in `services`.
+    pub hosts: Arc<HostIndex>,
+    /// The services.
+    pub services: Box<[Arc<Route>]>,
+}
+
+/// A service, as requests see it.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name.
+    pub service: ServiceName,
+    /// Its pools; at least one.
+    pub pools: Box<[Pool]>,
+    /// The index of the live pool.
+    pub live: usize,
+    /// The split, while a rollout is in its canary phase.
+    pub split: Option<Split>,
+    /// What visitors are drawn by.
+    pub sticky: StickyBy,
+    /// The response of planned maintenance, while the service is in it.
+    pub planned: Option<Arc<MaintenanceAnswer>>,
+    /// The response when no pool can serve.
+    pub unplanned: Arc<MaintenanceAnswer>,
+    /// What is counted of the service.
+    pub tally: Arc<PerWorker<ServiceTally>>,
+}
+
+/// A pool, as requests see it.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: PoolName,
+    /// What runs in it.
+    pub release: Option<ReleaseId>,
+    /// The name as the value of `X-Cutover-Pool`.
+    pub name_header: HeaderValue,
+    /// The release as the value of `X-Cutover-Release`.
+    pub release_header: Option<HeaderValue>,
+    /// Its targets; at least one.
+    pub targets: Box<[Target]>,
+    /// The indices of the targets that requests are sent to.
+    pub healthy: Box<[usize]>,
+    /// Whether the pool was drained: nothing may reach it until it is used again.
+    pub drained: bool,
+    /// What is counted of the pool whatever runs in it.
+    pub load: Arc<PerWorker<PoolLoad>>,
+    /// What is counted of the release that runs in it.
+    pub tally: Arc<PerWorker<PoolTally>>,
+}
+
+/// A target, as requests see it.
+#[derive(Debug)]
+pub struct Target {
+    /// Where it listens.
+    pub address: TargetAddress,
+    /// What is counted of it. Its identity too: connections are kept for as long as a target has the same load.
+    pub load: Arc<TargetLoad>,
+}
+
+/// Finds the service of a host and a path.
+#[derive(Debug, Default)]
+pub struct HostIndex {
+    exact: HashMap<Box<str>, Mounts>,
+    below: HashMap<Box<str>, Mounts>,
+    any: Mounts,
+}
+
+/// The services of one host, by path prefix.
+#[derive(Debug, Default)]
+struct Mounts {
+    root: Option<usize>,
+    deeper: HashMap<Box<str>, usize>,
+    /// The most segments that a prefix has.
+    depth: usize,
+}
+
+impl Mounts {
+    fn add(&mut self, prefix: &PathPrefix, service: usize) {
+        match prefix.as_str() {
+            "/" => self.root = Some(service),
+            prefix => {
+                self.depth = self.depth.max(prefix.matches('/').count());
+                self.deeper.insert(prefix.into(), service);
+            }
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<usize> {
+        if self.depth > 0 {
+            // The ends of the first `depth` segments, the longest first.
+            let mut end = path
+                .match_indices('/')
+                .map(|(at, _)| at)
+                .skip(1)
+                .chain([path.len()])
+                .take(self.depth)
+                .last()
+                .unwrap_or(path.len());
+            while end > 0 {
+                if let Some(service) = self.deeper.get(&path[..end]) {
+                    return Some(*service);
+                }
+                end = path[..end].rfind('/').unwrap_or(0);
+            }
+        }
+        self.root
+    }
+}
+
+impl HostIndex {
+    /// Of services by index, with their hosts and the path they are mounted on.
+    #[must_use]
+    pub fn new<'s>(services: impl Iterator<Item = (&'s [HostPattern], &'s PathPrefix)>) -> Self {
+        let mut index = Self::default();
+        for (service, (hosts, prefix)) in services.enumerate() {
+            for host in hosts {
+                let mounts = match host {
+                    HostPattern::Any => &mut index.any,
+                    HostPattern::Exact(host) => index.exact.entry(host.clone()).or_default(),
+                    HostPattern::Below(domain) => index.below.entry(domain.clone()).or_default(),
+                };
+                mounts.add(prefix, service);
+            }
+        }
+        index
+    }
+
+    /// The service of a host, as a request names it, and a raw path: an exact host before the longest wildcard
+    /// before any, and the longest prefix.
+    #[must_use]
+    pub fn find(&self, host: &str, path: &str) -> Option<usize> {
+        if self.exact.is_empty() && self.below.is_empty() {
+            return self.any.find(path);
+        }
+        let host = without_port(host);
+        // A host name has at most 253 characters; a longer one can be configured nowhere.
+        let mut buffer = [0; 253];
+        let Some(lower) = buffer.get_mut(..host.len()) else { return self.any.find(path) };
+        lower.copy_from_slice(host.as_bytes());
+        lower.make_ascii_lowercase();
+        let host = std::str::from_utf8(lower).unwrap_or_default();
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let exact = self.exact.get(host).and_then(|mounts| mounts.find(path));
+        exact.or_else(|| self.find_below(host, path)).or_else(|| self.any.find(path))
+    }
+
+    fn find_below(&self, host: &str, path: &str) -> Option<usize> {
+        if self.below.is_empty() {
+            return None;
+        }
+        host.match_indices('.').find_map(|(at, _)| self.below.get(&host[at + 1..])?.find(path))
+    }
+}
+
+/// The host of an authority. An IPv6 address keeps its brackets.
+fn without_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(at) if authority[at..].bytes().skip(1).all(|b| b.is_ascii_digit()) && !authority.ends_with("::") => {
+            // `[::1]` ends with its bracket, so a colon with digits behind it is outside.
+            &authority[..at]
+        }
+        _ => authority,
+    }
+}
+
+/// What a request is routed by.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'r> {
+    /// The host that it asks for, with or without a port.
+    pub host: &'r str,
+    /// The raw path.
+    pub path: &'r str,
+    /// Its headers.
+    pub headers: &'r HeaderMap,
+    /// The visitor's address.
+    pub client: IpAddr,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Destination<'t> {
+    /// To a pool of a service.
+    Pool {
+        /// The service.
+        route: &'t Arc<Route>,
+        /// The index of the pool; it has a healthy target.
+        pool: usize,
+        /// The draw, while a split is on.
+        draw: Option<Draw>,
+        /// Whether another pool was meant, which has no healthy target.
+        failed_over: bool,
+    },
+    /// Nowhere: the visitor gets this response.
+    Maintenance {
+        /// The service.
+        route: &'t Arc<Route>,
+        /// The response.
+        answer: &'t Arc<MaintenanceAnswer>,
+    },
+    /// Nowhere: no service is configured for it.
+    NoService,
+}
+
+impl Table {
+    /// A table without services.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { version: 0, hosts: Arc::default(), services: Box::default() }
+    }
+
+    /// Decides where a request goes.
+    #[must_use]
+    pub fn route(&self, asked: &Asked<'_>, secret: &Secret) -> Destination<'_> {
+        match self.hosts.find(asked.host, asked.path).and_then(|index| self.services.get(index)) {
+            None => Destination::NoService,
+            Some(route) => route.destination(asked, secret),
+        }
+    }
+}
+
+impl Route {
+    fn destination<'t>(self: &'t Arc<Self>, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
+        if let Some(answer) = &self.planned {
+            if !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical())) {
+                return Destination::Maintenance { route: self, answer };
+            }
+            // Who passes by is no visitor, and takes no part in the draw.
+            return self.to_pool(self.live, None);
+        }
+        let draw =
+            self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked.headers, asked.client, secret)));
+        let meant = draw.filter(|(_, draw)| draw.candidate).map_or(self.live, |(split, _)| split.candidate);
+        self.to_pool(meant, draw.map(|(_, draw)| draw))
+    }
+
+    fn to_pool(self: &Arc<Self>, meant: usize, draw: Option<Draw>) -> Destination<'_> {
+        match self.serving(meant, None) {
+            Some(pool) => Destination::Pool { route: self, pool, draw, failed_over: pool != meant },
+            None => Destination::Maintenance { route: self, answer: &self.unplanned },
+        }
+    }
+
+    /// The pool that serves in place of `meant`: itself while it can, else live, else the first other one that has
+    /// a healthy target and was not drained. Never the pool at index `but`.
+    #[must_use]
+    pub fn serving(&self, meant: usize, but: Option<usize>) -> Option<usize> {
+        let usable = |index: &usize| {
+            Some(*index) != but && self.pools.get(*index).is_some_and(|pool| !pool.drained && !pool.healthy.is_empty())
+        };
+        [meant, self.live].into_iter().chain(0..self.pools.len()).find(usable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(services: &[(&[&str], &str)]) -> HostIndex {
+        let parsed: Vec<(Vec<HostPattern>, PathPrefix)> = services
+            .iter()
+            .map(|(hosts, prefix)| (hosts.iter().map(|host| host.parse().unwrap()).collect(), prefix.parse().unwrap()))
+            .collect();
+        HostIndex::new(parsed.iter().map(|(hosts, prefix)| (hosts.as_slice(), prefix)))
+    }
+
+    #[test]
+    fn an_exact_host_comes_before_a_wildcard_before_any() {
+        let index = index(&[
+            (&["*"], "/"),
+            (&["*.example.com"], "/"),
+            (&["shop.example.com"], "/"),
+            (&["*.eu.example.com"], "/"),
+        ]);
+        for (host, service) in [
+            ("shop.example.com", 2),
+            ("SHOP.example.com:8443", 2),
+            ("shop.example.com.", 2),
+            ("other.example.com", 1),
+            ("a.b.example.com", 1),
+            ("shop.eu.example.com", 3),
+            ("example.com", 0),
+            ("", 0),
+            ("[::1]:80", 0),
+        ] {
+            assert_eq!(index.find(host, "/"), Some(service), "{host}");
+        }
+        assert_eq!(index.find(&"x".repeat(300), "/"), Some(0));
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_on_segment_boundaries() {
+        let index = index(&[(&["*"], "/"), (&["*"], "/api"), (&["*"], "/api/v2"), (&["a"], "/only")]);
+        for (host, path, service) in [
+            ("a", "/only/x", Some(3)),
+            ("a", "/onlyx", Some(0)),
+            ("b", "/api", Some(1)),
+            ("b", "/api/", Some(1)),
+            ("b", "/apis", Some(0)),
+            ("b", "/api/v2", Some(2)),
+            ("b", "/api/v2/deep/er", Some(2)),
+            ("b", "/api/v22", Some(1)),
+            ("b", "/", Some(0)),
+            ("b", "//api", Some(0)),
+            ("b", "*", Some(0)),
+            ("b", "", Some(0)),
+        ] {
+            assert_eq!(index.find(host, path), service, "{host} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_service_has_is_found_nowhere() {
+        let index = index(&[(&["a"], "/x")]);
+        assert_eq!(index.find("a", "/"), None);
+        assert_eq!(index.find("b", "/x"), None);
+    }
+
+    #[test]
+    fn a_port_is_taken_off_and_an_address_keeps_its_brackets() {
+        for (authority, host) in
+            [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a:b", "a:b"), ("a:", "a")]
+        {
+            assert_eq!(without_port(authority), host);
+        }
+    }
+}
