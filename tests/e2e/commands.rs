@@ -172,3 +172,39 @@ async fn the_watched_status_goes_on_until_it_is_ended() {
     }
     assert!(watch.try_wait().unwrap().is_none(), "it goes on");
 }
+
+/// Runs in a network of its own, since the admin API of a router without a file has a fixed port.
+const QUICK_RUN: &str = r#"
+ip link set lo up || exit 77
+"$CUTOVER" run --listen 127.0.0.1:8080 --pool server0=127.0.0.1:9000 --pool server1=127.0.0.1:9001 --state state.db &
+router=$!
+trap 'kill $router' EXIT
+for turn in $(seq 200); do
+    "$CUTOVER" status --json && exit 0
+    kill -0 $router || exit 1
+    sleep 0.1
+done
+exit 1
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_pools_on_the_command_line_are_enough_to_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = tokio::process::Command::new("unshare")
+        .args(["--net", "sh", "-c", QUICK_RUN])
+        .env("CUTOVER", env!("CARGO_BIN_EXE_cutover"))
+        .env_remove("CUTOVER_ADMIN")
+        .current_dir(folder.path())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(LONG, run).await.unwrap().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) || told.contains("unshare failed") {
+        eprintln!("SKIPPED: no network of its own can be made here: {told}");
+        return;
+    }
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("\"default\"") && printed.contains("server0"), "{printed}");
+    assert!(folder.path().join("state.db").exists() && folder.path().join("cutover.secret").exists());
+}

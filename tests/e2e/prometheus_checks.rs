@@ -80,7 +80,7 @@ async fn a_prometheus_that_dies_holds_the_rollout_and_lets_it_go_on_when_it_is_b
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_not_one_number_is_a_source_that_is_down() {
     let _turn = heavy_turn().await;
-    let (router, prometheus, _server0, server1) = router_withprometheus("{ weight = 50, hold = \"1s\" }").await;
+    let (router, prometheus, _server0, server1) = router_with_prometheus("{ weight = 50, hold = \"1s\" }").await;
     // The series ends: the query has an empty answer from the next scrape on.
     server1.set_metrics("");
     let load = Load::on(router.address()).rate(100.0).start();
