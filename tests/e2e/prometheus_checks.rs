@@ -88,15 +88,20 @@ async fn an_answer_that_is_not_one_number_is_a_source_that_is_down() {
     router.command(&["rollout", "start", "server1"]).await.ok();
     let view = router.view_when("held by its source", LONG, |view| view["held"]["by"] == "source").await;
     assert_eq!(json!([view["phase"], view["verdict"]]), json!(["canary", "source-down"]));
-    for (metrics, what) in
-        [("jobs_failing{release=\"r1\"} NaN\n", "NaN"), ("jobs_failing{release=\"r1\"} +Inf\n", "infinite")]
-    {
-        server1.set_metrics(metrics);
-        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-        if what == "NaN" {
-            let view = router.view().await;
-            assert_eq!(json!([view["phase"], view["verdict"]]), json!(["canary", "source-down"]), "{what}");
-        }
-    }
+    server1.set_metrics("jobs_failing{release=\"r1\"} NaN\n");
+    until("the series is NaN", LONG, async || {
+        prometheus.query("jobs_failing").await.first().is_some_and(|series| series["value"][1] == "NaN")
+    })
+    .await;
+    until("the check met it", LONG, async || {
+        let evidence = router.evidence().await;
+        let check = evidence["checks"].as_array().unwrap().iter().find(|check| check["kind"] == "promql").cloned();
+        check.is_some_and(|check| check["detail"].as_str().unwrap().contains("NaN"))
+    })
+    .await;
+    let view = router.view().await;
+    assert_eq!(json!([view["phase"], view["verdict"]]), json!(["canary", "source-down"]));
+    server1.set_metrics("jobs_failing{release=\"r1\"} 0\n");
+    router.phase("promoted", LONG).await;
     drop(load);
 }
