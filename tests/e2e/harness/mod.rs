@@ -1,0 +1,24 @@
+//! What the tests stand on: a router that is the built binary, applications and visitors in this process,
+//! a real Prometheus, free ports, and waiting by condition.
+
+mod application;
+mod load;
+mod ports;
+mod prometheus;
+mod raw;
+mod router;
+mod setup;
+mod turns;
+mod visitor;
+mod waiting;
+
+pub use application::Application;
+pub use load::Load;
+pub use ports::free_address;
+pub use prometheus::Prometheus;
+pub use raw::{RawConnection, RawTarget};
+pub use router::{Answered, CommandResult, Router, answered, run_binary};
+pub use setup::Setup;
+pub use turns::heavy_turn;
+pub use visitor::{Answer, Visitor};
+pub use waiting::{LONG, SHORT, eventually, until};

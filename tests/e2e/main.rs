@@ -1,0 +1,34 @@
+//! The product from outside: the built binary on free ports, real applications behind it, real visitors before it.
+//!
+//! Every test finds its own ports, waits for what it expects under a deadline, and ends only what it started.
+//! `tests/run` installs the other programs that some of them need (Prometheus, curl, sqlite3).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test stops at the first thing that is not as it should be, and a test binary exports nothing"
+)]
+
+mod harness;
+
+mod admin_access;
+mod architecture;
+mod bodies;
+mod commands;
+mod configuration;
+mod dashboards;
+mod demo;
+mod forwarding;
+mod maintenance;
+mod metrics;
+mod prometheus_checks;
+mod restarts;
+mod rollouts;
+mod shipped_files;
+mod splitting;
+mod storage_faults;
+mod switching;
+mod target_faults;
+mod timeouts;
