@@ -11,4 +11,6 @@ pub use router::Router;
 pub use serve::run;
 
 /// TEMP
-pub fn demo(_: crate::cli::DemoOptions) -> anyhow::Result<std::process::ExitCode> { anyhow::bail!("not yet") }
+pub fn demo(_: crate::cli::DemoOptions) -> anyhow::Result<std::process::ExitCode> {
+    anyhow::bail!("not yet")
+}

@@ -75,11 +75,9 @@ impl Router {
         };
         let (control_shutdown, proxy_shutdown) = (CancellationToken::new(), CancellationToken::new());
         let (handle, control) = control::start(setup, control_shutdown.clone())?;
-        let admin_api =
-            tokio::spawn(admin::serve(admin_listener, handle.clone(), access, control_shutdown.clone()));
+        let admin_api = tokio::spawn(admin::serve(admin_listener, handle.clone(), access, control_shutdown.clone()));
         wait_until_ready(&handle).await?;
-        let workers =
-            proxy::start(settings, listeners, ends, &proxy_shutdown).context("the workers' threads")?;
+        let workers = proxy::start(settings, listeners, ends, &proxy_shutdown).context("the workers' threads")?;
         Ok(Self { handle, listen, admin, workers, control, admin_api, control_shutdown, proxy_shutdown })
     }
 
