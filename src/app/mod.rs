@@ -9,8 +9,3 @@ mod serve;
 pub use demo::demo;
 pub use router::Router;
 pub use serve::run;
-
-/// TEMP
-pub fn demo(_: crate::cli::DemoOptions) -> anyhow::Result<std::process::ExitCode> {
-    anyhow::bail!("not yet")
-}
