@@ -83,7 +83,7 @@ async fn bench() -> Bench {
     };
     let shutdown = CancellationToken::new();
     let (handle, task) = start(setup, shutdown.clone()).unwrap();
-    let bench = Bench { handle, store, shutdown, task, _targets: targets, workers: workers };
+    let bench = Bench { handle, store, shutdown, task, _targets: targets, workers };
     bench.eventually("ready", |bench| bench.handle.readiness().ready).await;
     bench
 }
