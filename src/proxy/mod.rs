@@ -107,7 +107,7 @@ pub fn start(
         threads.push(thread);
     }
     drop(made);
-    makes.iter().collect::<io::Result<()>>()?;
+    makes.iter().take(threads.len()).collect::<io::Result<()>>()?;
     Ok(Workers { threads, alive })
 }
 
