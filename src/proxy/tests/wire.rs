@@ -210,7 +210,7 @@ async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>, no_body: boo
             let message = std::mem::replace(buffer, rest);
             return Some(String::from_utf8(message).unwrap());
         }
-        let mut part = [0; 65536];
+        let mut part = vec![0; 65536];
         match stream.read(&mut part).await {
             Ok(0) | Err(_) if buffer.is_empty() => return None,
             Ok(0) | Err(_) => return Some(String::from_utf8(std::mem::take(buffer)).unwrap()),
