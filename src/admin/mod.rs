@@ -5,8 +5,8 @@
 //!                          └──────────┴──────────► problem
 //! ```
 //!
-//! [`Access`] decides who may ask at all, [`request`] reads what is asked, and whatever fails is told as a
-//! [`problem`] document. `openapi.json` describes all of it; a test keeps it and the routes together.
+//! [`Access`] decides who may ask at all, `request` reads what is asked, and whatever fails is told as a
+//! `problem` document. `openapi.json` describes all of it; a test keeps it and the routes together.
 
 mod access;
 mod commands;

@@ -10,6 +10,9 @@ use crate::model::{Judgement, Plan, Timestamp, Verdict};
 
 /// The name of the built-in check of the error ratio.
 pub const ERROR_RATIO: &str = "error-ratio";
+/// The name of the built-in check for answers that don't come within the lag. It is always on, and only ever holds a
+/// step: it counts requests, not visitors, and one visitor's slow requests must not take a release back.
+const NO_HEAD: &str = "no-head";
 /// `Judgement::by` where evidence passes a step, and where exposure does.
 const BY_EVIDENCE: &str = "evidence";
 const BY_EXPOSURE: &str = "exposure";
@@ -19,7 +22,7 @@ const BY_EXPOSURE: &str = "exposure";
 pub struct Assessment {
     /// What a decision goes by.
     pub judgement: Judgement,
-    /// What each check says: the error ratio, then the PromQL checks.
+    /// What each check says: the error ratio, the missing answers, then the PromQL checks.
     pub checks: Vec<CheckView>,
     /// Whether the step may be passed for its exposure alone, without evidence that suffices.
     pub by_exposure: bool,
@@ -42,11 +45,18 @@ impl Assessment {
 /// Judges the evidence by the plan. `now` only tells whether an answer has grown old.
 #[must_use]
 pub fn assess(evidence: &Evidence, plan: &Plan, now: Timestamp) -> Assessment {
-    let error_ratio = evidence.error_ratio().map(|evidence| Comparison::new(evidence, plan));
+    let error_ratio = evidence.error_ratio().map(|compared| Comparison::new(compared, evidence.exposure(), plan));
+    let late = Comparison::new(evidence.late(), evidence.exposure(), plan);
     let promql = evidence.promql();
-    let checks: Vec<CheckView> =
-        error_ratio.iter().map(Comparison::view).chain(promql.iter().map(|evidence| evidence.view(now))).collect();
-    let leaning = error_ratio.as_ref().is_some_and(Comparison::leaning) || promql.iter().any(PromQlEvidence::leaning);
+    let checks: Vec<CheckView> = error_ratio
+        .iter()
+        .map(Comparison::view)
+        .chain([late.no_head_view()])
+        .chain(promql.iter().map(|evidence| evidence.view(now)))
+        .collect();
+    let leaning = error_ratio.as_ref().is_some_and(Comparison::leaning)
+        || late.leaning()
+        || promql.iter().any(PromQlEvidence::leaning);
     let proven = error_ratio.as_ref().is_some_and(Comparison::proven);
     let judgement = judge(&checks, proven, evidence.exposure(), plan);
     let by_exposure = judgement.verdict == Verdict::Healthy && !proven;
@@ -86,11 +96,12 @@ struct Comparison<'a> {
     rollback_at: f64,
     ln_promote: f64,
     promote_at: f64,
+    answered: u64,
     min_requests: u64,
 }
 
 impl<'a> Comparison<'a> {
-    fn new(evidence: &'a ErrorRatioEvidence, plan: &Plan) -> Self {
+    fn new(evidence: &'a ErrorRatioEvidence, answered: u64, plan: &Plan) -> Self {
         Self {
             evidence,
             ln_rollback: evidence.ln_rollback(),
@@ -98,6 +109,7 @@ impl<'a> Comparison<'a> {
             rollback_at: -plan.false_alarm.ln(),
             ln_promote: evidence.ln_promote(),
             promote_at: -plan.miss.ln(),
+            answered,
             min_requests: plan.min_requests,
         }
     }
@@ -117,11 +129,11 @@ impl<'a> Comparison<'a> {
     }
 
     fn exposed(&self) -> bool {
-        self.evidence.step().candidate_requests >= self.min_requests
+        self.answered >= self.min_requests
     }
 
     fn verdict(&self) -> (Verdict, String) {
-        let (rollout, step) = (self.evidence.rollout(), self.evidence.step());
+        let rollout = self.evidence.rollout();
         let against = format!(
             "{} candidate requests failed, {} of live; ln E {:.1} of {:.1} to roll back",
             words::share(rollout.candidate_failures, rollout.candidate_requests),
@@ -131,7 +143,7 @@ impl<'a> Comparison<'a> {
         );
         let short = format!(
             "{} of {} candidate requests in this step, ln E {:.1} of {:.1} to promote",
-            words::count(step.candidate_requests),
+            words::count(self.answered),
             words::count(self.min_requests),
             self.ln_promote,
             self.promote_at,
@@ -152,6 +164,34 @@ impl<'a> Comparison<'a> {
             (Verdict::Healthy, format!("enough exposure, and nothing leans against the candidate: {against}; {short}"))
         } else {
             (Verdict::Insufficient, format!("not enough evidence: {short}"))
+        }
+    }
+
+    /// As the check for answers that don't come.
+    fn no_head_view(&self) -> CheckView {
+        let rollout = self.evidence.rollout();
+        let verdict = if self.leaning() { Verdict::Insufficient } else { Verdict::Healthy };
+        let detail = format!(
+            "{} candidate requests got no answer within 2 s, {} of live; ln E {:.1}, and {:.1} holds the step",
+            words::share(rollout.candidate_failures, rollout.candidate_requests),
+            words::share(rollout.live_failures, rollout.live_requests),
+            self.ln_rollback,
+            self.rollback_at / 2.0,
+        );
+        CheckView {
+            name: NO_HEAD.to_owned(),
+            kind: NO_HEAD.to_owned(),
+            verdict,
+            guaranteed: false,
+            ln_rollback: None,
+            ln_rollback_threshold: None,
+            ln_promote: None,
+            ln_promote_threshold: None,
+            rollout: Some(rollout),
+            step: Some(self.evidence.step()),
+            query: None,
+            value: None,
+            detail,
         }
     }
 
@@ -211,7 +251,7 @@ mod tests {
     }
 
     fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Tick {
-        Tick { candidate_requests, candidate_failures, live_requests, live_failures }
+        Tick { candidate_requests, candidate_failures, live_requests, live_failures, ..Tick::default() }
     }
 
     #[test]
@@ -296,6 +336,26 @@ mod tests {
         evidence.answer("queue", Ok(2.0), now());
         evidence.answer("queue", Ok(2.0), now());
         assert_eq!(verdict(&evidence), (Verdict::Regressed, "queue".to_owned()));
+    }
+
+    #[test]
+    fn a_candidate_that_gives_no_answer_passes_no_step() {
+        let plan = plan(vec![compared()]);
+        for hanging in [100, 10] {
+            let mut evidence = begun(&plan);
+            for _ in 0..500 {
+                evidence.observe(Tick { candidate_late: hanging, ..tick(100, 0, 100, 0) });
+            }
+            let assessment = assess(&evidence, &plan, now());
+            assert_eq!(assessment.judgement.verdict, Verdict::Insufficient, "{hanging} of 100 hang: {assessment:?}");
+            assert!(assessment.leaning);
+            assert_eq!(assessment.checks[1].verdict, Verdict::Insufficient);
+        }
+        let mut evidence = begun(&plan);
+        for _ in 0..500 {
+            evidence.observe(Tick { candidate_late: 10, live_late: 10, ..tick(100, 0, 100, 0) });
+        }
+        assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Healthy, "live is as slow");
     }
 
     #[test]

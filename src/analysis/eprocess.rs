@@ -219,7 +219,7 @@ mod tests {
     const NO_WORSE_AT_ALL: Null = Null { ratio: 1.0, tolerate: 0.0 };
 
     fn tick((candidate_requests, candidate_failures, live_requests, live_failures): (u64, u64, u64, u64)) -> Tick {
-        Tick { candidate_requests, candidate_failures, live_requests, live_failures }
+        Tick { candidate_requests, candidate_failures, live_requests, live_failures, ..Tick::default() }
     }
 
     fn assert_near(got: &[f64], expected: &[f64]) {

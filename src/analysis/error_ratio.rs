@@ -11,10 +11,14 @@ pub struct Tick {
     pub candidate_requests: u64,
     /// Of those, failed and counted.
     pub candidate_failures: u64,
+    /// Of those, without an outcome when the lag was over.
+    pub candidate_late: u64,
     /// Requests of live.
     pub live_requests: u64,
     /// Of those, failed and counted.
     pub live_failures: u64,
+    /// Of those, without an outcome when the lag was over.
+    pub live_late: u64,
 }
 
 /// An alarm needs failures from this many different draws, unless fewer have been seen at all: one visitor who tries
@@ -74,7 +78,7 @@ impl ErrorRatioEvidence {
         let tick = std::mem::take(&mut self.joined);
         let null = Null { ratio: 1.0, tolerate: self.check.tolerate };
         self.rollback.observe(tick, &WORSE, null);
-        self.promote.observe(tick, &NO_WORSE, null);
+        self.promote.observe(tick.answered_by_candidate(), &NO_WORSE, null);
     }
 
     /// The weight is another one from the next tick on.
@@ -152,8 +156,28 @@ impl Tick {
         Self {
             candidate_requests: self.candidate_requests.saturating_add(other.candidate_requests),
             candidate_failures: self.candidate_failures.saturating_add(other.candidate_failures),
+            candidate_late: self.candidate_late.saturating_add(other.candidate_late),
             live_requests: self.live_requests.saturating_add(other.live_requests),
             live_failures: self.live_failures.saturating_add(other.live_failures),
+            live_late: self.live_late.saturating_add(other.live_late),
+        }
+    }
+
+    /// Without the candidate's requests that have no outcome: what is not answered speaks for nobody.
+    #[must_use]
+    pub fn answered_by_candidate(self) -> Self {
+        Self { candidate_requests: self.candidate_requests.saturating_sub(self.candidate_late), ..self }
+    }
+
+    /// With the requests that are late as those that fail.
+    #[must_use]
+    pub fn late_as_failures(self) -> Self {
+        Self {
+            candidate_requests: self.candidate_requests,
+            candidate_failures: self.candidate_late,
+            live_requests: self.live_requests,
+            live_failures: self.live_late,
+            ..Self::default()
         }
     }
 }
@@ -186,7 +210,7 @@ mod tests {
     }
 
     fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Tick {
-        Tick { candidate_requests, candidate_failures, live_requests, live_failures }
+        Tick { candidate_requests, candidate_failures, live_requests, live_failures, ..Tick::default() }
     }
 
     #[test]

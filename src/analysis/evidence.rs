@@ -1,7 +1,7 @@
 //! All the evidence of a rollout.
 
 use super::{ErrorRatioEvidence, PromQlEvidence, Tick};
-use crate::model::{BasisPoints, Check, Plan, Timestamp};
+use crate::model::{BasisPoints, Check, ErrorRatioCheck, Plan, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// All the evidence of a rollout: a plain value that is stored as JSON and taken up again after a restart, so that a
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     error_ratio: Option<ErrorRatioEvidence>,
+    late: ErrorRatioEvidence,
     promql: Vec<PromQlEvidence>,
     exposure: u64,
 }
@@ -17,7 +18,8 @@ impl Evidence {
     /// Of a rollout that begins: nothing yet.
     #[must_use]
     pub fn begin(plan: &Plan) -> Self {
-        let mut evidence = Self { error_ratio: None, promql: Vec::new(), exposure: 0 };
+        let late = ErrorRatioEvidence::new(ErrorRatioCheck::default());
+        let mut evidence = Self { error_ratio: None, late, promql: Vec::new(), exposure: 0 };
         for check in &plan.checks {
             match check {
                 Check::ErrorRatio(check) => evidence.error_ratio = Some(ErrorRatioEvidence::new(*check)),
@@ -29,7 +31,8 @@ impl Evidence {
 
     /// Takes in one judged tick.
     pub fn observe(&mut self, tick: Tick) {
-        self.exposure = self.exposure.saturating_add(tick.candidate_requests);
+        self.exposure = self.exposure.saturating_add(tick.answered_by_candidate().candidate_requests);
+        self.late.observe(tick.late_as_failures());
         if let Some(error_ratio) = &mut self.error_ratio {
             error_ratio.observe(tick);
         }
@@ -44,6 +47,7 @@ impl Evidence {
 
     /// The weight is another one from the next tick on.
     pub fn weight_changed(&mut self, weight: BasisPoints) {
+        self.late.weight_changed(weight);
         if let Some(error_ratio) = &mut self.error_ratio {
             error_ratio.weight_changed(weight);
         }
@@ -52,6 +56,7 @@ impl Evidence {
     /// A step begins, at this weight.
     pub fn begin_step(&mut self, weight: BasisPoints) {
         self.exposure = 0;
+        self.late.begin_step(weight);
         if let Some(error_ratio) = &mut self.error_ratio {
             error_ratio.begin_step(weight);
         }
@@ -72,7 +77,13 @@ impl Evidence {
         }
     }
 
-    /// Candidate requests of this step.
+    /// How often no head came within the lag.
+    #[must_use]
+    pub fn late(&self) -> &ErrorRatioEvidence {
+        &self.late
+    }
+
+    /// Candidate requests of this step that were answered.
     #[must_use]
     pub fn exposure(&self) -> u64 {
         self.exposure

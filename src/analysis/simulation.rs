@@ -35,6 +35,7 @@ fn error(of_candidate: bool, share: u64) -> Tick {
         candidate_failures: u64::from(of_candidate),
         live_requests: 100 - share,
         live_failures: u64::from(!of_candidate),
+        ..Tick::default()
     }
 }
 
@@ -169,6 +170,7 @@ fn busy_tick(random: &mut StdRng, share: u64, ratio: f64) -> Tick {
         candidate_failures: failures(random, share, 0.001 * ratio),
         live_requests: 100 - share,
         live_failures: failures(random, 100 - share, 0.001),
+        ..Tick::default()
     }
 }
 
@@ -382,6 +384,7 @@ fn a_candidate_that_fails_everything_is_noticed_within_two_seconds() {
                     candidate_failures: candidate,
                     live_requests: 20 - candidate,
                     live_failures: 0,
+                    ..Tick::default()
                 });
                 evidence.set_draws_seen(evidence.rollout().candidate_requests);
                 evidence.add_failing_draws(candidate);

@@ -64,8 +64,10 @@ impl Gathering {
             self.evidence.observe(Tick {
                 candidate_requests: counts.candidate.requests,
                 candidate_failures: counts.candidate.failures,
+                candidate_late: counts.candidate.undecided(),
                 live_requests: counts.live.requests,
                 live_failures: counts.live.failures,
+                live_late: counts.live.undecided(),
             });
             self.evidence.add_failing_draws(counts.failing_draws);
         }

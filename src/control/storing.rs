@@ -129,6 +129,8 @@ impl Conductor {
             (Some(Written::Planned(_, reply)), Err(error)) => {
                 tracing::error!(%service, %error, "the store refused a change; nothing was changed");
                 writing.failed(error.to_string());
+                // First, so that who is refused sees the reason in the status too.
+                self.show(at, true);
                 if let Some(reply) = reply {
                     let _ = reply.send(Err(CommandError::NotStored(error.to_string())));
                 }

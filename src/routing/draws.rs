@@ -120,6 +120,14 @@ pub struct SideCounts {
     pub failures: u64,
 }
 
+impl SideCounts {
+    /// Requests whose outcome is not known.
+    #[must_use]
+    pub fn undecided(self) -> u64 {
+        self.requests.saturating_sub(self.decided)
+    }
+}
+
 /// The counts of a tick over all workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TickCounts {
@@ -135,7 +143,7 @@ impl TickCounts {
     /// Whether every request of the tick has its outcome.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.candidate.decided >= self.candidate.requests && self.live.decided >= self.live.requests
+        self.candidate.undecided() + self.live.undecided() == 0
     }
 }
 

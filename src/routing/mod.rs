@@ -2,7 +2,7 @@
 //!
 //! A request walks `table` (which service) → `split` (which pool) → `balance` (which target), all on one
 //! snapshot; the control plane builds the next [`Table`] and hands it to [`Live`], which swaps it in.
-//! Counts flow the other way: a worker alone writes its own [`counters`] and [`draws`], anyone may read them.
+//! Counts flow the other way: a worker alone writes its own [`counters`] and `draws`, anyone may read them.
 
 mod balance;
 pub mod counters;
