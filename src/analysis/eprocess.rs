@@ -12,7 +12,7 @@
 //! whose exponential has an expectation of at most 1 under the null, given the past, whatever the base rate and the
 //! share do. For bets below `r0` the same formula tests "candidate's ratio ≥ r0 · live's + δ". A mixture of bets is
 //! again such a process, and by Ville's inequality it ever reaches `1/α` with a chance of at most α
-//! (Howard & Ramdas 2022; Waudby-Smith & Ramdas 2023; Lindon & Malek, `NeurIPS` 2022). All sums are kept as logarithms.
+//! (Lindon & Malek 2022; Howard & Ramdas 2022; Waudby-Smith & Ramdas 2023). All sums are kept as logarithms.
 
 use super::Tick;
 use super::words::number_text;

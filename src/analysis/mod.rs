@@ -14,6 +14,9 @@ mod expect;
 mod promql;
 mod words;
 
+#[cfg(test)]
+mod simulation;
+
 pub use assess::{Assessment, ERROR_RATIO, assess};
 pub use error_ratio::{ErrorRatioEvidence, Tick};
 pub use evidence::Evidence;

@@ -8,6 +8,7 @@
 
 mod command;
 mod conductor;
+mod events;
 mod explain;
 mod files;
 mod gathering;
@@ -18,10 +19,15 @@ mod message;
 mod polling;
 pub mod ports;
 mod probe;
+mod reloading;
 mod service;
 mod store;
+mod storing;
 mod view;
 mod writing;
+
+#[cfg(test)]
+mod tests;
 
 pub use command::{Command, CommandError};
 pub use handle::{DecisionCount, ExplainRequest, Handle, Readiness};
@@ -30,8 +36,9 @@ pub use store::StoreThread;
 use crate::config::Config;
 use crate::rollout::ServiceState;
 use crate::routing::{Live, Secret, Suspicion};
-use conductor::{Conductor, Tools, state_faults};
+use conductor::{Conductor, Tools};
 use ports::{MetricsSource, StoredService};
+use reloading::state_faults;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;

@@ -139,8 +139,8 @@ fn assert_allowed(before: &ServiceState, event: &Event, transition: &Transition)
     };
     let more_weight = before.phase == Phase::Canary && after.weight > before.weight;
     if (more_weight || decision.name == DecisionName::Promote) && !by_operator {
-        let passed = verdict(event) == Some(Verdict::Healthy) || passes(OnInconclusive::Promote);
-        assert!(passed, "{event:?} gave the candidate more");
+        let may = verdict(event) == Some(Verdict::Healthy) || passes(OnInconclusive::Promote);
+        assert!(may, "{event:?} gave the candidate more");
         let held = before.held.as_ref().map(|held| held.by);
         assert_ne!(held, Some(HeldBy::Operator), "an operator's hold was passed");
     }

@@ -1,0 +1,72 @@
+//! What commands and the passing of time mean: the events that decisions are made of.
+
+use super::command::{Command, CommandError};
+use super::service::{PoolControl, ServiceControl};
+use crate::model::{Mode, PoolName};
+use crate::rollout::{Event, Start};
+
+/// The event that a command is.
+pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Event, CommandError> {
+    let known = |pool: &PoolName| {
+        service.pool(pool).ok_or_else(|| CommandError::UnknownPool {
+            service: service.config.name.clone(),
+            pool: pool.clone(),
+            known: service.pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    };
+    Ok(match command {
+        Command::Start { pool, release, steps, force } => {
+            let control = known(pool)?;
+            let mut plan = service.config.rollout.clone();
+            if let Some(steps) = steps {
+                plan.steps.clone_from(steps);
+            }
+            let configured = service.config.pool(pool).and_then(|pool| pool.release.clone());
+            Event::Start(Start {
+                pool: pool.clone(),
+                release: release.clone().or(configured),
+                plan,
+                force: *force,
+                candidate_healthy: control.healthy(),
+            })
+        }
+        Command::Pause => Event::Pause,
+        Command::Resume => Event::Resume,
+        Command::Promote => Event::Promote,
+        Command::Rollback => Event::Rollback,
+        Command::Weight(weight) => Event::SetWeight(*weight),
+        Command::Switch { pool, drain } => {
+            let control = known(pool)?;
+            let live = service.pool(&service.state.live);
+            if !control.healthy() && live.is_some_and(PoolControl::healthy) {
+                let fault = control.fault();
+                return Err(CommandError::Refused(format!("{fault}; switch when it is up: `cutover status` tells")));
+            }
+            Event::Switch { pool: pool.clone(), drain: drain.is_some() }
+        }
+        Command::Mode(setting) => {
+            if setting.mode == Mode::Serve
+                && service.files.flag
+                && let Some(file) = &service.config.maintenance.file
+            {
+                return Err(CommandError::HeldByFile { service: service.config.name.clone(), file: file.clone() });
+            }
+            Event::SetMode(setting.clone())
+        }
+    })
+}
+
+/// What the passing of time means for a service, if it means anything.
+pub(super) fn passing_of_time(service: &ServiceControl) -> Option<Event> {
+    let Some(candidate) = service.state.candidate.as_ref().and_then(|name| service.pool(name)) else {
+        return service.state.watch_until.map(|_| Event::Tick(None));
+    };
+    if !candidate.healthy() {
+        return Some(Event::CandidateDown(candidate.fault()));
+    }
+    let gathering = service.gathering.as_ref()?;
+    if gathering.unreachable() {
+        return Some(Event::CandidateUnreachable);
+    }
+    Some(Event::Tick(Some(gathering.assessment().judgement.clone())))
+}

@@ -1,0 +1,172 @@
+//! The conductor and the configuration: the services as they start, and another configuration put in force, whole.
+
+use super::conductor::Conductor;
+use super::files;
+use super::gathering::Gathering;
+use super::handle::Published;
+use super::health::Checked;
+use super::service::ServiceControl;
+use super::view;
+use crate::analysis::Evidence;
+use crate::config::{Config, Maintenance, Service as ServiceConfig};
+use crate::model::{PoolName, Timestamp};
+use crate::rollout::ServiceState;
+use crate::routing::HostIndex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio_util::task::AbortOnDropHandle;
+
+impl Conductor {
+    /// Puts another configuration in force, whole, in one swap.
+    pub(super) fn reload(&mut self, config: Config) -> Result<(), Vec<String>> {
+        let faults = self.faults_of(&config);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let workers = self.tools.live.workers();
+        let mut before = std::mem::take(&mut self.services);
+        for service in &config.services {
+            let control = match before.iter().position(|control| control.config.name == service.name) {
+                Some(at) => {
+                    let mut control = before.swap_remove(at);
+                    control.reconfigure(service.clone(), workers);
+                    control
+                }
+                None => new_service(service.clone(), self.dormant.remove(&service.name), workers),
+            };
+            self.services.push(control);
+        }
+        for gone in before {
+            self.dormant.insert(gone.config.name.clone(), (gone.state, None));
+        }
+        self.config = config;
+        self.adopt_config();
+        Ok(())
+    }
+
+    /// What stands against a new configuration, given what is in force.
+    fn faults_of(&self, config: &Config) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut fixed = |same: bool, section: &str| {
+            if !same {
+                faults.push(format!("[{section}] can't change while the router runs: restart it"));
+            }
+        };
+        fixed(config.server == self.config.server, "server");
+        fixed(config.admin == self.config.admin, "admin");
+        fixed(config.state == self.config.state, "state");
+        fixed(config.prometheus == self.config.prometheus, "prometheus");
+        fixed(config.access_log == self.config.access_log, "access_log");
+        for control in &self.services {
+            let name = &control.config.name;
+            match config.services.iter().find(|service| service.name == *name) {
+                Some(service) => {
+                    let missing = pools_in_use(&control.state).find(|pool| service.pool(pool).is_none());
+                    if let Some(pool) = missing {
+                        faults.push(format!("service {name}: pool {pool} is in use and can't be removed"));
+                    }
+                }
+                None if control.state.candidate.is_some() || control.state.watch_until.is_some() => {
+                    faults.push(format!("service {name} has a rollout under way and can't be removed"));
+                }
+                None => {}
+            }
+        }
+        for service in &config.services {
+            if let Some((state, _)) = self.dormant.get(&service.name) {
+                faults.extend(state_faults(service, state));
+            }
+        }
+        faults
+    }
+
+    /// Follows the configuration that is now in force: the routes, the checks, the files.
+    pub(super) fn adopt_config(&mut self) {
+        let workers = self.tools.live.workers();
+        let watched: Vec<files::Watched> = self.services.iter().filter_map(watched).collect();
+        let mut looker = files::Looker::default();
+        let mut known = HashMap::new();
+        for watched in &watched {
+            // Before the first request: a flag file that is there already is obeyed from the start.
+            known.insert(watched.service.clone(), looker.look(watched));
+        }
+        for service in &mut self.services {
+            service.files = known.get(&service.config.name).cloned().unwrap_or_default();
+        }
+        self.files = (!watched.is_empty()).then(|| {
+            AbortOnDropHandle::new(tokio::spawn(files::watch(watched, looker, known, self.tools.sender.clone())))
+        });
+        let configs = || self.services.iter().map(|service| &service.config);
+        self.hosts = Arc::new(HostIndex::new(configs().map(|config| (config.hosts.as_slice(), &config.path_prefix))));
+        let secret = &self.tools.secret;
+        self.routes = self.services.iter_mut().map(|service| Arc::new(service.route(secret, workers))).collect();
+        self.swap();
+        self.checks.follow(self.services.iter().flat_map(checked).collect());
+        self.tools.shared.publish_all(
+            self.services
+                .iter()
+                .map(|service| Published { service: view::service(service), evidence: view::evidence(service) })
+                .collect(),
+        );
+    }
+}
+
+pub(super) fn new_service(
+    config: ServiceConfig,
+    stored: Option<(ServiceState, Option<String>)>,
+    workers: usize,
+) -> ServiceControl {
+    let Some((state, evidence)) = stored else {
+        let state = ServiceState::new(config.live.clone());
+        return ServiceControl::new(config, state, workers);
+    };
+    let mut service = ServiceControl::new(config, state, workers);
+    service.writing.stored = Some(service.state.revision);
+    if let (Some(rollout), Some(_)) = (&service.state.rollout, &service.state.candidate) {
+        let restored = evidence.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        if restored.is_none() {
+            tracing::warn!(service = %service.config.name, "the rollout's evidence was not stored; it begins anew");
+        }
+        let evidence = restored.unwrap_or_else(|| Evidence::begin(&rollout.plan));
+        service.gathering = Some(Gathering::new(evidence, &rollout.plan, workers, Timestamp::now()));
+    }
+    service
+}
+
+/// Pools that a state can't do without.
+fn pools_in_use(state: &ServiceState) -> impl Iterator<Item = &PoolName> {
+    let watched = state.watch_until.and(state.rollout.as_ref()).map(|rollout| &rollout.previous_live);
+    [Some(&state.live), state.candidate.as_ref(), watched].into_iter().flatten()
+}
+
+/// Why a stored state does not fit a configured service, if it does not.
+pub(super) fn state_faults(service: &ServiceConfig, state: &ServiceState) -> Vec<String> {
+    pools_in_use(state)
+        .filter(|pool| service.pool(pool).is_none())
+        .map(|pool| {
+            let name = &service.name;
+            format!("service {name}: the state says that pool {pool} is in use, but the configuration has no such pool")
+        })
+        .collect()
+}
+
+fn watched(service: &ServiceControl) -> Option<files::Watched> {
+    let Maintenance { file, page, .. } = &service.config.maintenance;
+    (file.is_some() || page.is_some()).then(|| files::Watched {
+        service: service.config.name.clone(),
+        flag: file.clone(),
+        page: page.clone(),
+    })
+}
+
+fn checked(service: &ServiceControl) -> impl Iterator<Item = Checked> {
+    service.pools.iter().flat_map(move |pool| {
+        pool.targets.iter().map(move |target| Checked {
+            service: service.config.name.clone(),
+            pool: pool.name.clone(),
+            address: target.address.clone(),
+            load: Arc::clone(&target.load),
+            health: service.config.health.clone(),
+        })
+    })
+}

@@ -1,0 +1,219 @@
+//! The conductor and the store: what is written before it comes into force, what after, and what is done when the
+//! store does not take it.
+
+use super::command::CommandError;
+use super::conductor::Conductor;
+use super::gathering::change_evidence;
+use super::message::{Message, Reply};
+use super::ports::{Record, StoreError};
+use super::service::ServiceControl;
+use super::view;
+use super::writing::{PATIENCE, Written};
+use crate::analysis::Evidence;
+use crate::model::view::HistoryView;
+use crate::model::{PoolName, ServiceName, Timestamp};
+use crate::rollout::{EvidenceChange, ServiceState, Transition};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Evidence is given to the store at least this often.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How long an operator waits for a protective change to be durable before it is answered as not yet durable.
+const DURABLE_PATIENCE: Duration = Duration::from_secs(1);
+/// Decisions that may wait for the store; the oldest are dropped, loudly.
+const UNWRITTEN: usize = 10_000;
+
+impl Conductor {
+    /// Gives a planned change to the store; it comes into force when the store has it.
+    pub(super) fn plan(&mut self, at: usize, transition: Transition, reply: Option<Reply>) {
+        let service = &self.services[at];
+        let mut history = service.unwritten.clone();
+        history.push(entry(service, &transition));
+        let evidence = match (transition.evidence, &transition.state.rollout, &service.gathering) {
+            (EvidenceChange::End, _, _) => None,
+            (EvidenceChange::Begin, Some(rollout), _) => Some(Evidence::begin(&rollout.plan)),
+            (change, _, Some(gathering)) => {
+                let mut evidence = gathering.evidence.clone();
+                change_evidence(&mut evidence, change, transition.state.weight);
+                Some(evidence)
+            }
+            (_, _, None) => None,
+        };
+        let state = transition.state.clone();
+        let sequence = self.services[at].writing.begin(Written::Planned(Box::new(transition), reply));
+        self.write(at, sequence, state, evidence.as_ref(), history);
+    }
+
+    /// Puts a protective change in force at once, and gives it to the store after that.
+    pub(super) fn protect(&mut self, at: usize, transition: Transition) {
+        if let Some(reply) = self.services[at].writing.give_up() {
+            let reason = format!("{} came first: {}", transition.decision.name, transition.decision.reason);
+            let _ = reply.send(Err(CommandError::Refused(reason)));
+        }
+        let service = &mut self.services[at];
+        let entry = entry(service, &transition);
+        if service.unwritten.len() >= UNWRITTEN {
+            tracing::error!(service = %service.config.name, "a decision could not be written for too long and is lost");
+            service.unwritten.remove(0);
+        }
+        service.unwritten.push(entry);
+        self.adopt(at, transition);
+        self.flush(at);
+    }
+
+    fn write(
+        &mut self,
+        at: usize,
+        sequence: u64,
+        state: ServiceState,
+        evidence: Option<&Evidence>,
+        history: Vec<HistoryView>,
+    ) {
+        let service = &mut self.services[at];
+        service.writing.saved = Instant::now();
+        if let Some(gathering) = &mut service.gathering {
+            gathering.unsaved = false;
+        }
+        let name = service.config.name.clone();
+        let record = serde_json::to_string(&evidence).map(|json| Record {
+            service: name.clone(),
+            expected: service.writing.stored,
+            state,
+            evidence: evidence.map(|_| json),
+            history,
+        });
+        let sender = self.tools.sender.clone();
+        let store = self.tools.store.clone();
+        tokio::spawn(async move {
+            let result = match record {
+                Ok(record) => store.call(move |store| store.commit(&record)).await,
+                Err(error) => Err(StoreError::Unavailable(format!("the evidence can't be written as JSON: {error}"))),
+            };
+            // Nobody is there to listen only when the router stops.
+            let _ = sender.send(Message::Written { service: name, sequence, result }).await;
+        });
+    }
+
+    /// Gives to the store what is in force and not durable, or evidence that is new for a while.
+    pub(super) fn flush(&mut self, at: usize) {
+        let service = &self.services[at];
+        let evidence_due = service.writing.saved.elapsed() >= SAVE_EVERY
+            && service.gathering.as_ref().is_some_and(|gathering| gathering.unsaved);
+        let due = evidence_due || !service.durable();
+        if !(due && service.writing.free()) {
+            return;
+        }
+        let (state, history) = (service.state.clone(), service.unwritten.clone());
+        let evidence = service.gathering.as_ref().map(|gathering| gathering.evidence.clone());
+        let written = Written::Flush(state.revision, history.len());
+        let sequence = self.services[at].writing.begin(written);
+        self.write(at, sequence, state, evidence.as_ref(), history);
+    }
+
+    pub(super) fn written(&mut self, service: &ServiceName, sequence: u64, result: Result<(), StoreError>) {
+        let Some(at) = self.position(service) else { return };
+        let writing = &mut self.services[at].writing;
+        match (writing.end(sequence), result) {
+            (None, _) => return,
+            (Some(Written::GivenUp), _) => writing.stored = None,
+            (Some(Written::Planned(transition, reply)), Ok(())) => {
+                writing.succeeded(transition.state.revision);
+                self.services[at].unwritten.clear();
+                let before = self.services[at].state.drained.clone();
+                let draining: Vec<PoolName> = transition.state.drained.difference(&before).cloned().collect();
+                self.adopt(at, *transition);
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(self.done(at, &draining)));
+                }
+            }
+            (Some(Written::Planned(_, reply)), Err(error)) => {
+                tracing::error!(%service, %error, "the store refused a change; nothing was changed");
+                writing.failed(error.to_string());
+                if let Some(reply) = reply {
+                    let _ = reply.send(Err(CommandError::NotStored(error.to_string())));
+                }
+            }
+            (Some(Written::Flush(revision, entries)), Ok(())) => {
+                writing.succeeded(revision);
+                self.services[at].unwritten.drain(..entries);
+            }
+            (Some(Written::Flush(..)), Err(error)) => {
+                tracing::error!(%service, %error, "the state can't be written; routing and protection go on");
+                writing.failed(error.to_string());
+            }
+        }
+        self.answer_durable(at);
+        if let Some((since, request)) = self.services[at].writing.waiting.pop_front() {
+            self.request(request, since);
+        }
+        self.flush(at);
+        self.show(at, true);
+    }
+
+    /// Answers those who asked for a protective change, once it is durable or that takes too long.
+    pub(super) fn answer_durable(&mut self, at: usize) {
+        let durable = self.services[at].durable();
+        let due = |since: &Instant| durable || since.elapsed() >= DURABLE_PATIENCE;
+        let unanswered = std::mem::take(&mut self.services[at].writing.unanswered);
+        let (answer, wait) = unanswered.into_iter().partition(|(since, _)| due(since));
+        self.services[at].writing.unanswered = wait;
+        for (_, reply) in answer {
+            let _ = reply.send(Ok(self.done(at, &[])));
+        }
+    }
+
+    /// Refuses what has waited too long for the store.
+    pub(super) fn lose_patience(&mut self, at: usize) {
+        let writing = &mut self.services[at].writing;
+        let refused =
+            || Err(CommandError::NotStored(format!("the store has not answered for {}s", PATIENCE.as_secs())));
+        if writing.current.as_ref().is_some_and(|write| write.since.elapsed() >= PATIENCE) {
+            if let Some(reply) = writing.give_up() {
+                let _ = reply.send(refused());
+            }
+            writing.fault = Some(format!("the store has not answered for {}s", PATIENCE.as_secs()));
+        }
+        while writing.waiting.front().is_some_and(|(since, _)| since.elapsed() >= PATIENCE) {
+            if let Some((_, request)) = writing.waiting.pop_front() {
+                let _ = request.reply.send(refused());
+            }
+        }
+    }
+
+    /// At the end: gives what is not durable to the store, and waits for it a little.
+    pub(super) async fn write_out(&mut self, inbox: &mut mpsc::Receiver<Message>) {
+        let deadline = Instant::now() + PATIENCE;
+        for service in &mut self.services {
+            service.writing.saved = Instant::now().checked_sub(SAVE_EVERY).unwrap_or(service.writing.saved);
+        }
+        for at in 0..self.services.len() {
+            self.flush(at);
+        }
+        while self.services.iter().any(|service| service.writing.current.is_some()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, inbox.recv()).await {
+                Ok(Some(Message::Written { service, sequence, result })) => self.written(&service, sequence, result),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// What the history says of a transition.
+fn entry(service: &ServiceControl, transition: &Transition) -> HistoryView {
+    let state = &transition.state;
+    HistoryView {
+        id: 0,
+        at: Timestamp::now(),
+        revision: state.revision,
+        decision: transition.decision.name.as_str().to_owned(),
+        by: transition.decision.by.clone(),
+        reason: transition.decision.reason.clone(),
+        phase: state.phase,
+        live: state.live.clone(),
+        candidate: state.candidate.clone(),
+        weight: state.weight,
+        evidence: service.gathering.as_ref().map(|_| view::evidence(service)),
+    }
+}
