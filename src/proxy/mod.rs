@@ -1,1 +1,124 @@
-//! The data plane: from an accepted connection to the last byte of the answer.
+//! The data plane: from a visitor's connection to an answer.
+//!
+//! Each worker is one thread with its own runtime, listening sockets, connections to targets and counters. A request
+//! walks:
+//!
+//! ```text
+//! listener ─ connection ─ request ─ routing::Table ─ upstream ─ body ─ record
+//!   accept     time-outs    one linear     which         a target's    both     counts, when
+//!                           function      pool and       connection    ways     the last byte
+//!                                         target                                has gone
+//! ```
+//!
+//! Nothing on this walk is shared between workers but the table, which is read through one atomic pointer.
+
+mod accept;
+mod access_log;
+mod answers;
+mod attempt;
+mod body;
+mod budget;
+mod client;
+mod connection;
+mod headers;
+mod listener;
+mod maintenance;
+mod record;
+mod request;
+mod second;
+mod upstream;
+mod visitor;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use listener::bind;
+
+use crate::config::{AccessLog, Timeouts};
+use crate::routing::{Secret, WorkerEnd};
+use ipnet::IpNet;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What a worker goes by for as long as the process lives.
+#[derive(Debug, Clone)]
+pub struct ProxySettings {
+    /// Time-outs towards visitors and targets.
+    pub timeouts: Timeouts,
+    /// Networks of proxies whose word about the visitor is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What is logged of requests.
+    pub access_log: AccessLog,
+    /// What signs cookies and salts cohorts.
+    pub secret: Arc<Secret>,
+    /// How long requests may go on after the shutdown began.
+    pub grace: Duration,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<JoinHandle<()>>,
+    /// Closed when the last worker has ended.
+    alive: mpsc::Receiver<()>,
+}
+
+/// Starts one worker per end, each with its listening sockets. They run until `shutdown`, and then until their requests
+/// have ended or the grace is over.
+///
+/// # Errors
+/// When a thread or its runtime can't be made, or there are not as many sets of sockets as workers.
+pub fn start(
+    settings: ProxySettings,
+    listeners: Vec<Vec<TcpListener>>,
+    ends: Vec<WorkerEnd>,
+    shutdown: &CancellationToken,
+) -> io::Result<Workers> {
+    if listeners.len() != ends.len() {
+        return Err(io::Error::other("every worker needs its listening sockets"));
+    }
+    let settings = Arc::new(settings);
+    let log = access_log::start(&settings.access_log)?;
+    let (alive_mark, alive) = mpsc::channel(1);
+    let mut threads = Vec::with_capacity(ends.len());
+    for (listeners, end) in listeners.into_iter().zip(ends) {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        // The runtime can't move between threads; a first one here shows whether there can be one at all.
+        drop(runtime?);
+        let (settings, log, shutdown) = (Arc::clone(&settings), log.clone(), shutdown.clone());
+        let alive_mark = alive_mark.clone();
+        let thread = thread::Builder::new().name(format!("worker-{}", end.id.0)).spawn(move || {
+            let _alive = alive_mark;
+            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime.block_on(worker::run(settings, log, listeners, end, shutdown)),
+                Err(error) => tracing::error!(%error, "a worker could not start"),
+            }
+        })?;
+        threads.push(thread);
+    }
+    Ok(Workers { threads, alive })
+}
+
+impl Workers {
+    /// Resolves when every worker has ended.
+    pub async fn stopped(&mut self) {
+        // Nothing is ever sent: the channel closes when the last worker drops its mark.
+        while self.alive.recv().await.is_some() {}
+    }
+
+    /// Waits, blocking, until every worker has ended.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker ended by a fault");
+            }
+        }
+    }
+}

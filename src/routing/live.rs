@@ -43,11 +43,18 @@ pub struct WorkerEnd {
     pub table: Arc<ArcSwap<Table>>,
     /// What it is told.
     pub orders: mpsc::Receiver<Order>,
+    /// What it tells.
+    pub reports: Reports,
+}
+
+/// What a worker tells the control plane.
+#[derive(Debug)]
+pub struct Reports {
     suspicions: mpsc::Sender<Suspicion>,
     acknowledged: Arc<AtomicU64>,
 }
 
-impl WorkerEnd {
+impl Reports {
     /// Says that every request of this worker that was routed by an older table than `version` is counted in its
     /// pool by now. True because a worker has one thread, and no request awaits between the two.
     pub fn acknowledge(&self, version: u64) {
@@ -81,8 +88,7 @@ impl Live {
                     id: WorkerId(number),
                     table: Arc::clone(&table),
                     orders: told,
-                    suspicions: suspicions.clone(),
-                    acknowledged: Arc::clone(&acknowledged),
+                    reports: Reports { suspicions: suspicions.clone(), acknowledged: Arc::clone(&acknowledged) },
                 };
                 (Seat { acknowledged, orders }, end)
             })

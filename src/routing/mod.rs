@@ -16,7 +16,7 @@ mod table;
 pub use balance::Dice;
 pub use counters::{PerWorker, WorkerId};
 pub use draws::{Dispatch, Draws, FailedVisitors, LAG_TICKS, Side, SideCounts, TICK, TickCounts};
-pub use live::{Live, Order, Suspicion, WorkerEnd};
+pub use live::{Live, Order, Reports, Suspicion, WorkerEnd};
 pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
 pub use sketch::Sketch;
 pub use split::{Bucketer, COOKIE_NAME, Draw, Secret, Split, VisitorId, VisitorKey};

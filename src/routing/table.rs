@@ -200,6 +200,8 @@ pub enum Destination<'t> {
     Pool {
         /// The service.
         route: &'t Arc<Route>,
+        /// The service's index in the table.
+        service: usize,
         /// The index of the pool; it has a healthy target.
         pool: usize,
         /// The draw, while a split is on.
@@ -228,31 +230,38 @@ impl Table {
     /// Decides where a request goes.
     #[must_use]
     pub fn route(&self, asked: &Asked<'_>, secret: &Secret) -> Destination<'_> {
-        match self.hosts.find(asked.host, asked.path).and_then(|index| self.services.get(index)) {
+        match self.find(asked.host, asked.path) {
             None => Destination::NoService,
-            Some(route) => route.destination(asked, secret),
+            Some((service, route)) => route.destination(service, asked, secret),
         }
+    }
+
+    /// The service of a host and a raw path, with its index.
+    #[must_use]
+    pub fn find(&self, host: &str, path: &str) -> Option<(usize, &Arc<Route>)> {
+        let service = self.hosts.find(host, path)?;
+        Some((service, self.services.get(service)?))
     }
 }
 
 impl Route {
-    fn destination<'t>(self: &'t Arc<Self>, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
+    fn destination<'t>(self: &'t Arc<Self>, service: usize, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
         if let Some(answer) = &self.planned {
             if !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical())) {
                 return Destination::Maintenance { route: self, answer };
             }
             // Who passes by is no visitor, and takes no part in the draw.
-            return self.to_pool(self.live, None);
+            return self.to_pool(service, self.live, None);
         }
         let draw =
             self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked.headers, asked.client, secret)));
         let meant = draw.filter(|(_, draw)| draw.candidate).map_or(self.live, |(split, _)| split.candidate);
-        self.to_pool(meant, draw.map(|(_, draw)| draw))
+        self.to_pool(service, meant, draw.map(|(_, draw)| draw))
     }
 
-    fn to_pool(self: &Arc<Self>, meant: usize, draw: Option<Draw>) -> Destination<'_> {
+    fn to_pool(self: &Arc<Self>, service: usize, meant: usize, draw: Option<Draw>) -> Destination<'_> {
         match self.serving(meant, None) {
-            Some(pool) => Destination::Pool { route: self, pool, draw, failed_over: pool != meant },
+            Some(pool) => Destination::Pool { route: self, service, pool, draw, failed_over: pool != meant },
             None => Destination::Maintenance { route: self, answer: &self.unplanned },
         }
     }

@@ -1,0 +1,197 @@
+//! Bodies on their way: from the visitor to a target, and back. Each part is passed on as it comes, and the next one
+//! is taken only when there is room for it; so a slow reader slows the writer, and nothing is held whole.
+
+use super::record::Record;
+use super::upstream::Busy;
+use super::visitor::Visitor;
+use crate::model::grpc_status_fails;
+use crate::proxy::headers::GRPC_STATUS;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+/// A request's body on its way to a target.
+pub(super) enum RequestBody {
+    /// There is none.
+    Empty,
+    /// It comes from the visitor.
+    Streamed {
+        /// What comes.
+        incoming: Incoming,
+        /// Whose it is.
+        visitor: Rc<Visitor>,
+        /// Whether all of it has come.
+        done: bool,
+    },
+}
+
+impl RequestBody {
+    /// The body of a visitor's request.
+    pub(super) fn new(incoming: Incoming, visitor: &Rc<Visitor>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Streamed { incoming, visitor: Rc::clone(visitor), done: false }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streamed { incoming, visitor, done } => {
+                let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+                    visitor.awaits_upload();
+                    return Poll::Pending;
+                };
+                visitor.uploads();
+                match &frame {
+                    Some(Ok(frame)) => *done = frame.is_trailers(),
+                    Some(Err(_)) => visitor.set_broken(),
+                    None => *done = true,
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streamed { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streamed { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        match self {
+            Self::Streamed { incoming, visitor, done: false } if !incoming.is_end_stream() => visitor.leave_unread(),
+            Self::Empty | Self::Streamed { .. } => {}
+        }
+    }
+}
+
+/// An answer's body on its way to the visitor.
+pub(super) enum AnswerBody {
+    /// It comes from a target.
+    Relayed(Relay),
+    /// The router made it.
+    Whole(Whole),
+}
+
+/// A body that the router made.
+pub(super) struct Whole {
+    content: Option<Bytes>,
+    record: Record,
+}
+
+/// A body that comes from a target. It carries what it takes to receive the rest, and the request's record, which is
+/// closed when the last byte has been passed on or nobody wants it any more.
+pub(super) struct Relay {
+    incoming: Incoming,
+    busy: Busy,
+    record: Record,
+    done: bool,
+}
+
+impl AnswerBody {
+    /// The rest of a target's answer.
+    pub(super) fn relayed(incoming: Incoming, busy: Busy, record: Record) -> Self {
+        Self::Relayed(Relay { incoming, busy, record, done: false })
+    }
+
+    /// A whole body.
+    pub(super) fn whole(content: Bytes, mut record: Record) -> Self {
+        record.completes();
+        Self::Whole(Whole { content: Some(content), record })
+    }
+}
+
+impl Relay {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // What the connection has received can be taken only after it was driven, and it is driven by nobody else:
+        // there is nothing to be woken for.
+        let unwoken = &mut Context::from_waker(Waker::noop());
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
+        if frame.is_pending() {
+            self.busy.drive(cx);
+            frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
+        }
+        self.record.awaits_target(frame.is_pending());
+        match ready!(frame) {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.record.passes(data.len());
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    self.done = true;
+                    if trailers.get(GRPC_STATUS).is_some_and(|status| grpc_status_fails(status.as_bytes())) {
+                        self.record.failed_in_trailers();
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.record.breaks_off();
+                Poll::Ready(Some(Err(error)))
+            }
+            None => {
+                self.done = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if self.done || self.incoming.is_end_stream() {
+            self.record.completes();
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Relayed(relay) => relay.poll_frame(cx),
+            Self::Whole(whole) => {
+                let content = whole.content.take();
+                whole.record.passes(content.as_ref().map_or(0, Bytes::len));
+                Poll::Ready(content.map(|content| Ok(Frame::data(content))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Relayed(relay) => relay.incoming.is_end_stream(),
+            Self::Whole(whole) => whole.content.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Relayed(relay) => relay.incoming.size_hint(),
+            Self::Whole(whole) => {
+                SizeHint::with_exact(whole.content.as_ref().map_or(0, |content| content.len() as u64))
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Who a request comes from, as far as the router believes it, and how it tells the target.
+//!
+//! What a visitor says of itself is replaced. A peer in `trusted_proxies` is believed: the client is then the
+//! right-most address of `X-Forwarded-For` that is not itself a trusted proxy.
+
+use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP};
+use super::visitor::Visitor;
+use http::header::FORWARDED;
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+
+/// Who a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Client {
+    /// The visitor's address.
+    pub(super) address: IpAddr,
+    /// Whether the visitor came by TLS.
+    pub(super) secure: bool,
+}
+
+impl Client {
+    /// The client of a request on a visitor's connection.
+    pub(super) fn of(visitor: &Visitor, headers: &HeaderMap) -> Self {
+        if !visitor.trusted {
+            return Self { address: visitor.peer, secure: false };
+        }
+        let trusted = &visitor.worker.settings.trusted_proxies;
+        Self { address: believed(visitor.peer, headers, trusted), secure: came_by_tls(headers) }
+    }
+
+    /// Replaces what the request says of its client by what the router believes.
+    pub(super) fn tell(self, visitor: &Visitor, headers: &mut HeaderMap, host: &HeaderValue) {
+        let address = if visitor.trusted { address_header(self.address) } else { visitor.peer_header.clone() };
+        if visitor.trusted {
+            headers.insert(X_FORWARDED_FOR, chain(headers, visitor));
+            let told = headers.get(X_FORWARDED_HOST).filter(|told| is_host(told.as_bytes())).cloned();
+            let host = told.unwrap_or_else(|| host.clone());
+            headers.insert(FORWARDED, forwarded(self, &host));
+            headers.insert(X_FORWARDED_HOST, host);
+        } else {
+            headers.insert(X_FORWARDED_FOR, address.clone());
+            headers.insert(FORWARDED, self.forwarded_again(visitor, host));
+            headers.insert(X_FORWARDED_HOST, host.clone());
+        }
+        headers.insert(X_FORWARDED_PROTO, if self.secure { HTTPS } else { HTTP });
+        headers.insert(X_REAL_IP, address);
+    }
+
+    /// The `Forwarded` of a connection's request. Most requests of a connection ask for the same host.
+    fn forwarded_again(self, visitor: &Visitor, host: &HeaderValue) -> HeaderValue {
+        let mut last = visitor.forwarded.borrow_mut();
+        match &*last {
+            Some((asked, value)) if asked == host => value.clone(),
+            Some(_) | None => {
+                let value = forwarded(self, host);
+                *last = Some((host.clone(), value.clone()));
+                value
+            }
+        }
+    }
+}
+
+/// An address as the value of a header.
+pub(super) fn address_header(address: IpAddr) -> HeaderValue {
+    // An address has no character that a header can't hold.
+    HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Whether a text can be the host of a request: no character that ends a word, a quotation or a line.
+pub(super) fn is_host(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]%!$&'()*+;=~".contains(byte))
+}
+
+fn believed(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let mut client = peer;
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    for entry in lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(',')) {
+        // Beyond an entry that can't be read, nothing is known.
+        let Some(address) = read_address(entry.trim()) else { break };
+        client = address;
+        if !trusted.iter().any(|network| network.contains(&address)) {
+            break;
+        }
+    }
+    client
+}
+
+/// An address of `X-Forwarded-For`; some proxies write a port to it.
+fn read_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().ok().or_else(|| text.parse().ok().map(|with_port: SocketAddr| with_port.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+fn came_by_tls(headers: &HeaderMap) -> bool {
+    let last = headers.get_all(X_FORWARDED_PROTO).iter().next_back().and_then(|line| line.to_str().ok());
+    let last = last.and_then(|line| line.rsplit(',').next()).unwrap_or_default();
+    last.trim().eq_ignore_ascii_case("https")
+}
+
+/// `X-Forwarded-For` of a trusted proxy, and the proxy itself.
+fn chain(headers: &HeaderMap, visitor: &Visitor) -> HeaderValue {
+    let mut chain = Vec::new();
+    for line in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(line.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(visitor.peer_header.as_bytes());
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| visitor.peer_header.clone())
+}
+
+fn forwarded(client: Client, host: &HeaderValue) -> HeaderValue {
+    let proto = if client.secure { "https" } else { "http" };
+    let host = host.to_str().unwrap_or_default();
+    let value = match client.address {
+        IpAddr::V4(address) => format!("for={address};proto={proto};host=\"{host}\""),
+        IpAddr::V6(address) => format!("for=\"[{address}]\";proto={proto};host=\"{host}\""),
+    };
+    HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("for=unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn the_client_is_the_right_most_address_that_is_no_trusted_proxy() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let peer: IpAddr = "10.0.0.1".parse().unwrap();
+        for (lines, client) in [
+            (&["192.0.2.7"][..], "192.0.2.7"),
+            (&["192.0.2.7, 10.0.0.2"], "192.0.2.7"),
+            (&["1.1.1.1, 192.0.2.7, 10.0.0.2"], "192.0.2.7"),
+            (&["1.1.1.1", "192.0.2.7", "10.0.0.2"], "192.0.2.7"),
+            (&["192.0.2.7:4711"], "192.0.2.7"),
+            (&["[2001:db8::1]:4711"], "2001:db8::1"),
+            (&["[2001:db8::1]"], "2001:db8::1"),
+            (&["2001:db8::1, fd00::2"], "2001:db8::1"),
+            (&["::ffff:192.0.2.7"], "192.0.2.7"),
+            (&["192.0.2.7, nonsense, 10.0.0.2"], "10.0.0.2"),
+            (&["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            (&[""], "10.0.0.1"),
+            (&[], "10.0.0.1"),
+        ] {
+            let pairs: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+            assert_eq!(believed(peer, &headers(&pairs), &trusted), client.parse::<IpAddr>().unwrap(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_on_the_scheme_counts() {
+        for (proto, tls) in
+            [("https", true), ("HTTPS", true), ("http, https", true), ("https, http", false), ("", false)]
+        {
+            assert_eq!(came_by_tls(&headers(&[("x-forwarded-proto", proto)])), tls, "{proto}");
+        }
+    }
+
+    #[test]
+    fn forwarded_quotes_what_needs_it() {
+        let value = |address: &str, host| {
+            forwarded(Client { address: address.parse().unwrap(), secure: true }, &HeaderValue::from_static(host))
+        };
+        assert_eq!(value("192.0.2.7", "a:80"), "for=192.0.2.7;proto=https;host=\"a:80\"");
+        assert_eq!(value("2001:db8::1", "a"), "for=\"[2001:db8::1]\";proto=https;host=\"a\"");
+    }
+
+    #[test]
+    fn a_host_can_t_break_out_of_its_place() {
+        for good in ["example.com", "a:80", "[::1]:80", "", "a_b-c.d"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["a b", "a\"", "a\\b", "a,b", "a/b", "a@b", "a<b", "ä", "a\tb", "a?b", "a#b"] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+}

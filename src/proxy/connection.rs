@@ -1,0 +1,222 @@
+//! A visitor's connection: HTTP/1.1 by hyper, and one timer that guards every phase of it.
+//!
+//! The timer is armed for the nearest deadline and re-armed only when it fires, or when a deadline comes nearer than
+//! it; so a request on a busy connection costs no timer operation, only the notes that [`Visitor`] takes.
+
+use super::request;
+use super::visitor::{Phase, Visitor};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
+use tokio::time::Sleep;
+
+/// The longest head of a request.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// The most that is held of a body on its way, per direction.
+pub(super) const MAX_BUFFER: usize = 64 * 1024;
+
+/// How long, and for how many bytes, the router goes on reading after it has answered a request whose body it did not
+/// want: closing at once would reset the connection, and the answer could be lost.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
+
+/// What a visitor gets whose head took too long, if it had begun at all.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How a connection ends.
+enum End {
+    /// By itself: all was written, or the visitor has gone.
+    Done,
+    /// The head of a request took too long.
+    SlowHead,
+    /// It is to be closed at once.
+    Cut,
+}
+
+/// Serves a visitor's connection until it ends.
+pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
+    let _registered = Registered(Rc::clone(&visitor));
+    let service = service_fn(|request| request::serve(Rc::clone(&visitor), request));
+    let mut connection = http1::Builder::new()
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_BUFFER)
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(Watched { stream, visitor: Rc::clone(&visitor) }), service);
+    let mut timer = Timer::new(visitor.worker.now());
+    let mut told = false;
+    let end = poll_fn(|cx| {
+        visitor.worker.tick();
+        visitor.woken_by(cx.waker());
+        loop {
+            if visitor.is_cut() {
+                return Poll::Ready(End::Cut);
+            }
+            if visitor.is_closing() && !told {
+                told = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            if Pin::new(&mut connection).poll(cx).is_ready() {
+                return Poll::Ready(End::Done);
+            }
+            if timer.poll_deadline(&visitor, cx).is_pending() {
+                return Poll::Pending;
+            }
+            let known = visitor.is_overdue();
+            visitor.set_overdue();
+            match visitor.phase() {
+                // The request decides what the visitor gets.
+                Phase::Upload | Phase::Answer if !known => {}
+                Phase::Head { begun: true } => return Poll::Ready(End::SlowHead),
+                Phase::Head { begun: false }
+                | Phase::Idle
+                | Phase::Router
+                | Phase::Upload
+                | Phase::Answer
+                | Phase::Body
+                | Phase::Tail => return Poll::Ready(End::Cut),
+            }
+        }
+    })
+    .await;
+    match end {
+        End::Cut => {}
+        End::Done if !visitor.has_unread() => {}
+        End::Done => linger(connection.into_parts().io.into_inner().stream).await,
+        End::SlowHead => {
+            let mut stream = connection.into_parts().io.into_inner().stream;
+            // Whoever sends a head too slowly need not get all of the answer either.
+            if stream.try_write(TOO_SLOW).is_ok() {
+                let _ = stream.shutdown().await;
+                linger(stream).await;
+            }
+        }
+    }
+}
+
+/// Reads and forgets what the visitor still sends, within bounds.
+async fn linger(mut stream: TcpStream) {
+    let (time, most) = LINGER;
+    let read = async {
+        let mut buffer = vec![0; 16 * 1024];
+        let mut read = 0;
+        while read < most {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => read += count,
+            }
+        }
+    };
+    // Either way it is closed next.
+    let _ = tokio::time::timeout(time, read).await;
+}
+
+/// Takes the connection off the worker's list, however its task ends.
+struct Registered(Rc<Visitor>);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The one timer of a connection.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// When it fires; `None` when it has fired or was never armed.
+    armed: Option<Instant>,
+}
+
+impl Timer {
+    fn new(now: Instant) -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep_until(now.into())), armed: None }
+    }
+
+    /// Ready when the deadline of the present phase has passed.
+    fn poll_deadline(&mut self, visitor: &Visitor, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(deadline) = visitor.deadline() else { return Poll::Pending };
+            let now = visitor.worker.now();
+            if now >= deadline {
+                return Poll::Ready(());
+            }
+            match self.armed {
+                Some(armed) if now < armed && armed <= deadline => return Poll::Pending,
+                Some(_) | None => {
+                    self.sleep.as_mut().reset(deadline.into());
+                    self.armed = Some(deadline);
+                }
+            }
+            // Without tokio's budget: a poll that was put off would leave the timer without a task to wake.
+            if pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.armed = None;
+            visitor.worker.tick();
+        }
+    }
+}
+
+/// The connection's stream, with a note taken of each movement.
+struct Watched {
+    stream: TcpStream,
+    visitor: Rc<Visitor>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.visitor.has_sent();
+        }
+        read
+    }
+}
+
+impl Watched {
+    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.visitor.has_received();
+        }
+        written
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper flushes when its own buffer is empty.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.visitor.has_all();
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,276 @@
+//! Which headers pass between visitor and target.
+//!
+//! One look over a head's names tells what is in it, so that nothing is searched for that is not there.
+
+use crate::routing::Pool;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_CUTOVER_POOL: HeaderName = HeaderName::from_static("x-cutover-pool");
+const X_CUTOVER_RELEASE: HeaderName = HeaderName::from_static("x-cutover-release");
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// Headers that the router adds to a request at most.
+const ADDED: usize = 8;
+
+/// What belongs to one connection only, besides what [`Found`] tells apart.
+const HOP_BY_HOP: [HeaderName; 7] =
+    [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, UPGRADE, EXPECT, HTTP2_SETTINGS];
+
+/// What is in a head.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools)] // a set of marks, each asked for by name
+pub(super) struct Found {
+    pub(super) connection: bool,
+    pub(super) te: bool,
+    pub(super) transfer_encoding: bool,
+    pub(super) content_length: bool,
+    pub(super) grpc_status: bool,
+    pub(super) request_id: bool,
+    hop_by_hop: bool,
+    alias: bool,
+}
+
+impl Found {
+    /// Looks over a head.
+    pub(super) fn in_head(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" => found.connection = true,
+                "te" => found.te = true,
+                "transfer-encoding" => found.transfer_encoding = true,
+                "content-length" => found.content_length = true,
+                "grpc-status" => found.grpc_status = true,
+                "x-request-id" => found.request_id = true,
+                "keep-alive"
+                | "proxy-connection"
+                | "proxy-authenticate"
+                | "proxy-authorization"
+                | "upgrade"
+                | "expect"
+                | "http2-settings" => found.hop_by_hop = true,
+                other => found.alias |= is_alias(other),
+            }
+        }
+        found
+    }
+}
+
+/// Whether CGI-like interfaces can't tell a name from one that the router vouches for: they turn `-` into `_`.
+fn is_alias(name: &str) -> bool {
+    name.contains('_')
+        && matches!(
+            name.replace('_', "-").as_str(),
+            "x-forwarded-for"
+                | "x-forwarded-proto"
+                | "x-forwarded-host"
+                | "x-real-ip"
+                | "x-request-id"
+                | "x-cutover-pool"
+                | "x-cutover-release"
+        )
+}
+
+/// Removes what belongs to the visitor's connection from a request's head, and what could pass for the router's word.
+/// `chunked` says that the body is sent on in chunks.
+pub(super) fn strip_request(headers: &mut HeaderMap, found: Found) {
+    if found.connection {
+        remove_named(headers);
+        headers.remove(CONNECTION);
+    }
+    if found.hop_by_hop {
+        for name in HOP_BY_HOP {
+            headers.remove(name);
+        }
+    }
+    if found.alias {
+        let aliases: Vec<HeaderName> = headers.keys().filter(|name| is_alias(name.as_str())).cloned().collect();
+        for name in aliases {
+            headers.remove(name);
+        }
+    }
+    if found.transfer_encoding {
+        headers.insert(TRANSFER_ENCODING, CHUNKED);
+    }
+    if found.te {
+        let trailers = headers.get_all(TE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("trailers"));
+        headers.remove(TE);
+        if trailers {
+            headers.insert(TE, TRAILERS);
+            // RFC 9110 §10.1.4: who sends TE names it.
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+    }
+    headers.reserve(ADDED);
+}
+
+/// Says in a request which pool and release it goes to.
+pub(super) fn name_pool(headers: &mut HeaderMap, pool: &Pool) {
+    headers.insert(X_CUTOVER_POOL, pool.name_header.clone());
+    match &pool.release_header {
+        Some(release) => drop(headers.insert(X_CUTOVER_RELEASE, release.clone())),
+        None => drop(headers.remove(X_CUTOVER_RELEASE)),
+    }
+}
+
+/// Removes what belongs to the target's connection from an answer's head.
+pub(super) fn strip_response(headers: &mut HeaderMap, found: Found) {
+    if found.connection {
+        remove_named(headers);
+        headers.remove(CONNECTION);
+    }
+    if found.hop_by_hop {
+        for name in HOP_BY_HOP {
+            headers.remove(name);
+        }
+    }
+    if found.transfer_encoding {
+        headers.remove(TRANSFER_ENCODING);
+    }
+    if found.te {
+        headers.remove(TE);
+    }
+}
+
+/// Removes the headers that `Connection` names, but those that the message can't do without.
+fn remove_named(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter_map(|token| token.parse().ok())
+        .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING, TE].contains(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// The items of a list header.
+pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    value.to_str().unwrap_or_default().split(',').map(str::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// Whether the head's only transfer coding is `chunked`.
+pub(super) fn is_only_chunked(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(tokens);
+    codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) && codings.next().is_none()
+}
+
+/// Whether a visitor's `X-Request-Id` is kept: short, and nothing in it that a log or a page must fear.
+pub(super) fn is_request_id(value: &HeaderValue) -> bool {
+    (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(pairs: &[(&'static str, &'static str)], strip: fn(&mut HeaderMap, Found)) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let found = Found::in_head(&headers);
+        strip(&mut headers, found);
+        let mut left: Vec<_> =
+            headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        left.sort();
+        left
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_stays_on_it() {
+        let head = [
+            ("connection", "keep-alive, X-Mine"),
+            ("connection", "x-other"),
+            ("x-mine", "1"),
+            ("x-other", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic eA=="),
+            ("upgrade", "websocket"),
+            ("expect", "100-continue"),
+            ("http2-settings", "AAMAAABkAAQAAP__"),
+            ("accept", "*/*"),
+            ("trailer", "x-sum"),
+            ("x-kept", "1"),
+        ];
+        let kept = pairs(&[("accept", "*/*"), ("trailer", "x-sum"), ("x-kept", "1")]);
+        assert_eq!(stripped(&head, strip_request), kept);
+        assert_eq!(stripped(&head, strip_response), kept);
+    }
+
+    #[test]
+    fn connection_can_t_name_what_the_message_needs() {
+        let head = [("connection", "host, content-length, transfer-encoding"), ("content-length", "3"), ("host", "a")];
+        assert_eq!(stripped(&head, strip_request), pairs(&[("content-length", "3"), ("host", "a")]));
+    }
+
+    #[test]
+    fn te_passes_only_trailers() {
+        let named = pairs(&[("connection", "te"), ("te", "trailers")]);
+        assert_eq!(stripped(&[("te", "gzip, Trailers;q=1"), ("connection", "te")], strip_request), pairs(&[]));
+        assert_eq!(stripped(&[("te", "gzip, Trailers"), ("connection", "te")], strip_request), named);
+        assert_eq!(stripped(&[("te", "trailers")], strip_request), named);
+        assert_eq!(stripped(&[("te", "deflate")], strip_request), pairs(&[]));
+    }
+
+    #[test]
+    fn a_chunked_request_stays_chunked_and_an_answer_is_framed_anew() {
+        let head = [("transfer-encoding", "Chunked")];
+        assert_eq!(stripped(&head, strip_request), pairs(&[("transfer-encoding", "chunked")]));
+        assert_eq!(stripped(&head, strip_response), pairs(&[]));
+    }
+
+    #[test]
+    fn names_that_look_like_the_routers_to_a_cgi_are_removed() {
+        let head = [("x_forwarded_for", "1"), ("x-cutover_pool", "1"), ("x_real-ip", "1"), ("my_own", "1")];
+        assert_eq!(stripped(&head, strip_request), pairs(&[("my_own", "1")]));
+    }
+
+    #[test]
+    fn only_chunked_is_understood() {
+        for (lines, only) in [
+            (&["chunked"][..], true),
+            (&["Chunked"], true),
+            (&["gzip, chunked"], false),
+            (&["gzip", "chunked"], false),
+            (&["chunked, chunked"], false),
+            (&["identity"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(TRANSFER_ENCODING, HeaderValue::from_static(line));
+            }
+            assert_eq!(is_only_chunked(&headers), only, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_short_and_visible() {
+        for (id, kept) in [("a", true), ("", false), ("a b", false), ("ab-1_2/3", true)] {
+            assert_eq!(is_request_id(&HeaderValue::from_static(id)), kept, "{id}");
+        }
+        assert!(is_request_id(&"x".repeat(128).parse().unwrap()));
+        assert!(!is_request_id(&"x".repeat(129).parse().unwrap()));
+    }
+}

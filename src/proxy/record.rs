@@ -1,0 +1,259 @@
+//! What is counted and logged of a request. Each thing is counted by a guard that counts it back when it is dropped,
+//! so that no way out of a request (an answer, a time-out, a visitor who hangs up) can miss it.
+
+use super::access_log::{Ending, Line};
+use super::visitor::{Phase, Visitor};
+use super::worker::Snapshot;
+use crate::model::Happening;
+use crate::routing::counters::CodeClass;
+use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
+use http::Method;
+use http::request::Parts;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A request's place in a pool, counted there for as long as it lasts.
+pub(super) struct Place {
+    visitor: Rc<Visitor>,
+    table: Rc<Snapshot>,
+    service: usize,
+    pool: usize,
+    /// The index of the target that was tried last.
+    target: Cell<Option<usize>>,
+}
+
+impl Place {
+    /// Counts a request in a pool. Nothing may be awaited between the reading of the table and this.
+    pub(super) fn take(visitor: &Rc<Visitor>, table: Rc<Snapshot>, service: usize, pool: usize) -> Self {
+        let place = Self { visitor: Rc::clone(visitor), table, service, pool, target: Cell::new(None) };
+        let load = &place.pool().load;
+        load.of(visitor.worker.id).in_flight.enter();
+        visitor.is_in(load);
+        place
+    }
+
+    /// The service.
+    pub(super) fn route(&self) -> &Route {
+        &self.table.services[self.service]
+    }
+
+    /// The service, for longer than the place is held. Costs a count that is shared by all workers.
+    pub(super) fn shared_route(&self) -> Arc<Route> {
+        Arc::clone(&self.table.services[self.service])
+    }
+
+    /// The pool.
+    pub(super) fn pool(&self) -> &Pool {
+        &self.route().pools[self.pool]
+    }
+
+    /// The request goes to this target.
+    pub(super) fn tries(&self, target: usize) {
+        self.target.set(Some(target));
+    }
+
+    fn split(&self) -> Option<&Split> {
+        self.route().split.as_ref()
+    }
+
+    /// Whether the pool is the candidate of a rollout.
+    fn is_candidate(&self) -> bool {
+        self.split().is_some_and(|split| split.candidate == self.pool)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let load = &self.pool().load;
+        load.of(self.visitor.worker.id).in_flight.leave();
+        self.visitor.has_left(load);
+    }
+}
+
+/// A drawn request whose outcome is not known yet.
+struct Undecided {
+    dispatch: Dispatch,
+    key: VisitorKey,
+}
+
+/// What is known of a request, until it is counted.
+pub(super) struct Record {
+    visitor: Rc<Visitor>,
+    arrived: Instant,
+    place: Option<Place>,
+    undecided: Option<Undecided>,
+    /// The head that the visitor got.
+    status: Option<u16>,
+    happening: Happening,
+    /// Whether the last byte of the answer was passed on.
+    complete: bool,
+    /// Whether the target owes the next byte.
+    target_owes: bool,
+    /// Whether the target broke the answer off.
+    broken: bool,
+    sent: u64,
+    line: Option<Box<Line>>,
+}
+
+impl Record {
+    /// Of a request that came just now.
+    pub(super) fn new(visitor: &Rc<Visitor>, head: &Parts) -> Self {
+        Self {
+            visitor: Rc::clone(visitor),
+            arrived: visitor.worker.now(),
+            place: None,
+            undecided: None,
+            status: None,
+            happening: Happening::VisitorGone,
+            complete: false,
+            target_owes: false,
+            broken: false,
+            sent: 0,
+            line: visitor.worker.log.line(visitor.peer, head),
+        }
+    }
+
+    /// The access log's line of the request, if it gets one.
+    pub(super) fn line(&mut self) -> Option<&mut Line> {
+        self.line.as_deref_mut()
+    }
+
+    /// The request goes to a pool, because it was drawn for it, or in place of the one it was drawn for.
+    pub(super) fn enters(&mut self, place: Place, draw: Option<&Draw>, failed_over: bool) {
+        let worker = &self.visitor.worker;
+        if let Some(line) = self.line.as_deref_mut() {
+            line.failed_over = failed_over;
+        }
+        if let (Some(split), Some(draw)) = (place.split(), draw) {
+            worker.rescues.earn();
+            if failed_over {
+                if draw.candidate {
+                    split.draws.reached_candidate(worker.id, false);
+                }
+            } else {
+                let side = if draw.candidate { Side::Candidate } else { Side::Live };
+                let dispatch = split.draws.dispatched(worker.id, self.arrived, side, draw.key);
+                self.undecided = Some(Undecided { dispatch, key: draw.key });
+            }
+        }
+        self.place = Some(place);
+    }
+
+    /// The pool that the request is in.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.place.as_ref()
+    }
+
+    /// The outcome of the pool's attempt. Whether it was the draw of a candidate, which failed in a way that a safe
+    /// request may be rescued from.
+    pub(super) fn judges(&mut self, happening: Happening) -> bool {
+        let (Some(undecided), Some(place)) = (self.undecided.take(), &self.place) else { return false };
+        let Some(split) = place.split() else { return false };
+        let worker = &self.visitor.worker;
+        let ruling = happening.ruling();
+        let failed = ruling.counts.then_some(&*split.failed);
+        split.draws.decided(worker.id, worker.now(), undecided.dispatch, undecided.key, failed);
+        if !place.is_candidate() {
+            return false;
+        }
+        if happening != Happening::VisitorGone {
+            split.draws.reached_candidate(worker.id, happening != Happening::ConnectFailed);
+        }
+        ruling.rescue
+    }
+
+    /// The request failed in its pool and goes to another.
+    pub(super) fn moves(&mut self, to: Place, after: Happening, rescue: bool) {
+        let worker = &self.visitor.worker;
+        if let Some(from) = self.place.replace(to) {
+            let pool = from.pool();
+            pool.tally.of(worker.id).ended(CodeClass::Status(after.ruling().status), worker.now() - self.arrived);
+            if rescue {
+                pool.load.of(worker.id).rescues.add(1);
+            }
+        }
+        if let Some(line) = self.line.as_deref_mut() {
+            line.rescued |= rescue;
+            line.failed_over |= !rescue;
+        }
+    }
+
+    /// No pool serves the request.
+    pub(super) fn in_maintenance(&mut self, route: &Route, reason: Reason, method: &Method) {
+        let worker = &self.visitor.worker;
+        route.tally.of(worker.id).maintenance_response(reason, method);
+        if let Some(line) = self.line.as_deref_mut() {
+            line.service = Some(route.service.clone());
+            line.maintenance = Some(reason);
+        }
+        if let Some(left) = self.place.take() {
+            let class = CodeClass::Status(Happening::ConnectFailed.ruling().status);
+            left.pool().tally.of(worker.id).ended(class, worker.now() - self.arrived);
+        }
+    }
+
+    /// The visitor gets this head.
+    pub(super) fn answers(&mut self, happening: Happening, status: u16) {
+        self.happening = happening;
+        self.status = Some(status);
+        self.visitor.enter(Phase::Body);
+    }
+
+    /// So many bytes of the answer's body go to the visitor.
+    pub(super) fn passes(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// Whether the target owes the next byte.
+    pub(super) fn awaits_target(&mut self, owes: bool) {
+        self.target_owes = owes;
+    }
+
+    /// The target broke the answer off.
+    pub(super) fn breaks_off(&mut self) {
+        self.broken = true;
+    }
+
+    /// The trailers of the answer say that the call failed.
+    pub(super) fn failed_in_trailers(&mut self) {
+        if let Happening::Answered(status) = self.happening {
+            self.happening = Happening::GrpcFailedInTrailers(status);
+        }
+    }
+
+    /// The answer is whole.
+    pub(super) fn completes(&mut self) {
+        self.complete = true;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(status) = self.status
+            && !self.complete
+        {
+            self.happening = if self.broken || (self.target_owes && self.visitor.is_overdue()) {
+                Happening::CutAfterHead(status)
+            } else {
+                Happening::VisitorGone
+            };
+        }
+        // A visitor who is gone is nobody's failure.
+        self.judges(Happening::VisitorGone);
+        let worker = &self.visitor.worker;
+        let duration = worker.now().saturating_duration_since(self.arrived);
+        if let Some(place) = &self.place {
+            let class = self.status.map_or(CodeClass::Aborted, CodeClass::Status);
+            place.pool().tally.of(worker.id).ended(class, duration);
+        }
+        if let Some(mut line) = self.line.take() {
+            if let Some(place) = &self.place {
+                line.in_pool(place.route(), place.pool(), place.target.get());
+            }
+            worker.log.write(*line, Ending { happening: self.happening, duration, sent: self.sent });
+        }
+        self.visitor.enter(Phase::Tail);
+    }
+}

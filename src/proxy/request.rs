@@ -1,0 +1,135 @@
+//! A request, from its head to the head of the answer.
+
+use super::answers::{Asker, add_cookie, refusal};
+use super::attempt::{Replay, Tried, attempt};
+use super::body::{AnswerBody, RequestBody};
+use super::client::{Client, is_host};
+use super::headers::{self, Found, X_REQUEST_ID};
+use super::maintenance;
+use super::record::{Place, Record};
+use super::second::Second;
+use super::visitor::{Phase, Visitor};
+use crate::model::Happening;
+use crate::routing::{Asked, Destination};
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+/// Connections that may be tried for one request.
+const MOST_CONNECTS: u32 = 3;
+
+/// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it.
+pub(super) async fn serve(
+    visitor: Rc<Visitor>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    visitor.enter(Phase::Router);
+    let worker = Rc::clone(&visitor.worker);
+    let secret = &worker.settings.secret;
+    let (mut head, body) = request.into_parts();
+    let mut record = Record::new(&visitor, &head);
+    let wanted = Asker::of(&head);
+    let body = RequestBody::new(body, &visitor);
+    let found = Found::in_head(&head.headers);
+    let host = match fit_to_pass(&mut head, found) {
+        Ok(host) => host,
+        Err(status) => return Ok(refusal(record, &wanted, Happening::BadRequest(status))),
+    };
+    let client = Client::of(&visitor, &head.headers);
+    if let Some(line) = record.line() {
+        line.client = client.address;
+    }
+
+    // Which service, pool and side of the split.
+    let table = worker.table();
+    let asked = Asked {
+        host: host.to_str().unwrap_or_default(),
+        path: head.uri.path(),
+        headers: &head.headers,
+        client: client.address,
+    };
+    let (service, pool, draw, failed_over) = match table.route(&asked, secret) {
+        Destination::NoService => return Ok(refusal(record, &wanted, Happening::NoService)),
+        Destination::Maintenance { route, answer } => return Ok(maintenance::response(record, &wanted, route, answer)),
+        Destination::Pool { service, pool, draw, failed_over, .. } => (service, pool, draw, failed_over),
+    };
+    record.enters(Place::take(&visitor, table, service, pool), draw.as_ref(), failed_over);
+
+    // The head as the target gets it.
+    headers::strip_request(&mut head.headers, found);
+    client.tell(&visitor, &mut head.headers, &host);
+    keep_or_make_id(&mut head.headers, found, &visitor, &mut record);
+    head.version = Version::HTTP_11;
+    let request = Request::from_parts(head, body);
+    let replay = Replay::of(&request);
+
+    // The pool, and perhaps a second one.
+    let mut connects = MOST_CONNECTS;
+    let tried = attempt(&visitor, record.place(), request, replay.as_ref(), &mut connects).await;
+    let rescue = record.judges(tried.happening()) && replay.is_some();
+    let tried = match Second::of(&visitor, &record, &host, tried, replay.as_ref(), rescue) {
+        Second::None(tried) => tried,
+        Second::Try { place, request, failure } => {
+            record.moves(place, failure, rescue);
+            attempt(&visitor, record.place(), request, replay.as_ref(), &mut connects).await
+        }
+    };
+
+    // The head as the visitor gets it.
+    let mut response = match tried {
+        Tried::Answered { response, busy, happening, found } => {
+            let (mut head, body) = response.into_parts();
+            headers::strip_response(&mut head.headers, found);
+            head.version = Version::HTTP_11;
+            record.answers(happening, head.status.as_u16());
+            Response::from_parts(head, AnswerBody::relayed(body, busy, record))
+        }
+        Tried::Failed(happening) => refusal(record, &wanted, happening),
+        Tried::Unsent(_) => maintenance::unplanned(record, &wanted),
+    };
+    if let Some(newcomer) = draw.and_then(|draw| draw.new_visitor) {
+        add_cookie(response.headers_mut(), newcomer, secret, client.secure);
+    }
+    Ok(response)
+}
+
+/// Checks a head, and brings it into the form in which it goes on: the path alone, and its host. Fails with the status
+/// for the visitor.
+fn fit_to_pass(head: &mut Parts, found: Found) -> Result<HeaderValue, u16> {
+    if head.method == Method::CONNECT {
+        return Err(501);
+    }
+    if found.transfer_encoding && !headers::is_only_chunked(&head.headers) {
+        return Err(501);
+    }
+    if let Some(authority) = head.uri.authority() {
+        // RFC 9112 §3.2.2: the host of an absolute target goes before the header.
+        let authority = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let host = HeaderValue::from_str(authority).map_err(|_| 400_u16)?;
+        let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        head.headers.insert(HOST, host);
+        head.uri = Uri::from(path);
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Ok(host.clone()),
+        (None, _) if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
+        (Some(_) | None, _) => Err(400),
+    }
+}
+
+fn keep_or_make_id(headers: &mut HeaderMap, found: Found, visitor: &Visitor, record: &mut Record) {
+    let kept = found.request_id && headers.get(X_REQUEST_ID).is_some_and(headers::is_request_id);
+    let id = match headers.get(X_REQUEST_ID).filter(|_| kept) {
+        Some(id) => id.clone(),
+        None => visitor.worker.request_ids.make(),
+    };
+    if let Some(line) = record.line() {
+        line.request_id = Some(id.clone());
+    }
+    headers.insert(X_REQUEST_ID, id);
+}

@@ -1,0 +1,192 @@
+//! Connections to targets. A connection belongs to one worker, and is driven by the task of the request that uses it:
+//! no task of its own, and no message between tasks.
+
+use super::body::RequestBody;
+use super::connection::MAX_BUFFER;
+use super::visitor::{Phase, Visitor};
+use super::worker::Worker;
+use crate::model::{Happening, TargetAddress};
+use crate::routing::counters::TargetLoad;
+use crate::routing::{Table, Target};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
+
+/// The longest head of an answer.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// How long a connection is kept idle. Node closes after 5 s and says nothing before; others later.
+const KEEP: Duration = Duration::from_secs(4);
+
+/// How long it may have been idle to carry a request that can't be sent again. gunicorn closes after 2 s.
+const KEEP_FOR_ONCE: Duration = Duration::from_secs(1);
+
+/// The most idle connections of a worker to one target.
+const MOST_KEPT: usize = 256;
+
+/// A connection to a target.
+struct Upstream {
+    sender: SendRequest<RequestBody>,
+    connection: Connection<TokioIo<TcpStream>, RequestBody>,
+    load: Arc<TargetLoad>,
+    ended: bool,
+    idle_since: Instant,
+}
+
+/// A connection that carries a request. When it is dropped it is kept for the next one, if it is fit for it.
+pub(super) struct Busy {
+    worker: Rc<Worker>,
+    /// Taken only when it is dropped.
+    upstream: Option<Box<Upstream>>,
+}
+
+/// What came of a request on a connection.
+pub(super) enum Exchanged {
+    /// The head of an answer.
+    Answered(Response<Incoming>),
+    /// The connection was gone before a byte of the request was sent.
+    Unsent(Request<RequestBody>),
+    /// It failed.
+    Failed(Happening),
+}
+
+/// The idle connections of a worker, by the identity of their target.
+#[derive(Default)]
+#[allow(clippy::vec_box)] // connections are large, and go in and out with every request
+pub(super) struct KeptConnections(RefCell<HashMap<*const TargetLoad, Vec<Box<Upstream>>>>);
+
+impl KeptConnections {
+    /// An idle connection to a target, fit for a request that can be sent `again`, or not.
+    pub(super) fn take(&self, worker: &Rc<Worker>, target: &Target, again: bool) -> Option<Busy> {
+        let mut kept = self.0.borrow_mut();
+        let list = kept.get_mut(&Arc::as_ptr(&target.load))?;
+        let longest = if again { KEEP } else { KEEP_FOR_ONCE };
+        // The last one was used last.
+        let upstream = list.pop()?;
+        if worker.now().saturating_duration_since(upstream.idle_since) > longest {
+            // The others are older still; the sweep takes those that are too old for anything.
+            list.push(upstream);
+            return None;
+        }
+        Some(Busy::new(worker, upstream))
+    }
+
+    fn keep(&self, upstream: Box<Upstream>) {
+        let mut kept = self.0.borrow_mut();
+        let list = kept.entry(Arc::as_ptr(&upstream.load)).or_default();
+        if list.len() < MOST_KEPT {
+            list.push(upstream);
+        }
+    }
+
+    /// Closes what was idle for too long.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.0.borrow_mut().retain(|_, list| {
+            list.retain(|upstream| now.saturating_duration_since(upstream.idle_since) <= KEEP);
+            !list.is_empty()
+        });
+    }
+
+    /// Closes the connections to targets that the table sends nothing to any more.
+    pub(super) fn keep_only(&self, table: &Table) {
+        let mut kept = self.0.borrow_mut();
+        if kept.is_empty() {
+            return;
+        }
+        let pools = table.services.iter().flat_map(|route| &route.pools).filter(|pool| !pool.drained);
+        let used: HashSet<_> = pools.flat_map(|pool| &pool.targets).map(|target| Arc::as_ptr(&target.load)).collect();
+        kept.retain(|target, _| used.contains(target));
+    }
+}
+
+/// Connects to a target.
+pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<Busy> {
+    let connecting = async {
+        match &target.address {
+            TargetAddress::Socket(address) => TcpStream::connect(address).await,
+            TargetAddress::Name(host, port) => TcpStream::connect((&**host, *port)).await,
+        }
+    };
+    let stream = tokio::time::timeout(worker.settings.timeouts.connect.get(), connecting).await??;
+    stream.set_nodelay(true)?;
+    let builder = http1::Builder::new().max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).clone();
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let load = Arc::clone(&target.load);
+    let upstream = Upstream { sender, connection, load, ended: false, idle_since: worker.now() };
+    Ok(Busy::new(worker, Box::new(upstream)))
+}
+
+impl Busy {
+    fn new(worker: &Rc<Worker>, upstream: Box<Upstream>) -> Self {
+        upstream.load.in_flight.of(worker.id).enter();
+        Self { worker: Rc::clone(worker), upstream: Some(upstream) }
+    }
+
+    /// Moves bytes, as far as the socket lets it.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.drive(cx);
+        }
+    }
+
+    /// Sends a request and awaits the head of the answer.
+    pub(super) async fn exchange(&mut self, visitor: &Visitor, request: Request<RequestBody>) -> Exchanged {
+        let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent(request) };
+        visitor.enter(Phase::Answer);
+        // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
+        // must not be put off by tokio's budget, which would wake it instead.
+        let mut answer = pin!(unconstrained(upstream.sender.try_send_request(request)));
+        let answered = poll_fn(|cx| {
+            upstream.drive(cx);
+            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+                Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        visitor.enter(Phase::Router);
+        match answered {
+            Ok(Ok(response)) => Exchanged::Answered(response),
+            Ok(Err(mut refused)) => match refused.take_message() {
+                Some(request) => Exchanged::Unsent(request),
+                None if visitor.is_broken() => Exchanged::Failed(Happening::BadRequest(400)),
+                None if refused.error().is_parse() => Exchanged::Failed(Happening::MalformedHead),
+                None => Exchanged::Failed(Happening::ClosedBeforeHead),
+            },
+            Err(Phase::Upload) => Exchanged::Failed(Happening::BadRequest(408)),
+            Err(_) => Exchanged::Failed(Happening::HeadTimeout),
+        }
+    }
+}
+
+impl Upstream {
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        // How it ended is told to the request, or to the body of the answer.
+        self.ended = self.ended || Pin::new(&mut self.connection).poll(cx).is_ready();
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let Some(mut upstream) = self.upstream.take() else { return };
+        upstream.load.in_flight.of(self.worker.id).leave();
+        // Ready only when both bodies have passed wholly.
+        if !upstream.ended && upstream.sender.is_ready() {
+            upstream.idle_since = self.worker.now();
+            self.worker.kept.keep(upstream);
+        }
+    }
+}

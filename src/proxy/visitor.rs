@@ -1,0 +1,283 @@
+//! What is known of a visitor's connection while it lasts: where it stands, and until when it may stay there.
+
+use super::worker::Worker;
+use crate::routing::PerWorker;
+use crate::routing::counters::PoolLoad;
+use http::HeaderValue;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A request's head is awaited: `begun` once a byte of it has come. So is a new connection's first.
+    Head { begun: bool },
+    /// The router itself is at work, within limits of its own.
+    Router,
+    /// The target wants more of the request's body, which the visitor has not sent yet.
+    Upload,
+    /// The head of the target's answer is awaited.
+    Answer,
+    /// The answer's body is under way.
+    Body,
+    /// The answer's last bytes are on their way to the visitor.
+    Tail,
+    /// Nothing of the next request has come.
+    Idle,
+}
+
+/// A visitor's connection.
+pub(super) struct Visitor {
+    pub(super) worker: Rc<Worker>,
+    /// The other end of the connection: the visitor, or a proxy before it.
+    pub(super) peer: IpAddr,
+    /// Whether the other end's word about the visitor is believed.
+    pub(super) trusted: bool,
+    /// The peer's address, as the values of headers.
+    pub(super) peer_header: HeaderValue,
+    /// The last host that was asked for, and the `Forwarded` that goes with it.
+    pub(super) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    phase: Cell<Phase>,
+    /// When the phase began, or a byte last moved in it.
+    since: Cell<Instant>,
+    /// The pool that the connection's request is in; only ever compared.
+    pool: Cell<*const PerWorker<PoolLoad>>,
+    overdue: Cell<bool>,
+    cut: Cell<bool>,
+    closing: Cell<bool>,
+    /// Whether a request's body was left unread, so that the visitor may still be sending.
+    unread: Cell<bool>,
+    /// Whether a request's body broke off.
+    broken: Cell<bool>,
+    waker: OnceCell<Waker>,
+    index: Cell<usize>,
+}
+
+impl Visitor {
+    /// A connection that was accepted just now.
+    pub(super) fn new(worker: Rc<Worker>, peer: SocketAddr) -> Rc<Self> {
+        let peer = peer.ip().to_canonical();
+        let now = worker.tick();
+        let visitor = Rc::new(Self {
+            peer,
+            trusted: worker.settings.trusted_proxies.iter().any(|network| network.contains(&peer)),
+            peer_header: super::client::address_header(peer),
+            forwarded: RefCell::default(),
+            phase: Cell::new(Phase::Head { begun: false }),
+            since: Cell::new(now),
+            pool: Cell::new(ptr::null()),
+            overdue: Cell::new(false),
+            cut: Cell::new(false),
+            closing: Cell::new(false),
+            unread: Cell::new(false),
+            broken: Cell::new(false),
+            waker: OnceCell::new(),
+            index: Cell::new(0),
+            worker,
+        });
+        visitor.worker.visitors.add(&visitor);
+        visitor
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Enters a phase now.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.since.set(self.worker.now());
+        self.overdue.set(false);
+    }
+
+    /// The target wants more of the request's body, and the visitor has not sent it yet.
+    pub(super) fn awaits_upload(&self) {
+        if self.phase.get() == Phase::Answer {
+            self.enter(Phase::Upload);
+        }
+    }
+
+    /// A part of the request's body goes to the target.
+    pub(super) fn uploads(&self) {
+        if matches!(self.phase.get(), Phase::Upload | Phase::Answer) {
+            self.enter(Phase::Answer);
+        }
+    }
+
+    /// Bytes came from the visitor.
+    pub(super) fn has_sent(&self) {
+        match self.phase.get() {
+            Phase::Idle => self.enter(Phase::Head { begun: true }),
+            // The time for a head does not begin anew with each byte of it.
+            Phase::Head { .. } => self.phase.set(Phase::Head { begun: true }),
+            Phase::Router => {}
+            Phase::Upload | Phase::Answer | Phase::Body | Phase::Tail => self.since.set(self.worker.now()),
+        }
+    }
+
+    /// Bytes went to the visitor.
+    pub(super) fn has_received(&self) {
+        match self.phase.get() {
+            Phase::Body | Phase::Tail => self.since.set(self.worker.now()),
+            Phase::Idle | Phase::Head { .. } | Phase::Router | Phase::Upload | Phase::Answer => {}
+        }
+    }
+
+    /// All that was written has gone to the visitor.
+    pub(super) fn has_all(&self) {
+        if self.phase.get() == Phase::Tail {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// Until when the connection may stay as it is.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let timeouts = &self.worker.settings.timeouts;
+        let period = match self.phase.get() {
+            Phase::Head { .. } => timeouts.head,
+            Phase::Router => return None,
+            Phase::Answer => timeouts.answer,
+            Phase::Upload | Phase::Body | Phase::Tail => timeouts.stall,
+            Phase::Idle => timeouts.idle,
+        };
+        Some(self.since.get() + period.get())
+    }
+
+    /// The deadline has passed.
+    pub(super) fn set_overdue(&self) {
+        self.overdue.set(true);
+    }
+
+    /// Whether the deadline of the present phase has passed.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue.get()
+    }
+
+    /// The connection's request is in this pool from now on.
+    pub(super) fn is_in(&self, pool: &Arc<PerWorker<PoolLoad>>) {
+        self.pool.set(Arc::as_ptr(pool));
+    }
+
+    /// The connection's request is in this pool no more.
+    pub(super) fn has_left(&self, pool: &Arc<PerWorker<PoolLoad>>) {
+        if ptr::eq(self.pool.get(), Arc::as_ptr(pool)) {
+            self.pool.set(ptr::null());
+        }
+    }
+
+    /// Whether the connection is to be closed at once.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.get()
+    }
+
+    /// Whether the connection is to be closed when its request has ended.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// A request's body was left unread.
+    pub(super) fn leave_unread(&self) {
+        self.unread.set(true);
+    }
+
+    /// Whether a request's body was left unread.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.get()
+    }
+
+    /// A request's body broke off, or could not be read.
+    pub(super) fn set_broken(&self) {
+        self.broken.set(true);
+    }
+
+    /// Whether a request's body broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    /// Remembers what wakes the connection's task.
+    pub(super) fn woken_by(&self, waker: &Waker) {
+        // A task has one waker all its life.
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&self) {
+        self.worker.visitors.remove(self);
+    }
+}
+
+/// All connections of a worker.
+#[derive(Default)]
+pub(super) struct Visitors {
+    all: RefCell<Vec<Rc<Visitor>>>,
+    fewer: Notify,
+}
+
+impl Visitors {
+    fn add(&self, visitor: &Rc<Visitor>) {
+        let mut all = self.all.borrow_mut();
+        visitor.index.set(all.len());
+        all.push(Rc::clone(visitor));
+    }
+
+    fn remove(&self, visitor: &Visitor) {
+        let mut all = self.all.borrow_mut();
+        let index = visitor.index.get();
+        if all.get(index).is_some_and(|there| ptr::eq(Rc::as_ptr(there), visitor)) {
+            all.swap_remove(index);
+            if let Some(moved) = all.get(index) {
+                moved.index.set(index);
+            }
+            self.fewer.notify_waiters();
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.all.borrow().len()
+    }
+
+    /// Resolves when one has ended.
+    pub(super) async fn fewer(&self) {
+        self.fewer.notified().await;
+    }
+
+    /// Resolves when there is none.
+    pub(super) async fn gone(&self) {
+        while self.count() > 0 {
+            self.fewer().await;
+        }
+    }
+
+    /// Cuts the connections whose request is in a pool; how many there were.
+    pub(super) fn cut(&self, pool: &Arc<PerWorker<PoolLoad>>) -> u64 {
+        let mut count = 0;
+        for visitor in self.all.borrow().iter().filter(|visitor| ptr::eq(visitor.pool.get(), Arc::as_ptr(pool))) {
+            visitor.cut.set(true);
+            visitor.wake();
+            count += 1;
+        }
+        count
+    }
+
+    /// Closes each connection once its request, if there is one, has ended.
+    pub(super) fn close(&self) {
+        for visitor in self.all.borrow().iter() {
+            visitor.closing.set(true);
+            visitor.wake();
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A worker: one thread, and all that its requests share.
+
+use super::access_log::{self, Sampler};
+use super::budget::RescueBudget;
+use super::upstream::KeptConnections;
+use super::visitor::Visitors;
+use super::{ProxySettings, listener};
+use crate::routing::{Dice, Order, Reports, Table, WorkerEnd, WorkerId};
+use arc_swap::{ArcSwap, Cache};
+use http::HeaderValue;
+use std::cell::{Cell, RefCell};
+use std::net::TcpListener;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often kept connections are looked through for ones that were idle for too long.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What the requests of one thread share.
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) settings: Arc<ProxySettings>,
+    pub(super) reports: Reports,
+    pub(super) dice: Dice,
+    pub(super) kept: KeptConnections,
+    pub(super) visitors: Visitors,
+    pub(super) rescues: RescueBudget,
+    pub(super) log: Sampler,
+    pub(super) request_ids: RequestIds,
+    newest: RefCell<Newest>,
+    now: Cell<Instant>,
+}
+
+/// A table, behind a count that belongs to this thread alone: the shared one would be moved between cores by every
+/// request.
+pub(super) struct Snapshot(Arc<Table>);
+
+impl Deref for Snapshot {
+    type Target = Table;
+    fn deref(&self) -> &Table {
+        &self.0
+    }
+}
+
+/// The newest table that this worker has seen.
+struct Newest {
+    cache: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
+    snapshot: Rc<Snapshot>,
+}
+
+impl Worker {
+    fn new(
+        settings: Arc<ProxySettings>,
+        log: Sampler,
+        table: Arc<ArcSwap<Table>>,
+        id: WorkerId,
+        reports: Reports,
+    ) -> Self {
+        let now = Instant::now();
+        let newest = Newest { snapshot: Rc::new(Snapshot(table.load_full())), cache: Cache::new(table) };
+        Self {
+            id,
+            settings,
+            reports,
+            dice: Dice::new(rand::random()),
+            kept: KeptConnections::default(),
+            visitors: Visitors::default(),
+            rescues: RescueBudget::new(now),
+            log,
+            request_ids: RequestIds::default(),
+            newest: RefCell::new(newest),
+            now: Cell::new(now),
+        }
+    }
+
+    /// The table in force.
+    pub(super) fn table(&self) -> Rc<Snapshot> {
+        let mut newest = self.newest.borrow_mut();
+        let Newest { cache, snapshot } = &mut *newest;
+        let table = cache.load();
+        if !Arc::ptr_eq(table, &snapshot.0) {
+            *snapshot = Rc::new(Snapshot(Arc::clone(table)));
+        }
+        Rc::clone(snapshot)
+    }
+
+    /// The time at which the task that runs now was woken. Reading the clock once per wake-up is enough.
+    pub(super) fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// Reads the clock.
+    pub(super) fn tick(&self) -> Instant {
+        let now = Instant::now();
+        self.now.set(now);
+        now
+    }
+
+    fn obey(&self, order: Order) {
+        let table = self.table();
+        self.reports.acknowledge(table.version);
+        match order {
+            Order::Acknowledge => self.kept.keep_only(&table),
+            Order::Cut(pool, answer) => {
+                // Only one answer per worker is ever sent, and there is room for all.
+                let _ = answer.try_send(self.visitors.cut(&pool));
+            }
+        }
+    }
+}
+
+/// Runs a worker until the shutdown, and until its requests have ended or the grace is over.
+pub(super) async fn run(
+    settings: Arc<ProxySettings>,
+    log: Option<access_log::Log>,
+    listeners: Vec<TcpListener>,
+    end: WorkerEnd,
+    shutdown: CancellationToken,
+) {
+    let WorkerEnd { id, table, mut orders, reports } = end;
+    let grace = settings.grace;
+    let sampler = Sampler::new(log, settings.access_log.sample);
+    let worker = Rc::new(Worker::new(settings, sampler, table, id, reports));
+    for listener in listeners {
+        tokio::task::spawn_local(listener::accept(Rc::clone(&worker), listener, shutdown.clone()));
+    }
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = async {
+        shutdown.cancelled().await;
+        worker.visitors.close();
+        // What is left after the grace is cut when the runtime ends.
+        let _ = tokio::time::timeout(grace, worker.visitors.gone()).await;
+    };
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            Some(order) = orders.recv() => worker.obey(order),
+            _ = sweep.tick() => worker.kept.sweep(worker.tick()),
+            () = &mut end => break,
+        }
+    }
+}
+
+/// Makes `X-Request-Id`s: a random half for the worker, and a number.
+#[derive(Debug)]
+pub(super) struct RequestIds {
+    prefix: u64,
+    next: Cell<u64>,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self { prefix: rand::random(), next: Cell::new(0) }
+    }
+}
+
+impl RequestIds {
+    /// One that was never made before.
+    pub(super) fn make(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let number = self.next.get();
+        self.next.set(number.wrapping_add(1));
+        let mut text = [0; 32];
+        // Four bits at a time: the rest is cut off on purpose.
+        #[allow(clippy::cast_possible_truncation)]
+        for (half, number) in text.chunks_exact_mut(16).zip([self.prefix, number]) {
+            for (byte, shift) in half.iter_mut().zip((0..64).step_by(4).rev()) {
+                *byte = DIGITS[usize::from((number >> shift) as u8 & 15)];
+            }
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_differ_and_are_hexadecimal() {
+        let ids = RequestIds { prefix: 0x0123_4567_89ab_cdef, next: Cell::new(255) };
+        assert_eq!(ids.make(), "0123456789abcdef00000000000000ff");
+        assert_eq!(ids.make(), "0123456789abcdef0000000000000100");
+    }
+}
