@@ -1,1 +1,106 @@
-//! The command line.
+//! The command line: one small file per subcommand.
+//!
+//! ```text
+//! arguments ─▶ run, demo            ─▶ app
+//!          ├─▶ check                ─▶ config
+//!          └─▶ every other command  ─▶ session: client ─▶ admin API ─▶ answer as text, or as it is with --json
+//! ```
+//!
+//! Exit codes: 0 it went well; 1 it did not, and standard error says why and what to do; 2 the command line or the
+//! configuration is faulty; and of `rollout start --wait`: 3 rolled back, 4 held.
+
+mod arguments;
+mod backup;
+mod check;
+mod client;
+mod error;
+mod evidence;
+mod explain;
+mod history;
+mod mode;
+mod moment;
+mod output;
+mod overview;
+mod progress;
+mod rollout;
+mod run;
+#[cfg(test)]
+mod samples;
+mod session;
+mod status;
+mod switch;
+mod wait;
+
+pub use arguments::DemoFault;
+pub use error::CliError;
+
+use crate::config::Config;
+use arguments::{Cli, Command, Remote};
+use clap::Parser;
+use session::Session;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What `cutover run` is to serve.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The configuration.
+    pub config: Config,
+    /// The file that it came from, to be read again when it changes; nothing where the arguments said it all.
+    pub file: Option<PathBuf>,
+}
+
+/// What `cutover demo` is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DemoOptions {
+    /// What is wrong with the second release.
+    pub fault: DemoFault,
+    /// Whether everything stays up at the end, to look at it.
+    pub keep: bool,
+}
+
+/// Runs the command of these arguments, the program's name first, and answers with the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output and is no fault; nothing can be done where neither can be written.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(error::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            output::complain(&format!("cutover: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
+    match cli.command {
+        Command::Run(arguments) => Ok(crate::app::run(&run::options(&arguments)?)?),
+        Command::Demo { fault, keep } => Ok(crate::app::demo(DemoOptions { fault, keep })?),
+        Command::Check { config } => check::run(&config),
+        Command::Remote(command) => {
+            let session = Session::open(&cli.global)?;
+            // One thread is enough for one request at a time.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| CliError::Start(error.to_string()))?.block_on(remote(&session, command))
+        }
+    }
+}
+
+async fn remote(session: &Session, command: Remote) -> Result<ExitCode, CliError> {
+    match command {
+        Remote::Status { watch } => status::run(session, watch).await,
+        Remote::Switch { pool, drain } => switch::run(session, pool, drain).await,
+        Remote::Rollout(command) => rollout::run(session, command).await,
+        Remote::Mode(command) => mode::run(session, command).await,
+        Remote::History => history::run(session).await,
+        Remote::Explain(request) => explain::run(session, request).await,
+        Remote::Backup { file } => backup::run(session, file).await,
+    }
+}

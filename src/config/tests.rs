@@ -80,7 +80,7 @@ fn a_full_service_means_what_it_says() {
         "[prometheus]\nurl = 'http://[::1]:9090/'\n[access_log]\nformat = 'text'\nsample = 0.25\n\
          [server]\ntrusted_proxies = ['10.1.2.3/8', '::1']\nsecret_file = '/s'\ntimeouts.answer = '5s'",
         "[service.sticky]\nby = 'header:X-User'\n[service.rollout]\nsteps = [{ weight = 0.01, hold = '1s' }]\n\
-         max_hold = '1h'\non_inconclusive = 'rollback'\nwatch = '0s'\n\
+         max_hold = '1h'\nmin_requests = 1_000\non_inconclusive = 'rollback'\nwatch = '0s'\n\
          [[service.rollout.check]]\nkind = 'promql'\nname = 'jobs'\nquery = 'x{r=\"{{release}}\"}'\nmin = 1\n\
          [service.maintenance]\nunsafe_status = 405\nbypass = ['192.0.2.1']",
     ));
@@ -90,7 +90,7 @@ fn a_full_service_means_what_it_says() {
     assert_eq!(config.server.timeouts.answer, Period::from_secs(5));
     let service = &config.services[0];
     assert_eq!(service.sticky, StickyBy::Header("x-user".parse().unwrap()));
-    assert_eq!(service.rollout.steps[0].weight.get(), 1);
+    assert_eq!((service.rollout.steps[0].weight.get(), service.rollout.min_requests), (1, 1000));
     assert_eq!(service.rollout.on_inconclusive, OnInconclusive::Rollback);
     assert_eq!(service.maintenance.unsafe_status, UnsafeStatus::MethodNotAllowed);
     let [Check::PromQl(check)] = service.rollout.checks.as_slice() else { panic!("{:?}", service.rollout.checks) };
@@ -343,8 +343,8 @@ fn a_file_that_is_missing_huge_or_no_text_is_told_so() {
 #[test]
 fn a_flood_of_faults_is_cut_short() {
     assert!(parse(&"=\n".repeat(5000)).unwrap_err().faults.len() <= 1000);
-    let unknown: String = (0..5000).map(|index| format!("key{index} = 1\n")).collect();
-    let faults = parse(&unknown).unwrap_err();
+    let unknown: Vec<String> = (0..5000).map(|index| format!("key{index} = 1\n")).collect();
+    let faults = parse(&unknown.concat()).unwrap_err();
     assert_eq!(faults.faults.len(), 1001);
     assert!(faults.to_string().ends_with("there are more faults; mend these first"));
 }

@@ -1,0 +1,313 @@
+//! Requests that change something: a body to a [`Command`], and the service after it.
+
+use super::problem::Problem;
+use super::questions::tagged;
+use super::request::{Change, IfMatch, Named};
+use super::routes::Api;
+use crate::config::StepConfig;
+use crate::control::Command;
+use crate::model::{BasisPoints, Mode, ModeSetting, Period, PoolName, ReleaseId, Timestamp};
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+type Answer = Result<Response, Problem>;
+
+/// The body of a change that needs nothing to be said.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SwitchBody {
+    pool: PoolName,
+    drain: Option<Period>,
+    #[serde(default)]
+    hold: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartBody {
+    pool: PoolName,
+    release: Option<ReleaseId>,
+    steps: Option<Vec<StepBody>>,
+    hold: Option<Period>,
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepBody {
+    weight: f64,
+    hold: Option<Period>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WeightBody {
+    weight: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModeBody {
+    mode: String,
+    retry_after: Option<Period>,
+    until: Option<String>,
+    message: Option<String>,
+    #[serde(default)]
+    anonymous: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackupBody {
+    file: PathBuf,
+}
+
+pub(super) async fn switch(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(body): Change<SwitchBody>,
+) -> Answer {
+    if body.hold {
+        return Err(not_available("`hold`"));
+    }
+    let command = Command::Switch { pool: body.pool, drain: body.drain };
+    let switched = api.handle.command(&service, command, revision).await?;
+    Ok(tagged(switched.service.revision, &switched))
+}
+
+pub(super) async fn start(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(body): Change<StartBody>,
+) -> Answer {
+    let steps = steps(body.steps, body.hold)?;
+    let command = Command::Start { pool: body.pool, release: body.release, steps, force: body.force };
+    api.carry_out(&service, command, revision).await
+}
+
+pub(super) async fn pause(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(Nothing {}): Change<Nothing>,
+) -> Answer {
+    api.carry_out(&service, Command::Pause, revision).await
+}
+
+pub(super) async fn resume(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(Nothing {}): Change<Nothing>,
+) -> Answer {
+    api.carry_out(&service, Command::Resume, revision).await
+}
+
+pub(super) async fn promote(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(Nothing {}): Change<Nothing>,
+) -> Answer {
+    api.carry_out(&service, Command::Promote, revision).await
+}
+
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(Nothing {}): Change<Nothing>,
+) -> Answer {
+    api.carry_out(&service, Command::Rollback, revision).await
+}
+
+pub(super) async fn weight(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(body): Change<WeightBody>,
+) -> Answer {
+    let weight = BasisPoints::from_percent(body.weight).map_err(|error| Problem::invalid(error.to_string()))?;
+    api.carry_out(&service, Command::Weight(weight), revision).await
+}
+
+pub(super) async fn mode(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(body): Change<ModeBody>,
+) -> Answer {
+    let setting = setting(body, Timestamp::now())?;
+    api.carry_out(&service, Command::Mode(setting), revision).await
+}
+
+pub(super) async fn backup(State(api): State<Api>, Change(body): Change<BackupBody>) -> Answer {
+    if !body.file.is_absolute() {
+        return Err(Problem::invalid("`file` is an absolute path on the router's machine"));
+    }
+    api.handle.backup(&body.file).await?;
+    Ok(Json(body).into_response())
+}
+
+impl Api {
+    async fn carry_out(&self, service: &str, command: Command, revision: Option<u64>) -> Answer {
+        let done = self.handle.command(service, command, revision).await?;
+        Ok(tagged(done.service.revision, &done.service))
+    }
+}
+
+fn not_available(what: &str) -> Problem {
+    Problem::invalid(format!("{what} is not available in this version"))
+}
+
+/// More steps than anyone watches.
+const MOST_STEPS: usize = 100;
+/// The hold of a step where the request names none.
+const DEFAULT_HOLD: Period = Period::from_secs(60);
+
+fn steps(given: Option<Vec<StepBody>>, hold: Option<Period>) -> Result<Option<Vec<StepConfig>>, Problem> {
+    let Some(given) = given else {
+        return match hold {
+            None => Ok(None),
+            Some(_) => Err(Problem::invalid("`hold` is that of the given `steps`; give these as well")),
+        };
+    };
+    if given.is_empty() || given.len() > MOST_STEPS {
+        return Err(Problem::invalid(format!(
+            "`steps` has 1 to {MOST_STEPS} steps; leave it out for the configured ones"
+        )));
+    }
+    let mut steps = Vec::with_capacity(given.len());
+    let mut last = BasisPoints::ZERO;
+    for (number, step) in (1..).zip(given) {
+        let weight = BasisPoints::from_percent(step.weight)
+            .map_err(|error| Problem::invalid(format!("step {number}: {error}")))?;
+        if weight <= last {
+            return Err(Problem::invalid(format!(
+                "step {number}: the weights rise from step to step and begin above 0; {weight} does not come after {last}"
+            )));
+        }
+        last = weight;
+        steps.push(StepConfig { weight, hold: step.hold.or(hold).unwrap_or(DEFAULT_HOLD) });
+    }
+    Ok(Some(steps))
+}
+
+/// A message is a sentence or two on a page.
+const LONGEST_MESSAGE: usize = 1000;
+
+fn setting(body: ModeBody, now: Timestamp) -> Result<ModeSetting, Problem> {
+    let mode = match body.mode.as_str() {
+        "serve" => Mode::Serve,
+        "maintenance" => Mode::Maintenance,
+        later @ ("read-only" | "anonymous" | "hold") => return Err(not_available(&format!("mode {later}"))),
+        _ => return Err(Problem::invalid("`mode` is \"serve\" or \"maintenance\"")),
+    };
+    if body.anonymous {
+        return Err(not_available("`anonymous`"));
+    }
+    let message = body.message.map(|message| message.trim().to_owned()).filter(|message| !message.is_empty());
+    let until = body.until.as_deref().map(str::parse).transpose();
+    let until = until.map_err(|_| Problem::invalid("`until` is a moment such as \"2026-11-30T06:00:00Z\""))?;
+    let setting = ModeSetting { mode, retry_after: body.retry_after, until, message };
+    if mode == Mode::Serve && setting != ModeSetting::default() {
+        return Err(Problem::invalid("`retry_after`, `until` and `message` belong to mode maintenance"));
+    }
+    if setting.until.is_some_and(|until| until <= now) {
+        return Err(Problem::invalid(
+            "`until` is in the past; give the moment when the maintenance is expected to end",
+        ));
+    }
+    let message = setting.message.as_deref().unwrap_or_default();
+    if message.chars().count() > LONGEST_MESSAGE || message.contains(char::is_control) {
+        return Err(Problem::invalid(format!("`message` has at most {LONGEST_MESSAGE} characters, on one line")));
+    }
+    Ok(setting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    fn of<T: DeserializeOwned>(body: serde_json::Value) -> T {
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn steps_of(body: serde_json::Value) -> Result<Option<Vec<StepConfig>>, String> {
+        let body: StartBody = of(body);
+        steps(body.steps, body.hold).map_err(|problem| problem.detail)
+    }
+
+    fn setting_of(body: serde_json::Value) -> Result<ModeSetting, String> {
+        setting(of(body), "2026-01-01T00:00:00Z".parse().unwrap()).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn steps_take_their_own_hold_then_the_common_one_then_a_minute() {
+        let json = serde_json::json!({"pool": "server1", "steps": [{"weight": 0.5, "hold": "2m"}, {"weight": 50}]});
+        let holds = |body| steps_of(body).unwrap().unwrap().iter().map(|s| s.hold.to_string()).collect::<Vec<_>>();
+        assert_eq!(holds(json.clone()), ["2m", "1m"]);
+        let mut with_hold = json;
+        with_hold["hold"] = "5s".into();
+        assert_eq!(holds(with_hold), ["2m", "5s"]);
+        assert_eq!(steps_of(serde_json::json!({"pool": "server1"})), Ok(None));
+    }
+
+    #[test]
+    fn steps_that_make_no_walk_are_refused() {
+        for (body, sentence) in [
+            (serde_json::json!({"pool": "b", "steps": []}), "1 to 100 steps"),
+            (serde_json::json!({"pool": "b", "steps": vec![serde_json::json!({"weight": 1}); 101]}), "1 to 100 steps"),
+            (serde_json::json!({"pool": "b", "steps": [{"weight": 0}]}), "step 1: the weights rise"),
+            (serde_json::json!({"pool": "b", "steps": [{"weight": 5}, {"weight": 5}]}), "step 2: the weights rise"),
+            (serde_json::json!({"pool": "b", "steps": [{"weight": 100.5}]}), "step 1: a weight is a percentage"),
+            (serde_json::json!({"pool": "b", "hold": "5s"}), "give these as well"),
+        ] {
+            let told = steps_of(body).unwrap_err();
+            assert!(told.contains(sentence), "{told}");
+        }
+    }
+
+    #[test]
+    fn maintenance_takes_its_details() {
+        let setting = setting_of(serde_json::json!({
+            "mode": "maintenance", "retry_after": "10m", "until": "2026-01-01T01:00:00+00:30", "message": " Back soon. "
+        }));
+        let expected = ModeSetting {
+            mode: Mode::Maintenance,
+            retry_after: Some(Period::from_secs(600)),
+            until: Some("2026-01-01T00:30:00Z".parse().unwrap()),
+            message: Some("Back soon.".to_owned()),
+        };
+        assert_eq!(setting, Ok(expected));
+        assert_eq!(setting_of(serde_json::json!({"mode": "serve"})), Ok(ModeSetting::default()));
+    }
+
+    #[test]
+    fn a_mode_that_makes_no_sense_is_refused() {
+        for (body, sentence) in [
+            (serde_json::json!({"mode": "read-only"}), "mode read-only is not available in this version"),
+            (serde_json::json!({"mode": "nap"}), "\"serve\" or \"maintenance\""),
+            (serde_json::json!({"mode": "maintenance", "anonymous": true}), "not available in this version"),
+            (serde_json::json!({"mode": "serve", "message": "x"}), "belong to mode maintenance"),
+            (serde_json::json!({"mode": "maintenance", "until": "soon"}), "`until` is a moment such as"),
+            (serde_json::json!({"mode": "maintenance", "until": "2025-12-31T23:59:59Z"}), "in the past"),
+            (serde_json::json!({"mode": "maintenance", "message": "x".repeat(1001)}), "at most 1000"),
+            (serde_json::json!({"mode": "maintenance", "message": "a\u{1b}b"}), "on one line"),
+        ] {
+            let told = setting_of(body).unwrap_err();
+            assert!(told.contains(sentence), "{told}");
+        }
+    }
+}

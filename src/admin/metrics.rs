@@ -1,0 +1,327 @@
+//! `/metrics`: gathered when it is asked for, from the counters of the workers and the state of the services.
+
+use crate::control::{DecisionCount, Handle};
+use crate::model::view::{EvidenceView, ServiceView};
+use crate::model::{HeldBy, Phase};
+use crate::routing::counters::{CodeClass, DURATION_BOUNDS, METHOD_LABELS, PoolTally};
+use crate::routing::{PerWorker, Pool, Reason, Route, Table};
+use crate::telemetry::names::{self, Kind, Metric};
+use prometheus::TextEncoder;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, MetricFamily, MetricType};
+use std::collections::HashMap;
+
+/// All metrics at this moment, in the text format of Prometheus.
+///
+/// # Errors
+/// Never for what this module gathers; the encoder may find a fault in a family.
+pub(super) fn text(handle: &Handle) -> Result<String, prometheus::Error> {
+    let services = handle.services();
+    let mut gathered = Gathered::default();
+    gathered.gauge(&names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    gathered.table(&handle.table());
+    for service in &services {
+        // A service that a reload has just removed has no evidence either.
+        let evidence = handle.evidence(service.name.as_str()).unwrap_or_default();
+        gathered.service(service, &evidence);
+    }
+    gathered.decisions(&handle.decisions());
+    gathered.text()
+}
+
+/// Samples by metric.
+#[derive(Default)]
+struct Gathered(HashMap<&'static str, Vec<prometheus::proto::Metric>>);
+
+/// Counts are exact as floats up to 2^53, which no counter reaches.
+#[allow(clippy::cast_precision_loss)]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+fn truth(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
+}
+
+impl Gathered {
+    fn sample(&mut self, metric: &Metric, values: &[&str]) -> &mut prometheus::proto::Metric {
+        debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
+        let labels = metric.labels.iter().zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        let sample = prometheus::proto::Metric::from_label(labels.collect());
+        let samples = self.0.entry(metric.name).or_default();
+        samples.push(sample);
+        let last = samples.len() - 1;
+        &mut samples[last]
+    }
+
+    fn counter(&mut self, metric: &Metric, labels: &[&str], count: u64) {
+        let mut counter = Counter::default();
+        counter.set_value(float(count));
+        self.sample(metric, labels).set_counter(counter);
+    }
+
+    fn gauge(&mut self, metric: &Metric, labels: &[&str], value: f64) {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        self.sample(metric, labels).set_gauge(gauge);
+    }
+
+    /// What the workers count, and what the table says.
+    fn table(&mut self, table: &Table) {
+        self.counter(&names::TABLE_SWAPS, &[], table.version);
+        for route in &table.services {
+            self.maintenance(route);
+            for (index, pool) in route.pools.iter().enumerate() {
+                let (service, name) = (route.service.as_str(), pool.name.as_str());
+                self.gauge(&names::POOL_WEIGHT, &[service, name], weight(route, index));
+                self.gauge(&names::INFLIGHT_REQUESTS, &[service, name], float(pool.load.sum(|l| l.in_flight.get())));
+                self.counter(&names::RESCUES, &[service, name], pool.load.sum(|load| load.rescues.get()));
+                self.requests(service, pool);
+                self.targets(service, pool);
+            }
+        }
+    }
+
+    fn maintenance(&mut self, route: &Route) {
+        for reason in Reason::ALL {
+            let mut counts = [0; METHOD_LABELS.len()];
+            for tally in route.tally.iter() {
+                counts.iter_mut().zip(tally.maintenance(reason)).for_each(|(sum, count)| *sum += count);
+            }
+            for (method, count) in METHOD_LABELS.iter().zip(counts) {
+                let labels = [route.service.as_str(), reason.as_str(), method];
+                self.counter(&names::MAINTENANCE_RESPONSES, &labels, count);
+            }
+        }
+    }
+
+    fn requests(&mut self, service: &str, pool: &Pool) {
+        let release = pool.release.as_ref().map_or("", |release| release.as_str());
+        let mut classes = [0; CodeClass::LABELS.len()];
+        for tally in pool.tally.iter() {
+            classes.iter_mut().zip(tally.by_class()).for_each(|(sum, count)| *sum += count);
+        }
+        for (class, count) in CodeClass::LABELS.iter().zip(classes) {
+            self.counter(&names::REQUESTS, &[service, pool.name.as_str(), release, class], count);
+        }
+        let labels = [service, pool.name.as_str(), release];
+        self.sample(&names::REQUEST_DURATION, &labels).set_histogram(durations(&pool.tally));
+    }
+
+    fn targets(&mut self, service: &str, pool: &Pool) {
+        for (index, target) in pool.targets.iter().enumerate() {
+            let labels = [service, pool.name.as_str(), &target.address.to_string()];
+            self.gauge(&names::TARGET_HEALTHY, &labels, truth(pool.healthy.contains(&index)));
+        }
+    }
+
+    fn service(&mut self, service: &ServiceView, evidence: &EvidenceView) {
+        let name = service.name.as_str();
+        self.gauge(&names::STATE_DURABLE, &[name], truth(service.durable));
+        for phase in Phase::ALL {
+            self.gauge(&names::ROLLOUT_PHASE, &[name, phase.as_str()], truth(service.phase == phase));
+        }
+        for by in [HeldBy::Operator, HeldBy::Evidence, HeldBy::Source] {
+            let holds = service.held.as_ref().is_some_and(|held| held.by == by);
+            self.gauge(&names::ROLLOUT_HELD, &[name, &by.to_string()], truth(holds));
+        }
+        for check in &evidence.checks {
+            if let Some(evidence) = check.ln_rollback {
+                self.gauge(&names::ROLLOUT_EVIDENCE, &[name, &check.name], evidence);
+            }
+            if let Some(threshold) = check.ln_rollback_threshold {
+                self.gauge(&names::ROLLOUT_EVIDENCE_THRESHOLD, &[name, &check.name], threshold);
+            }
+        }
+    }
+
+    fn decisions(&mut self, decisions: &[DecisionCount]) {
+        for decision in decisions {
+            let labels = [decision.service.as_str(), &decision.decision, &decision.check];
+            self.counter(&names::DECISIONS, &labels, decision.count);
+        }
+    }
+
+    /// In the order of [`names::ALL`]. A metric without samples is left out.
+    fn text(mut self) -> Result<String, prometheus::Error> {
+        let families = names::ALL.iter().filter_map(|metric| Some((metric, self.0.remove(metric.name)?)));
+        let families: Vec<_> = families.map(|(metric, samples)| family(metric, samples)).collect();
+        TextEncoder::new().encode_to_string(&families)
+    }
+}
+
+fn family(metric: &Metric, samples: Vec<prometheus::proto::Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(metric.name.to_owned());
+    family.set_help(metric.help.to_owned());
+    family.set_field_type(match metric.kind {
+        Kind::Counter => MetricType::COUNTER,
+        Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram => MetricType::HISTOGRAM,
+    });
+    family.set_metric(samples);
+    family
+}
+
+/// The share of visitors that are drawn to a pool, 0 to 1.
+fn weight(route: &Route, pool: usize) -> f64 {
+    match &route.split {
+        Some(split) if split.candidate == pool => split.weight.ratio(),
+        Some(split) if route.live == pool => 1.0 - split.weight.ratio(),
+        None if route.live == pool => 1.0,
+        Some(_) | None => 0.0,
+    }
+}
+
+fn durations(tally: &PerWorker<PoolTally>) -> Histogram {
+    let mut buckets = [0; DURATION_BOUNDS.len() + 1];
+    let mut seconds = 0.0;
+    for worker in tally.iter() {
+        buckets.iter_mut().zip(worker.durations.buckets()).for_each(|(sum, count)| *sum += count);
+        seconds += worker.durations.total().as_secs_f64();
+    }
+    let mut below = 0;
+    let cumulated = DURATION_BOUNDS.iter().zip(buckets).map(|(bound, count)| {
+        below += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(below);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(cumulated.collect());
+    histogram.set_sample_count(buckets.iter().sum());
+    histogram.set_sample_sum(seconds);
+    histogram
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::view::CheckView;
+    use crate::model::{BasisPoints, Verdict};
+    use crate::routing::counters::{PoolLoad, ServiceTally, TargetLoad};
+    use crate::routing::{
+        Bucketer, Draws, FailedVisitors, MaintenanceAnswer, RetryAfter, Secret, Split, Target, WorkerId,
+    };
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn pool(name: &str) -> Pool {
+        Pool {
+            name: name.parse().unwrap(),
+            release: Some("v1".parse().unwrap()),
+            name_header: name.parse().unwrap(),
+            release_header: None,
+            targets: [Target { address: "127.0.0.1:9000".parse().unwrap(), load: Arc::new(TargetLoad::new(2)) }].into(),
+            healthy: [0].into(),
+            drained: false,
+            load: Arc::new(PerWorker::<PoolLoad>::new(2)),
+            tally: Arc::new(PerWorker::<PoolTally>::new(2)),
+        }
+    }
+
+    fn route() -> Route {
+        let answer = MaintenanceAnswer {
+            reason: Reason::Unplanned,
+            retry_after: RetryAfter { until: None, otherwise: Duration::from_secs(1) },
+            unsafe_status: crate::config::UnsafeStatus::default(),
+            bypass: [].into(),
+            html: bytes::Bytes::new(),
+            text: bytes::Bytes::new(),
+            json: bytes::Bytes::new(),
+        };
+        let service = "shop".parse().unwrap();
+        let bucketer = Bucketer::new(&Secret::new(b"secret"), &service, &"v2".parse().unwrap());
+        Route {
+            pools: [pool("server0"), pool("server1"), pool("server2")].into(),
+            live: 0,
+            split: Some(Split {
+                candidate: 1,
+                weight: BasisPoints::from_percent(12.5).unwrap(),
+                bucketer,
+                draws: Arc::new(Draws::new(2, std::time::Instant::now())),
+                failed: Arc::new(FailedVisitors::default()),
+            }),
+            sticky: crate::config::StickyBy::default(),
+            planned: None,
+            unplanned: Arc::new(answer),
+            tally: Arc::new(PerWorker::<ServiceTally>::new(2)),
+            service,
+        }
+    }
+
+    fn shown(fill: impl FnOnce(&mut Gathered)) -> String {
+        let mut gathered = Gathered::default();
+        fill(&mut gathered);
+        gathered.text().unwrap()
+    }
+
+    #[track_caller]
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|l| l == line), "no line {line:?} in:\n{text}");
+    }
+
+    #[test]
+    fn counts_of_all_workers_are_summed() {
+        let route = route();
+        for (worker, micros) in [(0, 900), (1, 400_000), (1, 60_000_000)] {
+            let ended = CodeClass::Status(200);
+            route.pools[0].tally.of(WorkerId(worker)).ended(ended, Duration::from_micros(micros));
+            route.pools[0].load.of(WorkerId(worker)).in_flight.enter();
+        }
+        route.tally.of(WorkerId(1)).maintenance_response(Reason::Planned, &http::Method::POST);
+        let table = Table { version: 7, services: [Arc::new(route)].into(), ..Table::empty() };
+        let text = shown(|gathered| gathered.table(&table));
+        has(&text, "cutover_table_swaps_total 7");
+        has(&text, r#"cutover_requests_total{service="shop",pool="server0",release="v1",code_class="2xx"} 3"#);
+        has(&text, r#"cutover_requests_total{service="shop",pool="server1",release="v1",code_class="5xx"} 0"#);
+        has(&text, r#"cutover_inflight_requests{service="shop",pool="server0"} 3"#);
+        has(&text, r#"cutover_maintenance_responses_total{service="shop",reason="planned",method="POST"} 1"#);
+        has(&text, r#"cutover_pool_weight{service="shop",pool="server0"} 0.875"#);
+        has(&text, r#"cutover_pool_weight{service="shop",pool="server1"} 0.125"#);
+        has(&text, r#"cutover_pool_weight{service="shop",pool="server2"} 0"#);
+        has(&text, r#"cutover_target_healthy{service="shop",pool="server0",target="127.0.0.1:9000"} 1"#);
+        let duration = r#"cutover_request_duration_seconds_bucket{service="shop",pool="server0",release="v1",le="#;
+        for (bound, count) in [("0.001", 1), ("0.25", 1), ("0.5", 2), ("30", 2), ("+Inf", 3)] {
+            has(&text, &format!("{duration}\"{bound}\"}} {count}"));
+        }
+        has(&text, r#"cutover_request_duration_seconds_sum{service="shop",pool="server0",release="v1"} 60.4009"#);
+        has(&text, "# TYPE cutover_request_duration_seconds histogram");
+    }
+
+    #[test]
+    fn evidence_is_shown_by_check_and_may_be_minus_infinity() {
+        let check = |name: &str, ln_rollback| CheckView {
+            name: name.to_owned(),
+            kind: "error-ratio".to_owned(),
+            verdict: Verdict::Insufficient,
+            guaranteed: true,
+            ln_rollback,
+            ln_rollback_threshold: ln_rollback.map(|_| 4.5),
+            ln_promote: None,
+            ln_promote_threshold: None,
+            rollout: None,
+            step: None,
+            query: None,
+            value: None,
+            detail: String::new(),
+        };
+        let checks = vec![check("error-ratio", Some(f64::NEG_INFINITY)), check("failed \"jobs\"", None)];
+        let text = shown(|gathered| {
+            let view = super::super::samples::service();
+            gathered.service(&view, &EvidenceView { checks, ..EvidenceView::default() });
+        });
+        has(&text, r#"cutover_rollout_evidence{service="shop",check="error-ratio"} -inf"#);
+        has(&text, r#"cutover_rollout_evidence_threshold{service="shop",check="error-ratio"} 4.5"#);
+        has(&text, r#"cutover_rollout_phase{service="shop",phase="canary"} 1"#);
+        has(&text, r#"cutover_rollout_phase{service="shop",phase="idle"} 0"#);
+        has(&text, r#"cutover_rollout_held{service="shop",by="operator"} 1"#);
+        has(&text, r#"cutover_state_durable{service="shop"} 1"#);
+        assert!(!text.contains("jobs"), "{text}");
+    }
+}

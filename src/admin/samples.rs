@@ -1,0 +1,85 @@
+//! Views with every field set, for tests.
+
+use crate::model::view::{
+    CheckView, CountsView, EvidenceView, HistoryView, PoolView, RolloutView, ServiceView, StepView, TargetView,
+};
+use crate::model::{BasisPoints, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Timestamp, Verdict};
+
+pub(super) fn service() -> ServiceView {
+    let moment = Timestamp::from_second(1_700_000_000).unwrap();
+    let pool = PoolView {
+        release: Some("v1".parse().unwrap()),
+        targets: vec![TargetView { address: "127.0.0.1:9000".into(), healthy: false, fault: Some("refused".into()) }],
+        in_flight: 3,
+        drained: false,
+    };
+    ServiceView {
+        name: "shop".parse().unwrap(),
+        revision: 7,
+        live: "server0".parse().unwrap(),
+        candidate: Some("server1".parse().unwrap()),
+        weight: 12.5,
+        phase: Phase::Canary,
+        held: Some(Held { by: HeldBy::Operator, reason: "asked for".to_owned(), since: moment }),
+        watch_until: Some(moment),
+        mode: Mode::Maintenance,
+        mode_source: ModeSource::File,
+        mode_file: Some("on.html".to_owned()),
+        mode_setting: ModeSetting {
+            mode: Mode::Maintenance,
+            retry_after: Some(Period::from_secs(60)),
+            until: Some(moment),
+            message: Some("Back soon.".to_owned()),
+        },
+        pools: [("server0".parse().unwrap(), pool)].into(),
+        verdict: Some(Verdict::Insufficient),
+        durable: true,
+        rollout: Some(RolloutView {
+            release: "v2".parse().unwrap(),
+            steps: vec![StepView { weight: 12.5, hold: Period::from_secs(60), expected: None }],
+            step: 0,
+            started: moment,
+            step_since: moment,
+            waiting_for: "its hold".to_owned(),
+            candidate_rate: 1.0,
+            live_rate: 7.0,
+        }),
+        warnings: vec!["a warning".to_owned()],
+    }
+}
+
+pub(super) fn history() -> HistoryView {
+    let counts = Some(CountsView::default());
+    let check = CheckView {
+        name: "error-ratio".to_owned(),
+        kind: "error-ratio".to_owned(),
+        verdict: Verdict::Healthy,
+        guaranteed: true,
+        ln_rollback: Some(-1.0),
+        ln_rollback_threshold: Some(4.6),
+        ln_promote: Some(3.0),
+        ln_promote_threshold: Some(3.0),
+        rollout: counts,
+        step: counts,
+        query: Some("up".to_owned()),
+        value: Some(1.0),
+        detail: "fine".to_owned(),
+    };
+    HistoryView {
+        id: 1,
+        at: Timestamp::from_second(1_700_000_000).unwrap(),
+        revision: 7,
+        decision: "step".to_owned(),
+        by: "error-ratio".to_owned(),
+        reason: "enough evidence".to_owned(),
+        phase: Phase::Canary,
+        live: "server0".parse().unwrap(),
+        candidate: Some("server1".parse().unwrap()),
+        weight: BasisPoints::from_percent(12.5).unwrap(),
+        evidence: Some(EvidenceView {
+            verdict: Some(Verdict::Healthy),
+            reason: "all checks agree".to_owned(),
+            checks: vec![check],
+        }),
+    }
+}

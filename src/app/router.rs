@@ -1,0 +1,108 @@
+//! A whole router: the store, the control plane, the admin API, the workers.
+
+use super::secret;
+use crate::adapters::{PrometheusSource, SqliteStore};
+use crate::config::{AdminListen, Config};
+use crate::control::ports::{MetricsSource, Store};
+use crate::control::{Handle, Setup, StoreThread};
+use crate::proxy::{self, ProxySettings, Workers};
+use crate::routing::Live;
+use crate::{admin, control};
+use anyhow::{Context, anyhow};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Requests in flight get this long to end when the router stops.
+const GRACE: Duration = Duration::from_secs(30);
+/// The first round of health checks takes no longer than its time-outs; this is for one that never comes to its end.
+const FIRST_ROUND: Duration = Duration::from_secs(30);
+
+/// A running router.
+pub struct Router {
+    /// The control plane.
+    pub handle: Handle,
+    /// Where visitors connect.
+    pub listen: Vec<SocketAddr>,
+    /// Where operators connect.
+    pub admin: AdminListen,
+    workers: Workers,
+    control: JoinHandle<()>,
+    admin_api: JoinHandle<()>,
+    control_shutdown: CancellationToken,
+    proxy_shutdown: CancellationToken,
+}
+
+impl Router {
+    /// Starts a router: from its return on it serves visitors, in the state that was stored.
+    ///
+    /// # Errors
+    /// When the state, the secret, an address or a token can't be had; the message says what to do.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let mut store = SqliteStore::open(&config.state)?;
+        let stored = store.load().context("the state can't be read")?;
+        let secret = Arc::new(secret::load(&config.server.secret_file)?);
+        let access = admin::Access::load(&config.admin)?;
+        let admin_listener = admin::bind(&config.admin.listen).await?;
+        let admin = admin_listener.address().context("the admin address")?;
+        let worker_count = match config.server.workers {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            count => count,
+        };
+        let listeners = proxy::bind(&config.server.listen, worker_count).context("visitors' address")?;
+        let listen = listeners.addresses().context("visitors' address")?;
+        let metrics = config.prometheus.as_ref().map(PrometheusSource::new).transpose()?;
+        let settings = ProxySettings {
+            timeouts: config.server.timeouts,
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            access_log: config.access_log,
+            secret: Arc::clone(&secret),
+            grace: GRACE,
+        };
+        let (live, ends, suspicions) = Live::new(worker_count);
+        let setup = Setup {
+            config,
+            live: Arc::new(live),
+            suspicions,
+            secret,
+            store: StoreThread::start(Box::new(store)).context("the store's thread")?,
+            stored,
+            metrics: metrics.map(|source| Arc::new(source) as Arc<dyn MetricsSource>),
+        };
+        let (control_shutdown, proxy_shutdown) = (CancellationToken::new(), CancellationToken::new());
+        let (handle, control) = control::start(setup, control_shutdown.clone())?;
+        let admin_api =
+            tokio::spawn(admin::serve(admin_listener, handle.clone(), access, control_shutdown.clone()));
+        wait_until_ready(&handle).await?;
+        let workers =
+            proxy::start(settings, listeners, ends, proxy_shutdown.clone()).context("the workers' threads")?;
+        Ok(Self { handle, listen, admin, workers, control, admin_api, control_shutdown, proxy_shutdown })
+    }
+
+    /// Stops: no new connections, requests in flight end within their grace, the state is written.
+    ///
+    /// # Errors
+    /// When a part of it had ended in a way that it never should.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.proxy_shutdown.cancel();
+        let workers = self.workers;
+        let ended = tokio::task::spawn_blocking(move || workers.join()).await;
+        self.control_shutdown.cancel();
+        self.control.await.context("the control plane")?;
+        self.admin_api.await.context("the admin API")?;
+        ended.context("the workers")
+    }
+}
+
+async fn wait_until_ready(handle: &Handle) -> anyhow::Result<()> {
+    let since = Instant::now();
+    while !handle.readiness().ready {
+        if since.elapsed() > FIRST_ROUND {
+            return Err(anyhow!("the first round of health checks did not end within {FIRST_ROUND:?}"));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}

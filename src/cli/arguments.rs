@@ -1,0 +1,319 @@
+//! The arguments as typed.
+
+use super::moment;
+use crate::model::{BasisPoints, Period, PoolName, ReleaseId, ServiceName, Timestamp};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// The configuration that is read where none is named.
+pub(super) const DEFAULT_CONFIG: &str = "cutover.toml";
+
+/// Decides who gets which of two copies of a web application, and takes a bad release back by itself.
+#[derive(Debug, Parser)]
+#[command(name = "cutover", version, subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// How to reach a running router, and how to show what it answers.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// Where the router's admin API is: http://HOST:PORT or unix:PATH
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Admin API",
+        value_name = "URL",
+        env = "CUTOVER_ADMIN",
+        default_value = "http://127.0.0.1:9900"
+    )]
+    pub(super) admin: String,
+    /// A file with the admin API's token; else the variable `CUTOVER_TOKEN`
+    #[arg(long, global = true, help_heading = "Admin API", value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// The service; may be left out while there is one
+    #[arg(long, global = true, help_heading = "Admin API", value_name = "NAME")]
+    pub(super) service: Option<ServiceName>,
+    /// Print what the admin API answers
+    #[arg(long, global = true, help_heading = "Admin API")]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve
+    Run(RunArguments),
+    /// Tell every fault of a configuration at once
+    Check {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Show the whole story on this machine, with two built-in applications and visitors
+    Demo {
+        /// What is wrong with the second release
+        #[arg(long, value_enum, default_value_t = DemoFault::Errors)]
+        fault: DemoFault,
+        /// Leave everything up at the end, to look at it
+        #[arg(long)]
+        keep: bool,
+    },
+    #[command(flatten)]
+    Remote(Remote),
+}
+
+/// The commands that a running router carries out or answers.
+#[derive(Debug, Subcommand)]
+pub(super) enum Remote {
+    /// Show what is live, what a rollout does and why it does not move
+    Status {
+        /// Draw it again each second until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Send all traffic to a pool, now
+    Switch {
+        /// The pool that becomes live
+        pool: PoolName,
+        /// Wait so long for the old pool's requests to end, and say how many were cut
+        #[arg(long, value_name = "DURATION")]
+        drain: Option<Period>,
+    },
+    /// Start and steer a rollout
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Serve, or answer with a maintenance page
+    #[command(subcommand)]
+    Mode(ModeCommand),
+    /// Show what happened, who or what decided, and why
+    History,
+    /// Tell where a request would go, and why
+    Explain(ExplainArguments),
+    /// Copy the state to a file while serving
+    Backup {
+        /// The copy; must not exist yet
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The configuration; cutover.toml if neither it nor pools are given
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Without a configuration: where visitors connect
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:8080",
+        requires = "pools",
+        conflicts_with = "config"
+    )]
+    pub(super) listen: String,
+    /// Without a configuration: a pool, the first is live; give it twice or more
+    #[arg(long = "pool", value_name = "NAME=HOST:PORT[,HOST:PORT]", conflicts_with = "config")]
+    pub(super) pools: Vec<String>,
+    /// Without a configuration: the file of the state, cutover.db if it is left out
+    #[arg(long, value_name = "FILE", requires = "pools", conflicts_with = "config")]
+    pub(super) state: Option<PathBuf>,
+}
+
+/// What is wrong with the second release of the demonstration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoFault {
+    /// Some of its answers are errors.
+    Errors,
+    /// It stops answering altogether.
+    Crash,
+    /// Nothing.
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RolloutCommand {
+    /// Begin to move traffic to a pool
+    Start(StartArguments),
+    /// Show the rollout, and why it does not move
+    Status,
+    /// Hold it; judging and rollback stay on
+    Pause,
+    /// Go on with the next higher step
+    Resume,
+    /// Make the candidate live now
+    Promote,
+    /// Take the candidate back now
+    Rollback,
+    /// Give the candidate this share, and hold
+    Weight {
+        /// The share, such as 12.5
+        #[arg(value_parser = percent)]
+        percent: BasisPoints,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StartArguments {
+    /// The candidate
+    pub(super) pool: PoolName,
+    /// What runs in it; goes before the configuration's
+    #[arg(long, value_name = "ID")]
+    pub(super) release: Option<ReleaseId>,
+    /// Shares in percent, instead of the configured steps
+    #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', value_parser = percent)]
+    pub(super) steps: Vec<BasisPoints>,
+    /// The shortest time in each of these steps
+    #[arg(long, value_name = "DURATION", requires = "steps", default_value = "60s")]
+    pub(super) hold: Period,
+    /// Start a release again that was rolled back
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Stay until it ends: exit 0 promoted, 3 rolled back, 4 held
+    #[arg(long)]
+    pub(super) wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModeCommand {
+    /// Requests go to a pool
+    Serve,
+    /// Requests get a 503 with a page, but those of the bypass networks
+    Maintenance {
+        /// What Retry-After says; the configured time if it is left out
+        #[arg(long, value_name = "DURATION")]
+        retry_after: Option<Period>,
+        /// When it will be over: "18:30", "2026-11-22 18:30" or with an offset; Retry-After counts down to it
+        #[arg(long, value_name = "TIME", value_parser = moment::parse_now)]
+        until: Option<Timestamp>,
+        /// A sentence for the page
+        #[arg(long, value_name = "TEXT")]
+        message: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArguments {
+    /// The host that the request names
+    #[arg(long)]
+    pub(super) host: String,
+    /// Its path
+    #[arg(long)]
+    pub(super) path: String,
+    /// Its method
+    #[arg(long, default_value = "GET")]
+    pub(super) method: String,
+    /// A header of it, such as a cookie; any number of them
+    #[arg(long = "header", value_name = "K: V", value_parser = header)]
+    pub(super) headers: Vec<String>,
+    /// The visitor's address
+    #[arg(long, value_name = "IP")]
+    pub(super) client_ip: Option<IpAddr>,
+}
+
+fn percent(text: &str) -> Result<BasisPoints, String> {
+    let number = text.trim().trim_end_matches('%');
+    let percent: f64 = number.parse().map_err(|_| "write a percentage, such as 12.5".to_owned())?;
+    BasisPoints::from_percent(percent).map_err(|error| error.to_string())
+}
+
+fn header(text: &str) -> Result<String, String> {
+    let is_header = text.split_once(':').is_some_and(|(name, _)| name.parse::<http::HeaderName>().is_ok());
+    if is_header { Ok(text.to_owned()) } else { Err("write NAME: VALUE, such as 'Cookie: cutover=…'".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("cutover").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_and_after_the_command() {
+        for line in ["--admin unix:/a --service s --json status", "status --json --service s --admin unix:/a"] {
+            let cli = parse(line).unwrap();
+            assert_eq!((cli.global.admin.as_str(), cli.global.json), ("unix:/a", true), "{line}");
+            assert_eq!(cli.global.service.unwrap().as_str(), "s");
+        }
+        assert!(parse("rollout pause --json --service s").unwrap().global.json);
+    }
+
+    #[test]
+    fn every_command_of_the_design_is_understood() {
+        for line in [
+            "run",
+            "run --config f.toml",
+            "run --listen 127.0.0.1:1 --pool a=b:1 --pool c=d:1 --state s.db",
+            "check",
+            "check --config f.toml",
+            "demo --fault errors --keep",
+            "demo --fault crash",
+            "demo --fault none",
+            "status --watch --json",
+            "switch server1 --drain 30s",
+            "rollout start server1 --release 2026.11.2 --steps 1,5,25,50 --hold 60s --force --wait",
+            "rollout status",
+            "rollout pause",
+            "rollout resume",
+            "rollout promote",
+            "rollout rollback",
+            "rollout weight 12.5",
+            "mode serve",
+            "mode maintenance --retry-after 10m --until 2030-01-01T00:00:00Z --message soon",
+            "history --json",
+            "explain --host h --path /p --method POST --header A:b --header C:d --client-ip 192.0.2.1",
+            "backup copy.db",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "",
+            "dance",
+            "run --config f.toml --pool a=b:1",
+            "run --config f.toml --listen 127.0.0.1:1",
+            "run --state s.db",
+            "switch",
+            "switch a/b",
+            "switch server1 --drain 30",
+            "rollout start server1 --hold 60s",
+            "rollout start server1 --steps 1,x",
+            "rollout weight 101",
+            "rollout weight 0.001",
+            "mode serve --message x",
+            "mode maintenance --until soon",
+            "mode hold",
+            "explain --host h",
+            "explain --host h --path / --header novalue",
+            "demo --fault latency",
+            "status --service a/b",
+        ] {
+            let error = parse(line).map(|cli| format!("{cli:?}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn steps_are_percentages_with_a_hold_of_a_minute() {
+        let Command::Remote(Remote::Rollout(RolloutCommand::Start(start))) =
+            parse("rollout start a --steps 1,12.5%").unwrap().command
+        else {
+            panic!("not a start");
+        };
+        assert_eq!(start.steps.iter().map(|step| step.get()).collect::<Vec<_>>(), [100, 1250]);
+        assert_eq!(start.hold, Period::from_secs(60));
+    }
+}

@@ -1,0 +1,105 @@
+//! A service for tests of what is shown.
+
+use crate::model::view::{
+    CheckView, CountsView, EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView,
+};
+use crate::model::{Mode, ModeSetting, ModeSource, Period, Phase, Timestamp, Verdict};
+use std::collections::BTreeMap;
+
+pub(super) fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// A canary at the second of three steps, begun at 04:00 and in this step since 04:02.
+pub(super) fn canary() -> ServiceView {
+    let target = |address: &str, fault: Option<&str>| TargetView {
+        address: address.to_owned(),
+        healthy: fault.is_none(),
+        fault: fault.map(str::to_owned),
+    };
+    let pool = |release: &str, targets, in_flight| PoolView {
+        release: Some(release.parse().unwrap()),
+        targets,
+        in_flight,
+        drained: false,
+    };
+    let step = |weight, minutes: u64, expected| StepView {
+        weight,
+        hold: Period::from_secs(60 * minutes),
+        expected: Option::map(expected, Period::from_secs),
+    };
+    ServiceView {
+        name: "shop".parse().unwrap(),
+        revision: 7,
+        live: "server0".parse().unwrap(),
+        candidate: Some("server1".parse().unwrap()),
+        weight: 12.5,
+        phase: Phase::Canary,
+        held: None,
+        watch_until: None,
+        mode: Mode::Serve,
+        mode_source: ModeSource::Command,
+        mode_file: None,
+        mode_setting: ModeSetting::default(),
+        pools: BTreeMap::from([
+            ("server0".parse().unwrap(), pool("2026.11.1", vec![target("127.0.0.1:9000", None)], 1234)),
+            (
+                "server1".parse().unwrap(),
+                pool("2026.11.2", vec![target("a:1", None), target("10.0.0.12:1", Some("connection refused\x07"))], 2),
+            ),
+        ]),
+        verdict: Some(Verdict::Insufficient),
+        durable: true,
+        rollout: Some(RolloutView {
+            release: "2026.11.2".parse().unwrap(),
+            steps: vec![step(1.0, 2, Some(120)), step(12.5, 5, Some(377)), step(50.0, 5, None)],
+            step: 1,
+            started: time("2026-11-22T04:00:00Z"),
+            step_since: time("2026-11-22T04:02:00Z"),
+            waiting_for: "1,200 more requests of the candidate".to_owned(),
+            candidate_rate: 12.34,
+            live_rate: 86.0,
+        }),
+        warnings: Vec::new(),
+    }
+}
+
+pub(super) fn evidence() -> EvidenceView {
+    let counts =
+        CountsView { candidate_requests: 1200, candidate_failures: 3, live_requests: 22_800, live_failures: 10 };
+    let check = CheckView {
+        name: "error-ratio".to_owned(),
+        kind: "error-ratio".to_owned(),
+        verdict: Verdict::Insufficient,
+        guaranteed: true,
+        ln_rollback: Some(2.305),
+        ln_rollback_threshold: Some(4.61),
+        ln_promote: Some(-0.5),
+        ln_promote_threshold: Some(3.0),
+        rollout: Some(counts),
+        step: Some(CountsView::default()),
+        query: None,
+        value: None,
+        detail: "3.1 times the errors of live".to_owned(),
+    };
+    let jobs = CheckView {
+        name: "failed jobs".to_owned(),
+        kind: "promql".to_owned(),
+        verdict: Verdict::Healthy,
+        guaranteed: false,
+        ln_rollback: None,
+        ln_rollback_threshold: None,
+        ln_promote: None,
+        ln_promote_threshold: None,
+        rollout: None,
+        step: None,
+        query: Some("sum(x)".to_owned()),
+        value: Some(0.25),
+        detail: String::new(),
+    };
+    EvidenceView {
+        verdict: Some(Verdict::Insufficient),
+        reason: "not enough evidence yet".to_owned(),
+        checks: vec![check, jobs],
+    }
+}

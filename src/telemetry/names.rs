@@ -1,0 +1,93 @@
+//! The metrics of the product: their names, their labels, and what they mean. All label values come from the
+//! configuration, from releases that an operator named, or from this program; none comes from a request.
+
+/// What kind of metric it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A count that rises.
+    Counter,
+    /// A value that moves.
+    Gauge,
+    /// Counts by bucket.
+    Histogram,
+}
+
+/// A metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its labels, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric =
+                Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+
+        /// All metrics, in the order in which they are shown.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO: Gauge "cutover_build_info" ["version"]
+        "Always 1; the label says which version runs.";
+    REQUESTS: Counter "cutover_requests_total" ["service", "pool", "release", "code_class"]
+        "Requests that have ended, by the pool that answered; aborted: the visitor hung up before an answer.";
+    REQUEST_DURATION: Histogram "cutover_request_duration_seconds" ["service", "pool", "release"]
+        "Seconds from the head of a request to the end of its answer.";
+    INFLIGHT_REQUESTS: Gauge "cutover_inflight_requests" ["service", "pool"]
+        "Requests in the pool at this moment.";
+    RESCUES: Counter "cutover_rescues_total" ["service", "pool"]
+        "Safe requests that failed in this pool and were tried once more on another.";
+    MAINTENANCE_RESPONSES: Counter "cutover_maintenance_responses_total" ["service", "reason", "method"]
+        "Requests that got the maintenance response: planned, or unplanned because no pool could serve.";
+    POOL_WEIGHT: Gauge "cutover_pool_weight" ["service", "pool"]
+        "The share of visitors that are drawn to the pool, 0 to 1.";
+    TARGET_HEALTHY: Gauge "cutover_target_healthy" ["service", "pool", "target"]
+        "1 while requests are sent to the target, else 0.";
+    ROLLOUT_PHASE: Gauge "cutover_rollout_phase" ["service", "phase"]
+        "1 for the phase that the rollout is in, else 0.";
+    ROLLOUT_HELD: Gauge "cutover_rollout_held" ["service", "by"]
+        "1 for who or what holds the rollout, else 0.";
+    ROLLOUT_EVIDENCE: Gauge "cutover_rollout_evidence" ["service", "check"]
+        "During a rollout: ln E, the evidence that the candidate is worse than tolerated.";
+    ROLLOUT_EVIDENCE_THRESHOLD: Gauge "cutover_rollout_evidence_threshold" ["service", "check"]
+        "During a rollout: the ln E at which the candidate is rolled back.";
+    DECISIONS: Counter "cutover_decisions_total" ["service", "decision", "check"]
+        "Decisions since the start of this process, by what decided.";
+    TABLE_SWAPS: Counter "cutover_table_swaps_total" []
+        "Routing tables put in force since the start of this process.";
+    STATE_DURABLE: Gauge "cutover_state_durable" ["service"]
+        "1 while the store holds the state of the service, 0 while it waits to be written.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        for metric in ALL {
+            assert!(metric.name.starts_with("cutover_"), "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            for label in metric.labels {
+                assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{label}");
+            }
+        }
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
