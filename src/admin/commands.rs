@@ -1,11 +1,12 @@
 //! Requests that change something: a body to a [`Command`], and the service after it.
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 use super::questions::tagged;
 use super::request::{Change, IfMatch, Named};
 use super::routes::Api;
 use crate::config::StepConfig;
 use crate::control::Command;
+use crate::model::view::SwitchView;
 use crate::model::{BasisPoints, Mode, ModeSetting, Period, PoolName, ReleaseId, Timestamp};
 use axum::Json;
 use axum::extract::State;
@@ -80,7 +81,7 @@ pub(super) async fn switch(
         return Err(not_available("`hold`"));
     }
     let command = Command::Switch { pool: body.pool, drain: body.drain };
-    let switched = api.handle.command(&service, command, revision).await?;
+    let switched = api.to_its_end(service, command, revision).await?;
     Ok(tagged(switched.service.revision, &switched))
 }
 
@@ -92,7 +93,7 @@ pub(super) async fn start(
 ) -> Answer {
     let steps = steps(body.steps, body.hold)?;
     let command = Command::Start { pool: body.pool, release: body.release, steps, force: body.force };
-    api.carry_out(&service, command, revision).await
+    api.carry_out(service, command, revision).await
 }
 
 pub(super) async fn pause(
@@ -101,7 +102,7 @@ pub(super) async fn pause(
     IfMatch(revision): IfMatch,
     Change(Nothing {}): Change<Nothing>,
 ) -> Answer {
-    api.carry_out(&service, Command::Pause, revision).await
+    api.carry_out(service, Command::Pause, revision).await
 }
 
 pub(super) async fn resume(
@@ -110,7 +111,7 @@ pub(super) async fn resume(
     IfMatch(revision): IfMatch,
     Change(Nothing {}): Change<Nothing>,
 ) -> Answer {
-    api.carry_out(&service, Command::Resume, revision).await
+    api.carry_out(service, Command::Resume, revision).await
 }
 
 pub(super) async fn promote(
@@ -119,7 +120,7 @@ pub(super) async fn promote(
     IfMatch(revision): IfMatch,
     Change(Nothing {}): Change<Nothing>,
 ) -> Answer {
-    api.carry_out(&service, Command::Promote, revision).await
+    api.carry_out(service, Command::Promote, revision).await
 }
 
 pub(super) async fn rollback(
@@ -128,7 +129,7 @@ pub(super) async fn rollback(
     IfMatch(revision): IfMatch,
     Change(Nothing {}): Change<Nothing>,
 ) -> Answer {
-    api.carry_out(&service, Command::Rollback, revision).await
+    api.carry_out(service, Command::Rollback, revision).await
 }
 
 pub(super) async fn weight(
@@ -138,7 +139,7 @@ pub(super) async fn weight(
     Change(body): Change<WeightBody>,
 ) -> Answer {
     let weight = BasisPoints::from_percent(body.weight).map_err(|error| Problem::invalid(error.to_string()))?;
-    api.carry_out(&service, Command::Weight(weight), revision).await
+    api.carry_out(service, Command::Weight(weight), revision).await
 }
 
 pub(super) async fn mode(
@@ -148,7 +149,7 @@ pub(super) async fn mode(
     Change(body): Change<ModeBody>,
 ) -> Answer {
     let setting = setting(body, Timestamp::now())?;
-    api.carry_out(&service, Command::Mode(setting), revision).await
+    api.carry_out(service, Command::Mode(setting), revision).await
 }
 
 pub(super) async fn backup(State(api): State<Api>, Change(body): Change<BackupBody>) -> Answer {
@@ -160,9 +161,24 @@ pub(super) async fn backup(State(api): State<Api>, Change(body): Change<BackupBo
 }
 
 impl Api {
-    async fn carry_out(&self, service: &str, command: Command, revision: Option<u64>) -> Answer {
-        let done = self.handle.command(service, command, revision).await?;
+    async fn carry_out(&self, service: String, command: Command, revision: Option<u64>) -> Answer {
+        let done = self.to_its_end(service, command, revision).await?;
         Ok(tagged(done.service.revision, &done.service))
+    }
+
+    /// In a task of its own: a drain must not be left half done because the client hung up.
+    async fn to_its_end(
+        &self,
+        service: String,
+        command: Command,
+        revision: Option<u64>,
+    ) -> Result<SwitchView, Problem> {
+        let handle = self.handle.clone();
+        let done = tokio::spawn(async move { handle.command(&service, command, revision).await });
+        match done.await {
+            Ok(done) => Ok(done?),
+            Err(error) => Err(Problem::new(Kind::Internal, format!("the command was not carried to its end: {error}"))),
+        }
     }
 }
 

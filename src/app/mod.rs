@@ -7,3 +7,8 @@ mod serve;
 
 pub use router::Router;
 pub use serve::run;
+
+/// TEMP
+pub fn demo(_: crate::cli::DemoOptions) -> anyhow::Result<std::process::ExitCode> {
+    anyhow::bail!("not yet")
+}

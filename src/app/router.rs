@@ -9,7 +9,7 @@ use crate::proxy::{self, ProxySettings, Workers};
 use crate::routing::Live;
 use crate::{admin, control};
 use anyhow::{Context, anyhow};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -44,15 +44,17 @@ impl Router {
         let mut store = SqliteStore::open(&config.state)?;
         let stored = store.load().context("the state can't be read")?;
         let secret = Arc::new(secret::load(&config.server.secret_file)?);
-        let access = admin::Access::load(&config.admin)?;
-        let admin_listener = admin::bind(&config.admin.listen).await?;
-        let admin = admin_listener.address().context("the admin address")?;
+        let access = admin::Access::new(&config.admin)?;
+        let admin_listener = admin::bind(&config.admin.listen)
+            .with_context(|| format!("the admin API can't listen on {}", config.admin.listen))?;
+        let admin = admin_listener.address();
         let worker_count = match config.server.workers {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             count => count,
         };
-        let listeners = proxy::bind(&config.server.listen, worker_count).context("visitors' address")?;
-        let listen = listeners.addresses().context("visitors' address")?;
+        let listeners = proxy::bind(&config.server.listen, worker_count)?;
+        let listen = listeners.iter().flatten().take(config.server.listen.len()).map(TcpListener::local_addr);
+        let listen = listen.collect::<Result<_, _>>().context("the visitors' address")?;
         let metrics = config.prometheus.as_ref().map(PrometheusSource::new).transpose()?;
         let settings = ProxySettings {
             timeouts: config.server.timeouts,
@@ -73,11 +75,9 @@ impl Router {
         };
         let (control_shutdown, proxy_shutdown) = (CancellationToken::new(), CancellationToken::new());
         let (handle, control) = control::start(setup, control_shutdown.clone())?;
-        let admin_api =
-            tokio::spawn(admin::serve(admin_listener, handle.clone(), access, control_shutdown.clone()));
+        let admin_api = tokio::spawn(admin::serve(admin_listener, handle.clone(), access, control_shutdown.clone()));
         wait_until_ready(&handle).await?;
-        let workers =
-            proxy::start(settings, listeners, ends, proxy_shutdown.clone()).context("the workers' threads")?;
+        let workers = proxy::start(settings, listeners, ends, &proxy_shutdown).context("the workers' threads")?;
         Ok(Self { handle, listen, admin, workers, control, admin_api, control_shutdown, proxy_shutdown })
     }
 
@@ -85,14 +85,13 @@ impl Router {
     ///
     /// # Errors
     /// When a part of it had ended in a way that it never should.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         self.proxy_shutdown.cancel();
-        let workers = self.workers;
-        let ended = tokio::task::spawn_blocking(move || workers.join()).await;
+        self.workers.stopped().await;
+        self.workers.join();
         self.control_shutdown.cancel();
         self.control.await.context("the control plane")?;
-        self.admin_api.await.context("the admin API")?;
-        ended.context("the workers")
+        self.admin_api.await.context("the admin API")
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::routing::Secret;
 use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -32,8 +34,7 @@ pub(super) fn load(file: &Path) -> anyhow::Result<Secret> {
 }
 
 fn make(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let secret: [u8; 32] = rand::random();
-    let content: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let content = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -11,24 +11,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 ///
 /// # Errors
 /// When the router can't be started; the message says what to do.
-pub fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
-    telemetry::init();
+pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
+    telemetry::set_up_log()?;
     // One thread: the control plane waits most of its time, and the cores are the workers'.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the control runtime")?;
     runtime.block_on(serve(options))
 }
 
-async fn serve(options: RunOptions) -> anyhow::Result<ExitCode> {
+async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     // Before anything else can be hung up on: without a file to read again, SIGHUP is not for this process.
     let mut hangup = signal(SignalKind::hangup())?;
-    let router = Router::start(options.config).await?;
+    let router = Router::start(options.config.clone()).await?;
     for address in &router.listen {
         tracing::info!(%address, "serving");
     }
     tracing::info!(admin = %router.admin, "ready");
-    let follow = options.file.map(|file| reload::follow(file, router.handle.clone()));
+    let follow = options.file.clone().map(|file| reload::follow(file, router.handle.clone()));
     tokio::select! {
         ended = follow_or_wait(follow, &mut hangup) => ended?,
         () = stopped(&mut interrupt, &mut terminate) => {}

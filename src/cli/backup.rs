@@ -17,6 +17,6 @@ pub(super) async fn run(session: &Session, file: PathBuf) -> Result<ExitCode, Cl
     // The router has another working folder than the one who asks.
     let absolute = std::path::absolute(&file).map_err(|error| unusable(&error.to_string()))?;
     let path = absolute.to_str().ok_or_else(|| unusable("it is not UTF-8 text"))?;
-    let answer = session.client.send(Method::POST, "/backup", &json!({ "path": path }), PATIENCE).await?;
+    let answer = session.client.send(Method::POST, "/backup", &json!({ "file": path }), PATIENCE).await?;
     session.show(&answer, |_| Ok(format!("the state is copied to {}", plain(path))))
 }

@@ -3,6 +3,7 @@
 use crate::model::{HostPattern, PathPrefix, Period, PoolName, ReleaseId, ServiceName, TargetAddress};
 use http::HeaderName;
 use ipnet::IpNet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -81,6 +82,15 @@ pub enum AdminListen {
     Tcp(SocketAddr),
     /// A Unix socket, written `unix:PATH`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for AdminListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `[prometheus]`.

@@ -35,7 +35,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
                 .to_owned(),
             ],
         },
-        Destination::Pool { route, pool, draw, failed_over } => {
+        Destination::Pool { route, pool, draw, failed_over, .. } => {
             let name = &route.pools[pool].name;
             let mut why = vec![found(route, &request.host, path)];
             if route.planned.is_some() {

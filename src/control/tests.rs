@@ -196,7 +196,7 @@ async fn a_drain_waits_until_every_worker_has_acknowledged_and_cuts_what_is_left
     let mut worker = bench._workers.remove(0);
     let worker = tokio::spawn(async move {
         while let Some(order) = worker.orders.recv().await {
-            worker.acknowledge(worker.table.load().version);
+            worker.reports.acknowledge(worker.table.load().version);
             if let Order::Cut(pool, cut) = order {
                 pool.of(worker.id).in_flight.leave();
                 cut.send(1).await.unwrap();

@@ -3,6 +3,7 @@
 //! The timer is armed for the nearest deadline and re-armed only when it fires, or when a deadline comes nearer than
 //! it; so a request on a busy connection costs no timer operation, only the notes that [`Visitor`] takes.
 
+use super::gather::Gather;
 use super::request;
 use super::visitor::{Phase, Visitor};
 use hyper::server::conn::http1;
@@ -50,7 +51,7 @@ pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(Watched { stream, visitor: Rc::clone(&visitor) }), service);
+        .serve_connection(TokioIo::new(Watched { stream: Gather(stream), visitor: Rc::clone(&visitor) }), service);
     let mut timer = Timer::new(visitor.worker.now());
     let mut told = false;
     let end = poll_fn(|cx| {
@@ -90,9 +91,9 @@ pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
     match end {
         End::Cut => {}
         End::Done if !visitor.has_unread() => {}
-        End::Done => linger(connection.into_parts().io.into_inner().stream).await,
+        End::Done => linger(connection.into_parts().io.into_inner().stream.0).await,
         End::SlowHead => {
-            let mut stream = connection.into_parts().io.into_inner().stream;
+            let mut stream = connection.into_parts().io.into_inner().stream.0;
             // Whoever sends a head too slowly need not get all of the answer either.
             if stream.try_write(TOO_SLOW).is_ok() {
                 let _ = stream.shutdown().await;
@@ -167,7 +168,7 @@ impl Timer {
 
 /// The connection's stream, with a note taken of each movement.
 struct Watched {
-    stream: TcpStream,
+    stream: Gather,
     visitor: Rc<Visitor>,
 }
 

@@ -20,6 +20,7 @@ mod body;
 mod budget;
 mod client;
 mod connection;
+mod gather;
 mod headers;
 mod listener;
 mod maintenance;
@@ -88,21 +89,25 @@ pub fn start(
     let log = access_log::start(&settings.access_log)?;
     let (alive_mark, alive) = mpsc::channel(1);
     let mut threads = Vec::with_capacity(ends.len());
+    let (made, makes) = std::sync::mpsc::channel();
     for (listeners, end) in listeners.into_iter().zip(ends) {
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-        // The runtime can't move between threads; a first one here shows whether there can be one at all.
-        drop(runtime?);
         let (settings, log, shutdown) = (Arc::clone(&settings), log.clone(), shutdown.clone());
-        let alive_mark = alive_mark.clone();
+        let (alive_mark, made) = (alive_mark.clone(), made.clone());
         let thread = thread::Builder::new().name(format!("worker-{}", end.id.0)).spawn(move || {
             let _alive = alive_mark;
+            // Made here, since a runtime of local tasks can't move between threads; `start` is told how it went.
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime.block_on(worker::run(settings, log, listeners, end, shutdown)),
-                Err(error) => tracing::error!(%error, "a worker could not start"),
+                Ok(runtime) => {
+                    let _ = made.send(Ok(()));
+                    runtime.block_on(worker::run(settings, log, listeners, end, shutdown));
+                }
+                Err(error) => drop(made.send(Err(error))),
             }
         })?;
         threads.push(thread);
     }
+    drop(made);
+    makes.iter().take(threads.len()).collect::<io::Result<()>>()?;
     Ok(Workers { threads, alive })
 }
 

@@ -3,6 +3,7 @@
 
 use super::body::RequestBody;
 use super::connection::MAX_BUFFER;
+use super::gather::Gather;
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
 use crate::model::{Happening, TargetAddress};
@@ -39,7 +40,7 @@ const MOST_KEPT: usize = 256;
 /// A connection to a target.
 struct Upstream {
     sender: SendRequest<RequestBody>,
-    connection: Connection<TokioIo<TcpStream>, RequestBody>,
+    connection: Connection<TokioIo<Gather>, RequestBody>,
     load: Arc<TargetLoad>,
     ended: bool,
     idle_since: Instant,
@@ -122,7 +123,7 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<
     let stream = tokio::time::timeout(worker.settings.timeouts.connect.get(), connecting).await??;
     stream.set_nodelay(true)?;
     let builder = http1::Builder::new().max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).clone();
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (sender, connection) = builder.handshake(TokioIo::new(Gather(stream))).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
     let upstream = Upstream { sender, connection, load, ended: false, idle_since: worker.now() };
     Ok(Busy::new(worker, Box::new(upstream)))
