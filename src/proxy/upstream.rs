@@ -40,9 +40,9 @@ const MOST_KEPT: usize = 256;
 /// A connection to a target.
 struct Upstream {
     sender: SendRequest<RequestBody>,
-    connection: Connection<TokioIo<Gather>, RequestBody>,
+    /// Nothing once it has ended: only when it is dropped does a request that waits in it learn that it was not sent.
+    connection: Option<Connection<TokioIo<Gather>, RequestBody>>,
     load: Arc<TargetLoad>,
-    ended: bool,
     idle_since: Instant,
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<
     let builder = http1::Builder::new().max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).clone();
     let (sender, connection) = builder.handshake(TokioIo::new(Gather(stream))).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
-    let upstream = Upstream { sender, connection, load, ended: false, idle_since: worker.now() };
+    let upstream = Upstream { sender, connection: Some(connection), load, idle_since: worker.now() };
     Ok(Busy::new(worker, Box::new(upstream)))
 }
 
@@ -176,7 +176,9 @@ impl Busy {
 impl Upstream {
     fn drive(&mut self, cx: &mut Context<'_>) {
         // How it ended is told to the request, or to the body of the answer.
-        self.ended = self.ended || Pin::new(&mut self.connection).poll(cx).is_ready();
+        if self.connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
+            self.connection = None;
+        }
     }
 }
 
@@ -185,7 +187,7 @@ impl Drop for Busy {
         let Some(mut upstream) = self.upstream.take() else { return };
         upstream.load.in_flight.of(self.worker.id).leave();
         // Ready only when both bodies have passed wholly.
-        if !upstream.ended && upstream.sender.is_ready() {
+        if upstream.connection.is_some() && upstream.sender.is_ready() {
             upstream.idle_since = self.worker.now();
             self.worker.kept.keep(upstream);
         }
