@@ -63,7 +63,7 @@ async fn a_regression_that_only_prometheus_knows_rolls_back() {
 async fn a_prometheus_that_dies_holds_the_rollout_and_lets_it_go_on_when_it_is_back() {
     let _turn = heavy_turn().await;
     let steps = "{ weight = 20, hold = \"6s\" }, { weight = 50, hold = \"1s\" }";
-    let (router, prometheus, ..) = router_with_prometheus(steps).await;
+    let (router, prometheus, _server0, _server1) = router_with_prometheus(steps).await;
     let load = Load::on(router.address()).rate(100.0).start();
     router.command(&["rollout", "start", "server1"]).await.ok();
     router.phase("canary", LONG).await;
