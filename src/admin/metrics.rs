@@ -6,26 +6,52 @@ use crate::model::{HeldBy, Phase};
 use crate::routing::counters::{CodeClass, DURATION_BOUNDS, METHOD_LABELS, PoolTally};
 use crate::routing::{PerWorker, Pool, Reason, Route, Table};
 use crate::telemetry::names::{self, Kind, Metric};
-use prometheus::TextEncoder;
+use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, MetricFamily, MetricType};
+use prometheus::{Registry, TextEncoder};
 use std::collections::HashMap;
 
 /// All metrics at this moment, in the text format of Prometheus.
 ///
 /// # Errors
-/// Never for what this module gathers; the encoder may find a fault in a family.
+/// Never for what this module gathers; the registry or the encoder may find a fault in a family.
 pub(super) fn text(handle: &Handle) -> Result<String, prometheus::Error> {
-    let services = handle.services();
-    let mut gathered = Gathered::default();
-    gathered.gauge(&names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
-    gathered.table(&handle.table());
-    for service in &services {
-        // A service that a reload has just removed has no evidence either.
-        let evidence = handle.evidence(service.name.as_str()).unwrap_or_default();
-        gathered.service(service, &evidence);
+    let registry = Registry::new();
+    registry.register(Box::new(RouterMetrics::new(handle.clone())?))?;
+    TextEncoder::new().encode_to_string(&registry.gather())
+}
+
+/// The router as the prometheus crate collects from it.
+struct RouterMetrics {
+    handle: Handle,
+    descriptions: Vec<Desc>,
+}
+
+impl RouterMetrics {
+    fn new(handle: Handle) -> Result<Self, prometheus::Error> {
+        let describe = |metric: &Metric| {
+            let labels = metric.labels.iter().map(ToString::to_string).collect();
+            Desc::new(metric.name.to_owned(), metric.help.to_owned(), labels, HashMap::new())
+        };
+        Ok(Self { handle, descriptions: names::ALL.iter().map(describe).collect::<Result<_, _>>()? })
     }
-    gathered.decisions(&handle.decisions());
-    gathered.text()
+}
+
+impl Collector for RouterMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut gathered = Gathered::default();
+        gathered.gauge(&names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+        gathered.table(&self.handle.table());
+        for (service, evidence) in self.handle.services_with_evidence() {
+            gathered.service(&service, &evidence);
+        }
+        gathered.decisions(&self.handle.decisions());
+        gathered.families()
+    }
 }
 
 /// Samples by metric.
@@ -147,10 +173,9 @@ impl Gathered {
     }
 
     /// In the order of [`names::ALL`]. A metric without samples is left out.
-    fn text(mut self) -> Result<String, prometheus::Error> {
-        let families = names::ALL.iter().filter_map(|metric| Some((metric, self.0.remove(metric.name)?)));
-        let families: Vec<_> = families.map(|(metric, samples)| family(metric, samples)).collect();
-        TextEncoder::new().encode_to_string(&families)
+    fn families(mut self) -> Vec<MetricFamily> {
+        let sampled = names::ALL.iter().filter_map(|metric| Some((metric, self.0.remove(metric.name)?)));
+        sampled.map(|(metric, samples)| family(metric, samples)).collect()
     }
 }
 
@@ -258,7 +283,7 @@ mod tests {
     fn shown(fill: impl FnOnce(&mut Gathered)) -> String {
         let mut gathered = Gathered::default();
         fill(&mut gathered);
-        gathered.text().unwrap()
+        TextEncoder::new().encode_to_string(&gathered.families()).unwrap()
     }
 
     #[track_caller]

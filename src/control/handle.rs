@@ -7,7 +7,7 @@ use super::store::StoreThread;
 use crate::config::Config;
 use crate::model::view::{DrainView, EvidenceView, ExplainView, HistoryView, ServiceView, SwitchView};
 use crate::model::{Period, ServiceName};
-use crate::routing::{Live, Secret, Table};
+use crate::routing::{Live, Route, Secret, Table};
 use http::{HeaderMap, Method};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -139,7 +139,21 @@ impl Handle {
     /// Every service, in the order of the configuration.
     #[must_use]
     pub fn services(&self) -> Vec<ServiceView> {
-        self.published().iter().map(|published| self.fresh(published.service.clone())).collect()
+        self.services_with_evidence().into_iter().map(|(service, _)| service).collect()
+    }
+
+    /// Every service with the evidence of its rollout, in the order of the configuration.
+    #[must_use]
+    pub fn services_with_evidence(&self) -> Vec<(ServiceView, EvidenceView)> {
+        let table = self.live.table();
+        let published = self.published();
+        let each = published.iter().enumerate();
+        // A service has the same place in the table, but for the moment of a reload.
+        each.map(|(at, published)| {
+            let route = table.services.get(at).filter(|route| route.service == published.service.name);
+            (fresh(published.service.clone(), route.map(Arc::as_ref)), published.evidence.clone())
+        })
+        .collect()
     }
 
     /// One service.
@@ -150,17 +164,10 @@ impl Handle {
         Ok(self.fresh(self.find(name)?.service.clone()))
     }
 
-    /// With the requests in flight as they are now.
-    fn fresh(&self, mut service: ServiceView) -> ServiceView {
+    fn fresh(&self, service: ServiceView) -> ServiceView {
         let table = self.live.table();
-        if let Some(route) = table.services.iter().find(|route| route.service == service.name) {
-            for pool in &route.pools {
-                if let Some(view) = service.pools.get_mut(&pool.name) {
-                    view.in_flight = pool.load.sum(|load| load.in_flight.get());
-                }
-            }
-        }
-        service
+        let route = table.services.iter().find(|route| route.service == service.name);
+        fresh(service, route.map(Arc::as_ref))
     }
 
     /// The evidence of a service's rollout.
@@ -305,6 +312,16 @@ impl Handle {
             })
             .collect()
     }
+}
+
+/// The service with the requests in flight as they are now.
+fn fresh(mut service: ServiceView, route: Option<&Route>) -> ServiceView {
+    for pool in route.into_iter().flat_map(|route| &route.pools) {
+        if let Some(view) = service.pools.get_mut(&pool.name) {
+            view.in_flight = pool.load.sum(|load| load.in_flight.get());
+        }
+    }
+    service
 }
 
 /// Between two looks at a drain.

@@ -58,7 +58,7 @@ struct Bench {
     shutdown: CancellationToken,
     task: JoinHandle<()>,
     _targets: Vec<std::net::TcpListener>,
-    _workers: Vec<WorkerEnd>,
+    workers: Vec<WorkerEnd>,
 }
 
 /// A control plane of one service with two pools that are up.
@@ -83,7 +83,7 @@ async fn bench() -> Bench {
     };
     let shutdown = CancellationToken::new();
     let (handle, task) = start(setup, shutdown.clone()).unwrap();
-    let bench = Bench { handle, store, shutdown, task, _targets: targets, _workers: workers };
+    let bench = Bench { handle, store, shutdown, task, _targets: targets, workers };
     bench.eventually("ready", |bench| bench.handle.readiness().ready).await;
     bench
 }
@@ -193,7 +193,7 @@ async fn a_drain_waits_until_every_worker_has_acknowledged_and_cuts_what_is_left
     let table = bench.handle.table();
     let load = Arc::clone(&table.services[0].pools[0].load);
     load.of(crate::routing::WorkerId(0)).in_flight.enter();
-    let mut worker = bench._workers.remove(0);
+    let mut worker = bench.workers.remove(0);
     let worker = tokio::spawn(async move {
         while let Some(order) = worker.orders.recv().await {
             worker.reports.acknowledge(worker.table.load().version);

@@ -106,12 +106,14 @@ pub(super) struct Relay {
     busy: Busy,
     record: Record,
     done: bool,
+    /// Why there will be no more of it.
+    fault: Option<hyper::Error>,
 }
 
 impl AnswerBody {
     /// The rest of a target's answer.
     pub(super) fn relayed(incoming: Incoming, busy: Busy, record: Record) -> Self {
-        Self::Relayed(Relay { incoming, busy, record, done: false })
+        Self::Relayed(Relay { incoming, busy, record, done: false, fault: None })
     }
 
     /// A whole body.
@@ -123,6 +125,9 @@ impl AnswerBody {
 
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Some(Err(fault)));
+        }
         // What the connection has received can be taken only after it was driven, and it is driven by nobody else:
         // there is nothing to be woken for.
         let unwoken = &mut Context::from_waker(Waker::noop());
@@ -146,7 +151,10 @@ impl Relay {
             }
             Some(Err(error)) => {
                 self.record.breaks_off();
-                Poll::Ready(Some(Err(error)))
+                // hyper drops what it has not written yet when it sees the fault, even the head.
+                self.fault = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             None => {
                 self.done = true;

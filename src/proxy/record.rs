@@ -7,8 +7,9 @@ use super::worker::Snapshot;
 use crate::model::Happening;
 use crate::routing::counters::CodeClass;
 use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
-use http::Method;
+use http::header::HOST;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -144,6 +145,15 @@ impl Record {
     /// The pool that the request is in.
     pub(super) fn place(&self) -> Option<&Place> {
         self.place.as_ref()
+    }
+
+    /// Gives a request that names no host the name of a target: HTTP/1.1 can't do without.
+    pub(super) fn name_host(&self, headers: &mut HeaderMap) {
+        let target = self.place.as_ref().and_then(|place| place.pool().targets.first());
+        let name = target.and_then(|target| HeaderValue::try_from(target.address.to_string()).ok());
+        if let Some(name) = name.filter(|_| !headers.contains_key(HOST)) {
+            headers.insert(HOST, name);
+        }
     }
 
     /// The outcome of the pool's attempt. Whether it was the draw of a candidate, which failed in a way that a safe

@@ -62,6 +62,9 @@ pub(super) async fn serve(
     // The head as the target gets it.
     headers::strip_request(&mut head.headers, found);
     client.tell(&visitor, &mut head.headers, &host);
+    if host.is_empty() {
+        record.name_host(&mut head.headers);
+    }
     keep_or_make_id(&mut head.headers, found, &visitor, &mut record);
     head.version = Version::HTTP_11;
     let request = Request::from_parts(head, body);

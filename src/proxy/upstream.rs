@@ -40,7 +40,7 @@ const MOST_KEPT: usize = 256;
 /// A connection to a target.
 struct Upstream {
     sender: SendRequest<RequestBody>,
-    /// Nothing once it has ended: only when it is dropped does a request that waits in it learn that it was not sent.
+    /// Dropped as soon as it has ended: it tells a request that it never sent only then.
     connection: Option<Connection<TokioIo<Gather>, RequestBody>>,
     load: Arc<TargetLoad>,
     idle_since: Instant,

@@ -1,0 +1,9 @@
+//! The data plane as a whole, against origins and visitors that speak over real sockets.
+
+mod answers;
+mod faults;
+mod passing;
+mod split;
+mod time;
+mod wire;
+mod world;
