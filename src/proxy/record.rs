@@ -255,7 +255,11 @@ impl Drop for Record {
         let worker = &self.visitor.worker;
         let duration = worker.now().saturating_duration_since(self.arrived);
         if let Some(place) = &self.place {
-            let class = self.status.map_or(CodeClass::Aborted, CodeClass::Status);
+            let class = match (self.happening, self.status) {
+                // Half an answer is none, whatever its head promised.
+                (Happening::CutAfterHead(_), _) | (_, None) => CodeClass::Aborted,
+                (_, Some(status)) => CodeClass::Status(status),
+            };
             place.pool().tally.of(worker.id).ended(class, duration);
         }
         if let Some(mut line) = self.line.take() {

@@ -128,7 +128,7 @@ impl Durations {
 pub enum CodeClass {
     /// A status of this hundred, 1 to 5.
     Status(u16),
-    /// The visitor hung up before the head of an answer.
+    /// The visitor hung up before the head of an answer, or the target broke it off.
     Aborted,
 }
 

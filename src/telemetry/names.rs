@@ -42,7 +42,7 @@ metrics! {
     BUILD_INFO: Gauge "cutover_build_info" ["version"]
         "Always 1; the label says which version runs.";
     REQUESTS: Counter "cutover_requests_total" ["service", "pool", "release", "code_class"]
-        "Requests that have ended, by the pool that answered; aborted: the visitor hung up before an answer.";
+        "Requests that have ended, by the pool that answered; aborted: the visitor hung up before it, or the target broke it off.";
     REQUEST_DURATION: Histogram "cutover_request_duration_seconds" ["service", "pool", "release"]
         "Seconds from the head of a request to the end of its answer.";
     INFLIGHT_REQUESTS: Gauge "cutover_inflight_requests" ["service", "pool"]

@@ -22,7 +22,7 @@ async fn switch_with(router: &Router, headers: &[(&str, &str)]) -> Answered {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_another_origin_cannot_reach_the_admin_api() {
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     let json_type = ("content-type", "application/json");
     switch_with(&router, &[json_type, ("origin", "http://evil.example")]).await.problem(403);
     switch_with(&router, &[json_type, ("origin", "null")]).await.problem(403);
@@ -50,7 +50,7 @@ async fn a_page_of_another_origin_cannot_reach_the_admin_api() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebound_host_name_cannot_reach_the_admin_api() {
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     let port = router.setup.admin.port();
     for host in [
         "evil.example".to_owned(),
@@ -71,7 +71,7 @@ async fn a_rebound_host_name_cannot_reach_the_admin_api() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_own_origin_may_talk_to_it() {
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     let origin = router.admin_url("");
     switch_with(&router, &[("content-type", "application/json; charset=utf-8"), ("origin", &origin)]).await.ok();
     assert_eq!(router.view().await["live"], "server1");
@@ -141,7 +141,7 @@ async fn a_unix_socket_serves_the_admin_api() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_are_problem_documents() {
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     answered(router.request("GET", "/api/v1/services/none")).await.problem(404);
     answered(router.request("GET", "/api/v1/none")).await.problem(404);
     answered(router.request("DELETE", "/api/v1/services/shop")).await.problem(405);

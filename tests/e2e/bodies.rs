@@ -78,7 +78,7 @@ async fn a_visitor_who_hangs_up_frees_the_application() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trailers_pass() {
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     let answer = router.visitor().get_with("/trailers", &[("te", "trailers")]).await;
     assert_eq!(answer.text(), "the body");
     let trailers = answer.trailers.expect("trailers");

@@ -49,7 +49,7 @@ async fn the_status_has_all_that_scripts_rely_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn explain_says_where_a_visitor_goes_and_why() {
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     let plain = router.command(&["explain", "--host", "shop.example.com", "--path", "/", "--json"]).await.json();
     assert_eq!(
         (&plain["service"], &plain["pool"], &plain["bucket"]),
@@ -79,7 +79,7 @@ async fn explain_says_where_a_visitor_goes_and_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_history_tells_what_was_decided_by_whom_and_why() {
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     router.command(&["switch", "server1"]).await.ok();
     router.command(&["mode", "maintenance"]).await.ok();
     router.command(&["mode", "serve"]).await.ok();
@@ -142,7 +142,7 @@ async fn errors_say_what_is_wrong_and_what_to_do() {
     for command in ["run", "check", "demo", "status", "switch", "rollout", "mode", "history", "explain", "backup"] {
         assert!(help.contains(command), "{command} in {help}");
     }
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     let unknown = router.command(&["status", "--service", "none"]).await;
     assert_eq!((unknown.code, unknown.err.contains("none")), (1, true), "{unknown:?}");
     router.command(&["--service", "shop", "status"]).await.ok();
@@ -150,7 +150,7 @@ async fn errors_say_what_is_wrong_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_watched_status_goes_on_until_it_is_ended() {
-    let (router, ..) = plain_router().await;
+    let (router, _server0, _server1) = plain_router().await;
     let mut watch = tokio::process::Command::new(env!("CARGO_BIN_EXE_cutover"))
         .args(["status", "--watch", "--admin", &router.admin_url("")])
         .stdout(std::process::Stdio::piped())
@@ -159,7 +159,7 @@ async fn the_watched_status_goes_on_until_it_is_ended() {
         .unwrap();
     let mut lines = tokio::io::BufReader::new(watch.stdout.take().unwrap());
     let mut seen = String::new();
-    for (pool, other) in [("server0", "server1"), ("server1", "server0")] {
+    for (pool, other) in [("server1", "server0"), ("server0", "server1")] {
         router.command(&["switch", pool]).await.ok();
         let saw = async {
             while !(seen.contains(pool) && seen.contains("shop")) {

@@ -34,8 +34,8 @@ fall = 0                                               # fault: at least 1
 steps = [ { weight = 10, hold = "1m" }, { weight = 5, hold = "1m" } ] # fault: weights fall
 false_alarm = 2                                        # fault: not a probability
 on_inconclusive = "guess"                              # fault: no such choice
-[[service.rollout.check]]
-kind = "promql"                                        # fault: no [prometheus], no name
+[[service.rollout.check]]                              # fault: no [prometheus], no name, no limit
+kind = "promql"
 query = "up"
 "#;
 
@@ -120,7 +120,8 @@ async fn a_reload_of_a_faulty_file_is_refused_whole_and_the_old_one_serves_on() 
     let (server0, server1) = Application::pair().await;
     let router = Router::start(Setup::before(&server0, &server1)).await;
     let good = router.setup.text();
-    let other = router.setup.clone().targets("server0", &[server1.address()]).text();
+    let third = Application::start("third").await;
+    let other = router.setup.clone().targets("server0", &[third.address()]).text();
     let faulty = [
         (other.clone() + "\nunknown_key = 1\n", "unknown_key"),
         (other.replace("[service.pool.server0]", "[service.pool.renamed]"), "server0"),
@@ -142,10 +143,11 @@ async fn a_reload_of_a_faulty_file_is_refused_whole_and_the_old_one_serves_on() 
 async fn reloads_under_load_lose_no_request() {
     let _turn = crate::harness::heavy_turn().await;
     let (server0, server1) = Application::pair().await;
+    let third = Application::start("third").await;
     let router = Router::start(Setup::before(&server0, &server1)).await;
     let load = crate::harness::Load::on(router.address()).rate(200.0).start();
     for turn in 0..20_u32 {
-        let target = if turn.is_multiple_of(2) { &server1 } else { &server0 };
+        let target = if turn.is_multiple_of(2) { &third } else { &server0 };
         router.write_config(&router.setup.clone().targets("server0", &[target.address()]).text());
         router.reload();
         let address = json!(target.address().to_string());

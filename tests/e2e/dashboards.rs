@@ -23,7 +23,7 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let annotations = dashboard["annotations"]["list"].as_array().into_iter().flatten();
     let of_annotations =
         annotations.map(|annotation| (annotation["name"].as_str().unwrap().to_owned(), filled(&annotation["expr"])));
-    of_panels.chain(of_annotations).collect()
+    of_annotations.chain(of_panels).collect()
 }
 
 /// A promtool run that must go well.
@@ -53,6 +53,7 @@ async fn every_query_of_the_dashboard_and_the_rules_is_answered_during_a_rollout
     let router = Router::start(Setup::before(&server0, &server1).rollout(rollout)).await;
     let prometheus = Prometheus::start(&[router.setup.admin], Some(&dashboards().join("alerts.yml"))).await;
     let load = Load::on(router.address()).rate(100.0).start();
+    until("the first scrape", LONG, async || !prometheus.query("cutover_rollout_phase").await.is_empty()).await;
     router.command(&["mode", "maintenance"]).await.ok();
     assert_eq!(router.visitor().get("/").await.status, 503);
     router.command(&["mode", "serve"]).await.ok();

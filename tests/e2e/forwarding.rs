@@ -122,16 +122,17 @@ async fn requests_that_could_be_read_in_two_ways_are_refused() {
         ("Transfer-Encoding: xchunked", "0\r\n\r\n"),
         ("X-Header : space", ""),
         ("X-Folded: one\r\n two", ""),
-        ("Host: other.example", ""),
+        ("Connection: close\r\nHost: other.example", ""),
     ];
     for (headers, body) in ambiguous {
         let mut connection = RawConnection::open(router.address()).await;
         connection.send(&format!("POST /twice HTTP/1.1\r\nHost: shop.example.com\r\n{headers}\r\n\r\n{body}")).await;
+        println!("{headers:?}");
         let all = connection.read_to_end(SHORT).await;
         assert!(all.starts_with("HTTP/1.1 400") || all.starts_with("HTTP/1.1 501"), "{headers:?}: {all:?}");
     }
     let mut connection = RawConnection::open(router.address()).await;
-    connection.send("GET /twice HTTP/1.1\r\n\r\n").await;
+    connection.send("GET /twice HTTP/1.1\r\nConnection: close\r\n\r\n").await;
     let all = connection.read_to_end(SHORT).await;
     assert!(all.starts_with("HTTP/1.1 400"), "without Host: {all:?}");
     assert_eq!(server0.served(), 0, "none of them reached the application");
@@ -177,7 +178,7 @@ async fn heads_that_are_too_large_are_refused_with_their_status() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http_1_0_visitor_gets_an_answer_it_can_read() {
-    let (router, ..) = plain_router("").await;
+    let (router, _server0, _server1) = plain_router("").await;
     let mut connection = RawConnection::open(router.address()).await;
     connection.send("GET /bytes/5 HTTP/1.0\r\nHost: shop.example.com\r\n\r\n").await;
     let all = connection.read_to_end(SHORT).await;
@@ -186,7 +187,7 @@ async fn an_http_1_0_visitor_gets_an_answer_it_can_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_requests_are_answered_in_order() {
-    let (router, ..) = plain_router("").await;
+    let (router, _server0, _server1) = plain_router("").await;
     let mut connection = RawConnection::open(router.address()).await;
     let one = |status: u16| format!("GET /status/{status} HTTP/1.1\r\nHost: shop.example.com\r\n\r\n");
     let last = "GET /status/203 HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n";

@@ -63,7 +63,7 @@ async fn a_regression_that_only_prometheus_knows_rolls_back() {
 async fn a_prometheus_that_dies_holds_the_rollout_and_lets_it_go_on_when_it_is_back() {
     let _turn = heavy_turn().await;
     let steps = "{ weight = 20, hold = \"6s\" }, { weight = 50, hold = \"1s\" }";
-    let (router, prometheus, ..) = router_with_prometheus(steps).await;
+    let (router, prometheus, _server0, _server1) = router_with_prometheus(steps).await;
     let load = Load::on(router.address()).rate(100.0).start();
     router.command(&["rollout", "start", "server1"]).await.ok();
     router.phase("canary", LONG).await;
@@ -87,7 +87,7 @@ async fn an_answer_that_is_not_one_number_is_a_source_that_is_down() {
     until("the series has ended", LONG, async || prometheus.query("jobs_failing").await.is_empty()).await;
     router.command(&["rollout", "start", "server1"]).await.ok();
     let view = router.view_when("held by its source", LONG, |view| view["held"]["by"] == "source").await;
-    assert_eq!(json!([view["phase"], view["verdict"]]), json!(["canary", "source-down"]));
+    assert_eq!(json!([view["candidate"], view["verdict"]]), json!(["server1", "source-down"]));
     server1.set_metrics("jobs_failing{release=\"r1\"} NaN\n");
     until("the series is NaN", LONG, async || {
         prometheus.query("jobs_failing").await.first().is_some_and(|series| series["value"][1] == "NaN")
@@ -100,7 +100,7 @@ async fn an_answer_that_is_not_one_number_is_a_source_that_is_down() {
     })
     .await;
     let view = router.view().await;
-    assert_eq!(json!([view["phase"], view["verdict"]]), json!(["canary", "source-down"]));
+    assert_eq!(json!([view["candidate"], view["verdict"]]), json!(["server1", "source-down"]));
     server1.set_metrics("jobs_failing{release=\"r1\"} 0\n");
     router.phase("promoted", LONG).await;
     drop(load);

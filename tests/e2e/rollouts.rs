@@ -213,7 +213,7 @@ async fn an_operator_can_pause_resume_weigh_promote_and_roll_back_in_every_phase
         assert!(!refused.err.is_empty());
     }
     router.command(&["rollout", "start", "server1", "--release", "r1-pinned"]).await.ok();
-    let view = router.view().await;
+    let view = router.phase("canary", SHORT).await;
     assert_eq!(json!([view["candidate"], view["weight"]]), json!(["server1", 5.0]));
     assert_eq!(view["pools"]["server1"]["release"], "r1-pinned", "the command's release goes before the file's");
     let again = router.command(&["rollout", "start", "server1"]).await;
@@ -223,7 +223,7 @@ async fn an_operator_can_pause_resume_weigh_promote_and_roll_back_in_every_phase
     assert_eq!(router.view().await["held"]["by"], "operator");
     router.command(&["rollout", "resume"]).await.ok();
     let view = router.view().await;
-    assert_eq!(json!([view["held"], view["weight"]]), json!([null, 50.0]), "resume goes on with the next higher step");
+    assert_eq!(json!([view["held"], view["weight"]]), json!([null, 5.0]), "resume goes on where it was paused");
 
     router.command(&["rollout", "weight", "12.5"]).await.ok();
     let view = router.view().await;
@@ -234,6 +234,13 @@ async fn an_operator_can_pause_resume_weigh_promote_and_roll_back_in_every_phase
     assert_eq!(router.view().await["weight"], 12.5);
     let status = router.command(&["rollout", "status"]).await.ok();
     assert!(status.contains("12.5") && status.contains("operator"), "{status}");
+    router.command(&["rollout", "resume"]).await.ok();
+    let view = router.view().await;
+    assert_eq!(
+        json!([view["held"], view["weight"]]),
+        json!([null, 50.0]),
+        "and with the next higher step after a weight"
+    );
 
     router.command(&["rollout", "promote"]).await.ok();
     assert_eq!(router.view().await["live"], "server1");
@@ -270,7 +277,7 @@ async fn steps_and_hold_of_the_command_go_before_the_files() {
     let (server0, server1) = Application::pair().await;
     let router = Router::start(Setup::before(&server0, &server1)).await;
     router.command(&["rollout", "start", "server1", "--steps", "2,20,60", "--hold", "90s"]).await.ok();
-    let view = router.view().await;
+    let view = router.phase("canary", SHORT).await;
     let steps: Vec<_> =
         view["rollout"]["steps"].as_array().unwrap().iter().map(|step| step["weight"].clone()).collect();
     assert_eq!(json!([steps, view["weight"]]), json!([[2.0, 20.0, 60.0], 2.0]));

@@ -52,7 +52,7 @@ async fn new_visitors(router: &Router, n: u32) -> u32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_20000_new_visitors_the_weights_share_gets_the_candidate() {
     let _turn = heavy_turn().await;
-    let (router, ..) = split_router("", "").await;
+    let (router, _server0, _server1) = split_router("", "").await;
     for percent in [1.0, 10.0, 50.0] {
         router.weigh(percent).await;
         assert_share(new_visitors(&router, NEW_VISITORS).await, NEW_VISITORS, percent / 100.0);
@@ -62,7 +62,7 @@ async fn of_20000_new_visitors_the_weights_share_gets_the_candidate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rising_weight_only_adds_visitors_and_a_falling_one_only_removes_the_last_added() {
     let _turn = heavy_turn().await;
-    let (router, ..) = split_router("", "").await;
+    let (router, _server0, _server1) = split_router("", "").await;
     let mut visitor = router.visitor();
     let mut crowd: Vec<(BTreeMap<String, String>, f64)> = vec![(BTreeMap::new(), f64::INFINITY); 1000];
     // The weight at which each visitor first met the candidate.
@@ -113,8 +113,8 @@ async fn the_cookie_is_set_only_while_a_split_is_on_and_says_what_it_must() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_or_foreign_cookie_is_treated_as_none() {
-    let (router, ..) = split_router("", "").await;
-    let (elsewhere, ..) = split_router("", "").await;
+    let (router, _server0, _server1) = split_router("", "").await;
+    let (elsewhere, _elsewhere0, _elsewhere1) = split_router("", "").await;
     router.weigh(50.0).await;
     let mut visitor = router.visitor();
     visitor.get("/").await;
@@ -144,7 +144,7 @@ async fn a_forged_or_foreign_cookie_is_treated_as_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cookie_outlives_a_restart_of_the_router() {
-    let (router, ..) = split_router("", "").await;
+    let (router, _server0, _server1) = split_router("", "").await;
     router.weigh(50.0).await;
     let mut crowd = Vec::new();
     for _ in 0..30 {
@@ -164,7 +164,7 @@ async fn a_cookie_outlives_a_restart_of_the_router() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_release_draws_another_cohort() {
-    let (router, ..) = split_router("", "").await;
+    let (router, _server0, _server1) = split_router("", "").await;
     router.weigh(50.0).await;
     let mut visitor = router.visitor();
     let mut crowd = Vec::new();
@@ -187,7 +187,7 @@ async fn another_release_draws_another_cohort() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_header_the_same_value_gets_the_same_pool_and_no_cookie() {
-    let (router, ..) = split_router("[service.sticky]\nby = \"header:X-Account\"", "").await;
+    let (router, _server0, _server1) = split_router("[service.sticky]\nby = \"header:X-Account\"", "").await;
     router.weigh(50.0).await;
     let mut visitor = router.visitor();
     let n = 1000;
@@ -210,7 +210,7 @@ async fn by_header_the_same_value_gets_the_same_pool_and_no_cookie() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_client_address_the_same_address_gets_the_same_pool() {
-    let (router, ..) = split_router("[service.sticky]\nby = \"client-ip\"", "").await;
+    let (router, _server0, _server1) = split_router("[service.sticky]\nby = \"client-ip\"", "").await;
     router.weigh(50.0).await;
     let n = 250;
     let mut candidates = 0;
@@ -229,7 +229,7 @@ async fn by_client_address_the_same_address_gets_the_same_pool() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn by_client_address_a_trusted_proxy_tells_the_address() {
-    let (router, ..) =
+    let (router, _server0, _server1) =
         split_router("[service.sticky]\nby = \"client-ip\"", "trusted_proxies = [\"127.0.0.0/8\"]").await;
     router.weigh(50.0).await;
     let mut proxy = router.visitor();
@@ -248,7 +248,7 @@ async fn by_client_address_a_trusted_proxy_tells_the_address() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_stickiness_each_request_is_drawn_for_itself() {
-    let (router, ..) = split_router("[service.sticky]\nby = \"none\"", "").await;
+    let (router, _server0, _server1) = split_router("[service.sticky]\nby = \"none\"", "").await;
     router.weigh(50.0).await;
     let mut visitor = router.visitor();
     let n = 2000;
@@ -263,7 +263,7 @@ async fn without_stickiness_each_request_is_drawn_for_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_visitor_cannot_choose_a_pool() {
-    let (router, ..) = split_router("", "").await;
+    let (router, _server0, _server1) = split_router("", "").await;
     router.weigh(0.01).await;
     let mut visitor = router.visitor();
     let tries =
@@ -285,7 +285,8 @@ async fn a_visitor_cannot_choose_a_pool() {
 async fn services_are_found_by_host_and_longest_path_prefix() {
     let (first, second) = Application::pair().await;
     let third = Application::start("third").await;
-    let setup = Setup::before(&first, &first).service("hosts = [\"shop.example.com\", \"*.shop.example.com\"]");
+    let idle = Application::start("idle").await;
+    let setup = Setup::before(&first, &idle).service("hosts = [\"shop.example.com\", \"*.shop.example.com\"]");
     let text = setup.text()
         + &format!(
             r#"
@@ -296,7 +297,7 @@ path_prefix = "/api"
 [service.pool.server0]
 targets = ["{second}"]
 [service.pool.server1]
-targets = ["{second}"]
+targets = ["{idle}"]
 
 [[service]]
 name = "wild"
@@ -304,8 +305,9 @@ hosts = ["*.example.com"]
 [service.pool.server0]
 targets = ["{third}"]
 [service.pool.server1]
-targets = ["{third}"]
+targets = ["{idle}"]
 "#,
+            idle = idle.address(),
             second = second.address(),
             third = third.address()
         );
@@ -334,7 +336,8 @@ targets = ["{third}"]
 async fn requests_spread_over_the_targets_of_a_pool_by_their_load() {
     let _turn = heavy_turn().await;
     let (slow, quick) = Application::pair().await;
-    let setup = Setup::before(&slow, &quick).targets("server0", &[slow.address(), quick.address()]);
+    let other = Application::start("other").await;
+    let setup = Setup::before(&slow, &other).targets("server0", &[slow.address(), quick.address()]);
     let router = Router::start(setup).await;
     slow.behave(|behaviour| behaviour.delay = std::time::Duration::from_millis(200));
     let mut crowd = Vec::new();

@@ -96,8 +96,8 @@ async fn with_a_full_disk_routing_and_protection_go_on_and_planned_changes_are_r
     assert_eq!(view["durable"], false, "shown as not yet durable");
     router.command(&["mode", "maintenance"]).await.ok();
     assert_eq!(router.visitor().get("/").await.status, 503);
-    router.command(&["mode", "serve"]).await.ok();
-    assert_eq!(router.visitor().get("/").await.by(), "server0");
+    let serve = router.command(&["mode", "serve"]).await;
+    assert_eq!((serve.code, serve.err.contains("full")), (1, true), "to end it is planned: {serve:?}");
 
     disk.free();
     router.view_when("written when it can be", LONG, |view| view["durable"] == true).await;
@@ -106,6 +106,8 @@ async fn with_a_full_disk_routing_and_protection_go_on_and_planned_changes_are_r
         ready["warnings"].as_array().is_none_or(Vec::is_empty).then_some(())
     })
     .await;
+    router.command(&["mode", "serve"]).await.ok();
+    assert_eq!(router.visitor().get("/").await.by(), "server0");
     router.kill();
     drop(load);
     router.start_again().await;

@@ -20,6 +20,8 @@ async fn two_hundred_switches_in_a_row_under_load_fail_no_request() {
         revision = next;
         // Whoever comes after the answer gets the new pool.
         assert_eq!(router.visitor().get("/").await.by(), pool, "switch {turn}");
+        // Long enough for requests of the load to be under way in each pool.
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let tally = load.stop().await;
     println!(
@@ -65,7 +67,8 @@ async fn a_drain_waits_for_the_requests_of_the_old_pool_and_then_leaves_it_alone
     let before = server0.served();
     server1.stop().await;
     until("maintenance, for want of a pool that may be used", SHORT, async || {
-        router.visitor().get("/").await.header("x-cutover-maintenance") == Some("unplanned")
+        let answer = router.visitor().get("/").await;
+        answer.header("x-cutover-maintenance") == Some("unplanned")
     })
     .await;
     assert_eq!(server0.served(), before, "the drained pool got requests");

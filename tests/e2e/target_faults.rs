@@ -15,6 +15,7 @@ async fn canary_of(candidate: SocketAddr, live: &Application, timeouts: &str) ->
         .service_tables("[service.sticky]\nby = \"none\"");
     let router = Router::start(setup).await;
     router.command(&["rollout", "start", "server1"]).await.ok();
+    router.phase("canary", SHORT).await;
     router
 }
 
@@ -99,7 +100,8 @@ async fn a_cut_after_the_head_cuts_the_visitor_off_too() {
 async fn a_dead_target_is_left_at_once_and_its_pools_others_serve() {
     let (first, second) = Application::pair().await;
     // Checks that are too rare to help: only the failed connections tell.
-    let setup = Setup::before(&first, &second)
+    let other = Application::start("other").await;
+    let setup = Setup::before(&first, &other)
         .targets("server0", &[first.address(), second.address()])
         .health("[service.health]\ninterval = \"1h\"\n");
     let router = Router::start(setup).await;

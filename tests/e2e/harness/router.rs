@@ -220,8 +220,11 @@ impl Router {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        if method != "GET" {
+            request = request.header("content-type", "application/json");
+        }
         if let Some(body) = body {
-            request = request.json(&body);
+            request = request.body(body.to_string());
         }
         answered(request).await
     }
@@ -280,6 +283,7 @@ impl Router {
     pub async fn start_held_rollout_of(&self, pool: &str) {
         let body = serde_json::json!({"pool": pool, "steps": [{"weight": 1, "hold": "1h"}]});
         self.api("POST", "/rollout", Some(body)).await.ok();
+        self.view_when("the first step", SHORT, |view| view["phase"] == "canary" && view["weight"] == 1.0).await;
     }
 
     /// Sets the candidate's weight in percent.
