@@ -128,25 +128,3 @@ impl Workers {
         }
     }
 }
-#[cfg(test)]
-#[test]
-fn sizes() {
-    use std::mem::size_of;
-    eprintln!(
-        "request {} response {} answer body {} record {:?} tried {} replay {}",
-        size_of::<http::Request<body::RequestBody>>(),
-        size_of::<http::Response<body::AnswerBody>>(),
-        size_of::<body::AnswerBody>(),
-        size_of::<record::Record>(),
-        size_of::<attempt::Tried>(),
-        size_of::<outgoing::Outgoing>()
-    );
-    fn of<F: Fn(std::rc::Rc<visitor::Visitor>, http::Request<hyper::body::Incoming>) -> R, R>(_: F) -> usize {
-        size_of::<R>()
-    }
-    eprintln!("serve {}", of(request::serve));
-    fn of2<A, F: Fn(A, std::rc::Rc<visitor::Visitor>) -> R, R>(_: F) -> usize {
-        size_of::<R>()
-    }
-    eprintln!("connection {}", of2(connection::serve));
-}

@@ -97,8 +97,8 @@ fn begin(visitor: Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, Re
 
 impl Journey {
     /// From the place in a pool to the head of an answer.
+    #[allow(clippy::manual_async_fn)] // an `async fn` holds its `self` twice, and every request carries it along
     fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
-        // A block, not an `async fn`: that would hold the journey twice, and every request carries it along.
         async move {
             let mut connects = MOST_CONNECTS;
             let mut tried = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects).await;
