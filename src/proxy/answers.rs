@@ -13,14 +13,14 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header::ACCEPT,
 
 /// What the router's own answers go by; taken from a request before it goes on.
 #[derive(Debug, Clone)]
-pub(super) struct Asker {
+pub(super) struct Wanted {
     pub(super) method: Method,
     accept: Option<HeaderValue>,
 }
 
-impl Asker {
+impl Wanted {
     /// Of a request's head.
-    pub(super) fn of(head: &Parts) -> Self {
+    pub(super) fn by(head: &Parts) -> Self {
         Self { method: head.method.clone(), accept: head.headers.get(ACCEPT).cloned() }
     }
 
@@ -31,11 +31,11 @@ impl Asker {
 }
 
 /// Answers a request that could not be passed on, or failed.
-pub(super) fn refusal(mut record: Record, asker: &Asker, happening: Happening) -> Response<AnswerBody> {
+pub(super) fn refusal(mut record: Record, wanted: &Wanted, happening: Happening) -> Response<AnswerBody> {
     let status = StatusCode::from_u16(happening.ruling().status).unwrap_or(StatusCode::BAD_GATEWAY);
     let title = status.canonical_reason().unwrap_or("Error");
     let detail = detail(status);
-    let (form, text) = match asker.form() {
+    let (form, text) = match wanted.form() {
         Form::Html | Form::Text => (Form::Text, format!("{} {title}: {detail}\n", status.as_u16())),
         Form::Json => {
             let json = serde_json::json!({"title": title, "status": status.as_u16(), "detail": detail});

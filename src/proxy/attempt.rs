@@ -1,48 +1,15 @@
 //! One pool's attempt at a request: targets and connections are tried until the request was sent.
 
-use super::body::RequestBody;
-use super::headers::{Found, GRPC_STATUS, is_only_chunked, name_pool};
+use super::headers::{Found, GRPC_STATUS, is_only_chunked};
+use super::outgoing::Outgoing;
 use super::record::Place;
 use super::upstream::{Busy, Exchanged, connect};
 use super::visitor::Visitor;
 use crate::model::{Happening, grpc_status_fails};
 use crate::routing::{Pool, Target};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use hyper::body::{Body, Incoming};
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
 use std::rc::Rc;
-
-/// What it takes to send a request again: only one that changes nothing and has no body.
-pub(super) struct Replay {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Replay {
-    /// Of a request that may be sent again.
-    pub(super) fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        (changes_nothing && request.body().is_end_stream()).then(|| Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        })
-    }
-
-    /// The request once more.
-    pub(super) fn request(&self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
-    }
-
-    /// The path that it asks for.
-    pub(super) fn path(&self) -> &str {
-        self.uri.path()
-    }
-}
 
 /// What came of an attempt.
 pub(super) enum Tried {
@@ -59,8 +26,8 @@ pub(super) enum Tried {
     },
     /// No usable answer.
     Failed(Happening),
-    /// No target could be connected to.
-    Unsent(Request<RequestBody>),
+    /// No target could be connected to; the request can still be sent.
+    Unsent,
 }
 
 impl Tried {
@@ -68,7 +35,7 @@ impl Tried {
     pub(super) fn happening(&self) -> Happening {
         match self {
             Self::Answered { happening, .. } | Self::Failed(happening) => *happening,
-            Self::Unsent(_) => Happening::ConnectFailed,
+            Self::Unsent => Happening::ConnectFailed,
         }
     }
 }
@@ -78,73 +45,61 @@ impl Tried {
 pub(super) async fn attempt(
     visitor: &Rc<Visitor>,
     place: Option<&Place>,
-    mut request: Request<RequestBody>,
-    replay: Option<&Replay>,
+    outgoing: &mut Outgoing,
     connects: &mut u32,
 ) -> Tried {
     // A request that is in no pool is sent nowhere.
-    let Some(place) = place else { return Tried::Unsent(request) };
+    let Some(place) = place else { return Tried::Unsent };
     let worker = &visitor.worker;
     let pool = place.pool();
-    name_pool(request.headers_mut(), pool);
     let mut but = None;
     while let Some(index) = pool.choose(worker.id, &worker.dice, but) {
         let target = &pool.targets[index];
         place.tries(index);
-        request = match on_kept(visitor, pool, target, request, replay).await {
-            Sent::Tried(tried) => return tried,
-            Sent::Not(request) => request,
-        };
+        match on_kept(visitor, pool, target, outgoing).await {
+            Tried::Unsent => {}
+            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => return tried,
+        }
         if *connects == 0 {
             break;
         }
         *connects -= 1;
-        if let Ok(mut busy) = connect(worker, target).await {
-            match busy.exchange(visitor, request).await {
-                Exchanged::Answered(response) => return judge(response, busy),
-                Exchanged::Failed(happening) => return Tried::Failed(happening),
-                // It accepts connections and closes them at once.
-                Exchanged::Unsent(unsent) => request = unsent,
-            }
+        // Rare, so its state is kept out of what every request carries along.
+        match Box::pin(on_fresh(visitor, pool, target, outgoing)).await {
+            Tried::Unsent => {}
+            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => return tried,
         }
         worker.reports.suspect(&target.load);
         but = Some(index);
     }
-    Tried::Unsent(request)
-}
-
-/// What came of the connections that were kept.
-enum Sent {
-    /// The request was sent.
-    Tried(Tried),
-    /// It was not, or may be sent again.
-    Not(Request<RequestBody>),
+    Tried::Unsent
 }
 
 /// Sends a request on a connection that was kept, if one is still good.
-async fn on_kept(
-    visitor: &Rc<Visitor>,
-    pool: &Pool,
-    target: &Target,
-    mut request: Request<RequestBody>,
-    replay: Option<&Replay>,
-) -> Sent {
+async fn on_kept(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: &mut Outgoing) -> Tried {
     let worker = &visitor.worker;
-    while let Some(mut busy) = worker.kept.take(worker, target, replay.is_some()) {
-        match (busy.exchange(visitor, request).await, replay) {
-            (Exchanged::Answered(response), _) => return Sent::Tried(judge(response, busy)),
+    while let Some(mut busy) = worker.kept.take(worker, target, outgoing.is_repeatable()) {
+        match busy.exchange(visitor, pool, outgoing).await {
+            Exchanged::Answered(response) => return judge(response, busy),
             // The target closed it before it saw the request.
-            (Exchanged::Unsent(unsent), _) => request = unsent,
-            // As far as anyone can tell, here too; and asking again does no harm.
-            (Exchanged::Failed(Happening::ClosedBeforeHead), Some(replay)) => {
-                let mut again = replay.request();
-                name_pool(again.headers_mut(), pool);
-                return Sent::Not(again);
-            }
-            (Exchanged::Failed(happening), _) => return Sent::Tried(Tried::Failed(happening)),
+            Exchanged::Unsent => {}
+            // As far as anyone can tell, here too; and asking again, on a fresh one, does no harm.
+            Exchanged::Failed(Happening::ClosedBeforeHead) if outgoing.is_repeatable() => return Tried::Unsent,
+            Exchanged::Failed(happening) => return Tried::Failed(happening),
         }
     }
-    Sent::Not(request)
+    Tried::Unsent
+}
+
+/// Sends a request on a new connection.
+async fn on_fresh(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: &mut Outgoing) -> Tried {
+    let Ok(mut busy) = connect(&visitor.worker, target).await else { return Tried::Unsent };
+    match busy.exchange(visitor, pool, outgoing).await {
+        Exchanged::Answered(response) => judge(response, busy),
+        Exchanged::Failed(happening) => Tried::Failed(happening),
+        // It accepts connections and closes them at once.
+        Exchanged::Unsent => Tried::Unsent,
+    }
 }
 
 /// What the head of an answer amounts to.

@@ -57,7 +57,10 @@ impl Client {
             Some((asked, value)) if asked == host => value.clone(),
             Some(_) | None => {
                 let value = forwarded(self, host);
-                *last = Some((host.clone(), value.clone()));
+                // Copied, for the original holds on to all that was read with it.
+                if let Ok(host) = HeaderValue::from_bytes(host.as_bytes()) {
+                    *last = Some((host, value.clone()));
+                }
                 value
             }
         }

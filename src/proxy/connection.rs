@@ -61,12 +61,14 @@ pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
             if visitor.is_cut() {
                 return Poll::Ready(End::Cut);
             }
+            if Pin::new(&mut connection).poll(cx).is_ready() {
+                return Poll::Ready(End::Done);
+            }
+            // Only now, for a request may have come that nobody has read yet.
             if visitor.is_closing() && !told {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
-            }
-            if Pin::new(&mut connection).poll(cx).is_ready() {
-                return Poll::Ready(End::Done);
+                continue;
             }
             if timer.poll_deadline(&visitor, cx).is_pending() {
                 return Poll::Pending;
@@ -90,7 +92,7 @@ pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
     .await;
     match end {
         End::Cut => {}
-        End::Done if !visitor.has_unread() => {}
+        End::Done if !visitor.is_still_sending() => {}
         End::Done => linger(connection.into_parts().io.into_inner().stream.0).await,
         End::SlowHead => {
             let mut stream = connection.into_parts().io.into_inner().stream.0;

@@ -3,11 +3,13 @@
 use super::connection;
 use super::visitor::Visitor;
 use super::worker::Worker;
+use futures_util::FutureExt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// Connections that may wait to be accepted, per socket; the kernel caps it at its own limit.
@@ -61,20 +63,18 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, shutdown: 
         Err(error) => return tracing::error!(%error, "a worker can't use its listening socket"),
     };
     loop {
-        while worker.visitors.count() >= MOST_CONNECTIONS {
-            worker.visitors.fewer().await;
-        }
+        let room = async {
+            while worker.visitors.count() >= MOST_CONNECTIONS {
+                worker.visitors.fewer().await;
+            }
+            listener.accept().await
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = room => accepted,
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                // Answers go out as they are written; without this a small one may wait for an acknowledgement.
-                let _ = stream.set_nodelay(true);
-                let visitor = Visitor::new(Rc::clone(&worker), peer);
-                tokio::task::spawn_local(connection::serve(stream, visitor));
-            }
+            Ok((stream, peer)) => welcome(&worker, stream, peer),
             Err(error) if is_the_visitors(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "can't accept a visitor");
@@ -82,6 +82,17 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, shutdown: 
             }
         }
     }
+    // Who has come already is served once more: closing the socket would turn them away.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        welcome(&worker, stream, peer);
+    }
+}
+
+fn welcome(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    // Answers go out as they are written; without this a small one may wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let visitor = Visitor::new(Rc::clone(worker), peer);
+    tokio::task::spawn_local(connection::serve(stream, visitor));
 }
 
 /// Whether the connection was gone before it could be accepted.

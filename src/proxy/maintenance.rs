@@ -1,7 +1,7 @@
 //! The maintenance response, as the table carries it, to one visitor.
 
 use super::accept::Form;
-use super::answers::{Asker, refusal};
+use super::answers::{Wanted, refusal};
 use super::body::AnswerBody;
 use super::record::{Place, Record};
 use crate::config::UnsafeStatus;
@@ -15,13 +15,13 @@ const X_CUTOVER_MAINTENANCE: HeaderName = HeaderName::from_static("x-cutover-mai
 /// Answers a request that no pool serves.
 pub(super) fn response(
     mut record: Record,
-    asker: &Asker,
+    wanted: &Wanted,
     route: &Route,
     maintenance: &MaintenanceAnswer,
 ) -> Response<AnswerBody> {
-    let status = status(maintenance, &asker.method);
-    record.in_maintenance(route, maintenance.reason, &asker.method);
-    let form = asker.form();
+    let status = status(maintenance, &wanted.method);
+    record.in_maintenance(route, maintenance.reason, &wanted.method);
+    let form = wanted.form();
     let content = match form {
         Form::Html => &maintenance.html,
         Form::Text => &maintenance.text,
@@ -43,11 +43,11 @@ pub(super) fn response(
 }
 
 /// Answers a request whose pools all turned out to be out of reach.
-pub(super) fn unplanned(record: Record, asker: &Asker) -> Response<AnswerBody> {
+pub(super) fn unplanned(record: Record, wanted: &Wanted) -> Response<AnswerBody> {
     let Some(route) = record.place().map(Place::shared_route) else {
-        return refusal(record, asker, Happening::NoService);
+        return refusal(record, wanted, Happening::NoService);
     };
-    response(record, asker, &route, &route.unplanned)
+    response(record, wanted, &route, &route.unplanned)
 }
 
 fn status(maintenance: &MaintenanceAnswer, method: &Method) -> StatusCode {

@@ -24,6 +24,7 @@ mod gather;
 mod headers;
 mod listener;
 mod maintenance;
+mod outgoing;
 mod record;
 mod request;
 mod second;

@@ -1,43 +1,64 @@
 //! A request, from its head to the head of the answer.
 
-use super::answers::{Asker, add_cookie, refusal};
-use super::attempt::{Replay, Tried, attempt};
+use super::answers::{Wanted, add_cookie, refusal};
+use super::attempt::{Tried, attempt};
 use super::body::{AnswerBody, RequestBody};
 use super::client::{Client, is_host};
 use super::headers::{self, Found, X_REQUEST_ID};
 use super::maintenance;
+use super::outgoing::Outgoing;
 use super::record::{Place, Record};
-use super::second::Second;
+use super::second;
 use super::visitor::{Phase, Visitor};
 use crate::model::Happening;
-use crate::routing::{Asked, Destination};
+use crate::routing::{Asked, Destination, VisitorId};
+use futures_util::future::{Either, ready};
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use std::convert::Infallible;
+use std::future::Future;
 use std::rc::Rc;
 
 /// Connections that may be tried for one request.
 const MOST_CONNECTS: u32 = 3;
 
 /// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it.
-pub(super) async fn serve(
+pub(super) fn serve(
     visitor: Rc<Visitor>,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
+) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
+    match begin(visitor, request) {
+        Ok(journey) => Either::Left(journey.complete()),
+        Err(answer) => Either::Right(ready(Ok(answer))),
+    }
+}
+
+/// A request that goes to a pool.
+struct Journey {
+    visitor: Rc<Visitor>,
+    record: Record,
+    wanted: Wanted,
+    outgoing: Outgoing,
+    host: HeaderValue,
+    client: Client,
+    newcomer: Option<VisitorId>,
+}
+
+/// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
+#[allow(clippy::result_large_err)] // both are on their way to the same place
+fn begin(visitor: Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, Response<AnswerBody>> {
     visitor.enter(Phase::Router);
-    let worker = Rc::clone(&visitor.worker);
-    let secret = &worker.settings.secret;
     let (mut head, body) = request.into_parts();
     let mut record = Record::new(&visitor, &head);
-    let wanted = Asker::of(&head);
+    let wanted = Wanted::by(&head);
     let body = RequestBody::new(body, &visitor);
     let found = Found::in_head(&head.headers);
     let host = match fit_to_pass(&mut head, found) {
         Ok(host) => host,
-        Err(status) => return Ok(refusal(record, &wanted, Happening::BadRequest(status))),
+        Err(status) => return Err(refusal(record, &wanted, Happening::BadRequest(status))),
     };
     let client = Client::of(&visitor, &head.headers);
     if let Some(line) = record.line() {
@@ -45,16 +66,18 @@ pub(super) async fn serve(
     }
 
     // Which service, pool and side of the split.
-    let table = worker.table();
+    let table = visitor.worker.table();
     let asked = Asked {
         host: host.to_str().unwrap_or_default(),
         path: head.uri.path(),
         headers: &head.headers,
         client: client.address,
     };
-    let (service, pool, draw, failed_over) = match table.route(&asked, secret) {
-        Destination::NoService => return Ok(refusal(record, &wanted, Happening::NoService)),
-        Destination::Maintenance { route, answer } => return Ok(maintenance::response(record, &wanted, route, answer)),
+    let (service, pool, draw, failed_over) = match table.route(&asked, &visitor.worker.settings.secret) {
+        Destination::NoService => return Err(refusal(record, &wanted, Happening::NoService)),
+        Destination::Maintenance { route, answer } => {
+            return Err(maintenance::response(record, &wanted, route, answer));
+        }
         Destination::Pool { service, pool, draw, failed_over, .. } => (service, pool, draw, failed_over),
     };
     record.enters(Place::take(&visitor, table, service, pool), draw.as_ref(), failed_over);
@@ -67,37 +90,58 @@ pub(super) async fn serve(
     }
     keep_or_make_id(&mut head.headers, found, &visitor, &mut record);
     head.version = Version::HTTP_11;
-    let request = Request::from_parts(head, body);
-    let replay = Replay::of(&request);
+    let outgoing = Outgoing::new(Request::from_parts(head, body));
+    let newcomer = draw.and_then(|draw| draw.new_visitor);
+    Ok(Journey { visitor, record, wanted, outgoing, host, client, newcomer })
+}
 
-    // The pool, and perhaps a second one.
-    let mut connects = MOST_CONNECTS;
-    let tried = attempt(&visitor, record.place(), request, replay.as_ref(), &mut connects).await;
-    let rescue = record.judges(tried.happening()) && replay.is_some();
-    let tried = match Second::of(&visitor, &record, &host, tried, replay.as_ref(), rescue) {
-        Second::None(tried) => tried,
-        Second::Try { place, request, failure } => {
-            record.moves(place, failure, rescue);
-            attempt(&visitor, record.place(), request, replay.as_ref(), &mut connects).await
-        }
-    };
+impl Journey {
+    /// From the place in a pool to the head of an answer.
+    #[allow(clippy::manual_async_fn)] // an `async fn` holds its `self` twice, and every request carries it along
+    fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
+        async move {
+            let mut connects = MOST_CONNECTS;
+            let mut tried = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects).await;
 
-    // The head as the visitor gets it.
-    let mut response = match tried {
-        Tried::Answered { response, busy, happening, found } => {
-            let (mut head, body) = response.into_parts();
-            headers::strip_response(&mut head.headers, found);
-            head.version = Version::HTTP_11;
-            record.answers(happening, head.status.as_u16());
-            Response::from_parts(head, AnswerBody::relayed(body, busy, record))
+            // Perhaps a second pool.
+            let failure = tried.happening();
+            let rescue = self.record.judges(failure) && self.outgoing.is_repeatable();
+            if let Some(place) = self.second_place(&tried, rescue) {
+                self.record.moves(place, failure, rescue);
+                let second = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects);
+                tried = Box::pin(second).await;
+            }
+
+            // The head as the visitor gets it.
+            let mut response = match tried {
+                Tried::Answered { response, busy, happening, found } => {
+                    let (mut head, body) = response.into_parts();
+                    headers::strip_response(&mut head.headers, found);
+                    head.version = Version::HTTP_11;
+                    self.record.answers(happening, head.status.as_u16());
+                    Response::from_parts(head, AnswerBody::relayed(body, busy, self.record))
+                }
+                Tried::Failed(happening) => refusal(self.record, &self.wanted, happening),
+                Tried::Unsent => maintenance::unplanned(self.record, &self.wanted),
+            };
+            if let Some(newcomer) = self.newcomer {
+                let secret = &self.visitor.worker.settings.secret;
+                add_cookie(response.headers_mut(), newcomer, secret, self.client.secure);
+            }
+            Ok(response)
         }
-        Tried::Failed(happening) => refusal(record, &wanted, happening),
-        Tried::Unsent(_) => maintenance::unplanned(record, &wanted),
-    };
-    if let Some(newcomer) = draw.and_then(|draw| draw.new_visitor) {
-        add_cookie(response.headers_mut(), newcomer, secret, client.secure);
     }
-    Ok(response)
+
+    /// The pool for a second try, if there is to be one.
+    fn second_place(&self, tried: &Tried, rescue: bool) -> Option<Place> {
+        let Self { visitor, record, host, outgoing, .. } = self;
+        let path = outgoing.path()?;
+        match tried {
+            Tried::Unsent => second::elsewhere(visitor, record, host, path),
+            Tried::Answered { .. } | Tried::Failed(_) if rescue => second::on_live(visitor, record, host, path),
+            Tried::Answered { .. } | Tried::Failed(_) => None,
+        }
+    }
 }
 
 /// Checks a head, and brings it into the form in which it goes on: the path alone, and its host. Fails with the status

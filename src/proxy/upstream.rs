@@ -4,12 +4,13 @@
 use super::body::RequestBody;
 use super::connection::MAX_BUFFER;
 use super::gather::Gather;
+use super::outgoing::Outgoing;
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
 use crate::model::{Happening, TargetAddress};
 use crate::routing::counters::TargetLoad;
-use crate::routing::{Table, Target};
-use http::{Request, Response};
+use crate::routing::{Pool, Table, Target};
+use http::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -58,7 +59,7 @@ pub(super) enum Exchanged {
     /// The head of an answer.
     Answered(Response<Incoming>),
     /// The connection was gone before a byte of the request was sent.
-    Unsent(Request<RequestBody>),
+    Unsent,
     /// It failed.
     Failed(Happening),
 }
@@ -143,8 +144,9 @@ impl Busy {
     }
 
     /// Sends a request and awaits the head of the answer.
-    pub(super) async fn exchange(&mut self, visitor: &Visitor, request: Request<RequestBody>) -> Exchanged {
-        let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent(request) };
+    pub(super) async fn exchange(&mut self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Exchanged {
+        let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent };
+        let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
@@ -162,7 +164,10 @@ impl Busy {
         match answered {
             Ok(Ok(response)) => Exchanged::Answered(response),
             Ok(Err(mut refused)) => match refused.take_message() {
-                Some(request) => Exchanged::Unsent(request),
+                Some(request) => {
+                    outgoing.give_back(request);
+                    Exchanged::Unsent
+                }
                 None if visitor.is_broken() => Exchanged::Failed(Happening::BadRequest(400)),
                 None if refused.error().is_parse() => Exchanged::Failed(Happening::MalformedHead),
                 None => Exchanged::Failed(Happening::ClosedBeforeHead),

@@ -186,9 +186,9 @@ impl Visitor {
         self.unread.set(true);
     }
 
-    /// Whether a request's body was left unread.
-    pub(super) fn has_unread(&self) -> bool {
-        self.unread.get()
+    /// Whether the visitor may still be sending what nobody reads: the rest of a body, or of a head that is none.
+    pub(super) fn is_still_sending(&self) -> bool {
+        self.unread.get() || self.phase.get() == Phase::Head { begun: true }
     }
 
     /// A request's body broke off, or could not be read.
@@ -224,12 +224,14 @@ impl Visitor {
 pub(super) struct Visitors {
     all: RefCell<Vec<Rc<Visitor>>>,
     fewer: Notify,
+    closing: Cell<bool>,
 }
 
 impl Visitors {
     fn add(&self, visitor: &Rc<Visitor>) {
         let mut all = self.all.borrow_mut();
         visitor.index.set(all.len());
+        visitor.closing.set(self.closing.get());
         all.push(Rc::clone(visitor));
     }
 
@@ -273,8 +275,9 @@ impl Visitors {
         count
     }
 
-    /// Closes each connection once its request, if there is one, has ended.
+    /// Closes each connection, and each that is still to come, once its request has ended, if there is one.
     pub(super) fn close(&self) {
+        self.closing.set(true);
         for visitor in self.all.borrow().iter() {
             visitor.closing.set(true);
             visitor.wake();

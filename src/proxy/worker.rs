@@ -125,14 +125,17 @@ pub(super) async fn run(
     let grace = settings.grace;
     let sampler = Sampler::new(log, settings.access_log.sample);
     let worker = Rc::new(Worker::new(settings, sampler, table, id, reports));
-    for listener in listeners {
-        tokio::task::spawn_local(listener::accept(Rc::clone(&worker), listener, shutdown.clone()));
-    }
+    let accept = |listener| tokio::task::spawn_local(listener::accept(Rc::clone(&worker), listener, shutdown.clone()));
+    let doors: Vec<_> = listeners.into_iter().map(accept).collect();
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = async {
         shutdown.cancelled().await;
         worker.visitors.close();
+        for door in doors {
+            // Its faults were told by itself.
+            let _ = door.await;
+        }
         // What is left after the grace is cut when the runtime ends.
         let _ = tokio::time::timeout(grace, worker.visitors.gone()).await;
     };

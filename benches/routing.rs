@@ -1,0 +1,170 @@
+//! What the routing decision costs a request, and what a change of the table costs the control plane.
+//!
+//! `cargo bench --bench routing`
+#![allow(clippy::expect_used)] // its own names and addresses are right
+
+use cutover::config::{StickyBy, UnsafeStatus};
+use cutover::model::{BasisPoints, HostPattern, PathPrefix};
+use cutover::routing::counters::TargetLoad;
+use cutover::routing::{
+    Asked, Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, PerWorker, Pool, Reason, RetryAfter, Route, Secret,
+    Split, Table, Target, VisitorId,
+};
+use divan::{Bencher, black_box};
+use http::header::{COOKIE, HOST};
+use http::{HeaderMap, HeaderValue};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const WORKERS: usize = 8;
+
+fn main() {
+    divan::main();
+}
+
+fn secret() -> Secret {
+    Secret::new(b"a secret of the benchmark")
+}
+
+fn pool(name: &str, target: u16) -> Pool {
+    let address = format!("127.0.0.1:{target}").parse().expect("an address");
+    Pool {
+        name: name.parse().expect("a name"),
+        release: None,
+        name_header: HeaderValue::from_str(name).expect("a header"),
+        release_header: None,
+        targets: Box::new([Target { address, load: Arc::new(TargetLoad::new(WORKERS)) }]),
+        healthy: Box::new([0]),
+        drained: false,
+        load: Arc::new(PerWorker::new(WORKERS)),
+        tally: Arc::new(PerWorker::new(WORKERS)),
+    }
+}
+
+fn answer(reason: Reason) -> Arc<MaintenanceAnswer> {
+    Arc::new(MaintenanceAnswer {
+        reason,
+        retry_after: RetryAfter { until: None, otherwise: Duration::from_secs(120) },
+        unsafe_status: UnsafeStatus::default(),
+        bypass: Box::default(),
+        html: "back soon".into(),
+        text: "back soon".into(),
+        json: "{}".into(),
+    })
+}
+
+fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
+    let service = name.parse().expect("a name");
+    let split = draws.map(|draws| Split {
+        candidate: 1,
+        weight: BasisPoints::try_from(1000).expect("a weight"),
+        bucketer: Bucketer::new(&secret(), &service, &"2".parse().expect("a release")),
+        draws: Arc::clone(draws),
+        failed: Arc::default(),
+    });
+    Route {
+        service,
+        pools: Box::new([pool("server0", 9000), pool("server1", 9001)]),
+        live: 0,
+        split,
+        sticky: StickyBy::Cookie,
+        planned: planned.then(|| answer(Reason::Planned)),
+        unplanned: answer(Reason::Unplanned),
+        tally: Arc::new(PerWorker::new(WORKERS)),
+    }
+}
+
+/// A table with that many services, each with a host of its own; the first is `route`.
+fn table(route: Route, services: usize) -> Table {
+    let prefix: PathPrefix = "/".parse().expect("a prefix");
+    let hosts: Vec<[HostPattern; 1]> =
+        (0..services).map(|number| [format!("site{number}.example.com").parse().expect("a host")]).collect();
+    let index = HostIndex::new(hosts.iter().map(|hosts| (hosts.as_slice(), &prefix)));
+    let others = (1..services).map(|number| Arc::new(self::route(&format!("site{number}"), None, false)));
+    let services = std::iter::once(Arc::new(route)).chain(others).collect();
+    Table { version: 1, hosts: Arc::new(index), services }
+}
+
+fn headers(cookie: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(HOST, HeaderValue::from_static("site0.example.com"));
+    for (name, value) in [
+        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        ("accept-language", "en-GB,en;q=0.5"),
+        ("accept-encoding", "gzip, deflate, br"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(cookie) = cookie {
+        let pairs = format!("theme=dark; sessionid=0123456789abcdef0123456789abcdef; cutover={cookie}");
+        headers.insert(COOKIE, HeaderValue::from_str(&pairs).expect("a header"));
+    }
+    headers
+}
+
+fn decide(bencher: Bencher<'_, '_>, route: Route, headers: &HeaderMap) {
+    let (table, secret) = (table(route, 100), secret());
+    bencher.bench_local(|| {
+        let asked = Asked {
+            host: black_box("site0.example.com"),
+            path: black_box("/products/42"),
+            headers: black_box(headers),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        black_box(table.route(&asked, &secret));
+    });
+}
+
+/// The decision on one request.
+mod decision {
+    use super::{Arc, Bencher, Draws, Instant, VisitorId, WORKERS, decide, headers, route, secret};
+
+    fn draws() -> Arc<Draws> {
+        Arc::new(Draws::new(WORKERS, Instant::now()))
+    }
+
+    #[divan::bench]
+    fn with_a_cookie(bencher: Bencher<'_, '_>) {
+        let cookie = VisitorId::random().cookie_value(&secret());
+        decide(bencher, route("site0", Some(&draws()), false), &headers(Some(&cookie)));
+    }
+
+    #[divan::bench]
+    fn of_a_new_visitor(bencher: Bencher<'_, '_>) {
+        decide(bencher, route("site0", Some(&draws()), false), &headers(None));
+    }
+
+    #[divan::bench]
+    fn with_a_forged_cookie(bencher: Bencher<'_, '_>) {
+        let forged = format!("{}A.{}A", "A".repeat(21), "A".repeat(21));
+        decide(bencher, route("site0", Some(&draws()), false), &headers(Some(&forged)));
+    }
+
+    #[divan::bench]
+    fn without_a_split(bencher: Bencher<'_, '_>) {
+        decide(bencher, route("site0", None, false), &headers(None));
+    }
+
+    #[divan::bench]
+    fn in_maintenance(bencher: Bencher<'_, '_>) {
+        decide(bencher, route("site0", None, true), &headers(None));
+    }
+}
+
+/// One service changes: the next table is built from the old one, and put in force.
+#[divan::bench(args = [1, 100, 10_000])]
+fn swap(bencher: Bencher<'_, '_>, services: usize) {
+    let (live, _ends, _suspicions) = Live::new(WORKERS);
+    live.publish(table(route("site0", None, false), services));
+    bencher.with_inputs(|| Arc::new(route("site0", None, true))).bench_local_values(|changed| {
+        let mut next = Table::clone(&live.table());
+        next.version += 1;
+        next.services[0] = changed;
+        live.publish(next);
+    });
+}
