@@ -1,11 +1,13 @@
 //! Wiring: from a configuration to a running router.
 
 mod demo;
+mod options;
 mod reload;
 mod router;
 mod secret;
 mod serve;
 
 pub use demo::demo;
+pub use options::{DemoFault, DemoOptions, RunOptions};
 pub use router::Router;
 pub use serve::run;

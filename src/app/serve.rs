@@ -1,7 +1,7 @@
 //! `cutover run`.
 
 use super::{Router, reload};
-use crate::cli::RunOptions;
+use crate::app::RunOptions;
 use crate::telemetry;
 use anyhow::Context;
 use std::process::ExitCode;

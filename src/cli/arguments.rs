@@ -1,8 +1,9 @@
 //! The arguments as typed.
 
 use super::moment;
+use crate::app::DemoFault;
 use crate::model::{BasisPoints, Period, PoolName, ReleaseId, ServiceName, Timestamp};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -120,17 +121,6 @@ pub(super) struct RunArguments {
     /// Without a configuration: the file of the state, cutover.db if it is left out
     #[arg(long, value_name = "FILE", requires = "pools", conflicts_with = "config")]
     pub(super) state: Option<PathBuf>,
-}
-
-/// What is wrong with the second release of the demonstration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DemoFault {
-    /// Some of its answers are errors.
-    Errors,
-    /// It stops answering altogether.
-    Crash,
-    /// Nothing.
-    None,
 }
 
 #[derive(Debug, Subcommand)]

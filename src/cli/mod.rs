@@ -31,34 +31,14 @@ mod status;
 mod switch;
 mod wait;
 
-pub use arguments::DemoFault;
 pub use error::CliError;
 
-use crate::config::Config;
+use crate::app::DemoOptions;
 use arguments::{Cli, Command, Remote};
 use clap::Parser;
 use session::Session;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// What `cutover run` is to serve.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    /// The configuration.
-    pub config: Config,
-    /// The file that it came from, to be read again when it changes; nothing where the arguments said it all.
-    pub file: Option<PathBuf>,
-}
-
-/// What `cutover demo` is to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DemoOptions {
-    /// What is wrong with the second release.
-    pub fault: DemoFault,
-    /// Whether everything stays up at the end, to look at it.
-    pub keep: bool,
-}
 
 /// Runs the command of these arguments, the program's name first, and answers with the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -1,8 +1,9 @@
 //! `cutover run`: what to serve, from a file or from the arguments.
 
+use super::CliError;
 use super::arguments::{DEFAULT_CONFIG, RunArguments};
 use super::check::warn;
-use super::{CliError, RunOptions};
+use crate::app::RunOptions;
 use crate::config::Config;
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 use super::act::{Act, BAD, HEALTHY};
 use super::tally::Counts;
-use crate::cli::DemoFault;
+use crate::app::DemoFault;
 use crate::model::view::HistoryView;
 use crate::model::{Phase, Timestamp};
 use std::time::Duration;

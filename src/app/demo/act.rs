@@ -1,6 +1,6 @@
 //! The acts of the story, and the releases that play in them.
 
-use crate::cli::DemoFault;
+use crate::app::DemoFault;
 
 /// The release that is live at first.
 pub(super) const FIRST: &str = "1.0";

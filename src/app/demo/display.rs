@@ -170,7 +170,7 @@ mod tests {
     use super::super::scene::News;
     use super::super::tally::Counts;
     use super::*;
-    use crate::cli::DemoFault;
+    use crate::app::DemoFault;
     use crate::model::view::{EvidenceView, ServiceView};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;

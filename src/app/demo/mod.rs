@@ -23,7 +23,7 @@ mod summary;
 mod tally;
 mod visitors;
 
-use crate::cli::DemoOptions;
+use crate::app::DemoOptions;
 use account::Account;
 use act::NEXT;
 use anyhow::Context;

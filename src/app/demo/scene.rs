@@ -3,7 +3,7 @@
 use super::act::Act;
 use super::ratios::Sample;
 use super::tally::Counts;
-use crate::cli::DemoFault;
+use crate::app::DemoFault;
 use crate::model::view::{EvidenceView, HistoryView, ServiceView};
 use crate::model::{Phase, PoolName};
 use std::time::Duration;

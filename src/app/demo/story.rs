@@ -8,7 +8,7 @@ use super::ratios::Ratios;
 use super::scene::{self, News, Scene};
 use super::screen::Screen;
 use super::stage::{SERVICE, Stage};
-use crate::cli::DemoFault;
+use crate::app::DemoFault;
 use crate::control::{Command, Handle};
 use crate::model::view::{HistoryView, ServiceView};
 use crate::model::{Phase, Timestamp};

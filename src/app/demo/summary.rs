@@ -7,7 +7,7 @@ use super::plain::moment;
 use super::scene::in_words;
 use super::stage::{SERVICE, Stage};
 use super::visitors::VISITORS;
-use crate::cli::DemoFault;
+use crate::app::DemoFault;
 use std::fmt::Write as _;
 use std::time::Duration;
 
