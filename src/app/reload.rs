@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::control::Handle;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 
 /// Between two looks at the file.
 const EVERY: Duration = Duration::from_secs(1);
@@ -14,20 +14,31 @@ fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// Follows the file for as long as it is polled.
-pub(super) async fn follow(file: PathBuf, handle: Handle) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut known = stamp(&file);
-    loop {
-        let asked = tokio::select! {
-            _ = hangup.recv() => true,
-            () = tokio::time::sleep(EVERY) => false,
-        };
-        let now = stamp(&file);
-        // A file that is being replaced may be gone for a moment.
-        if asked || (now.is_some() && now != known) {
-            known = now;
-            reload(&file, &handle).await;
+/// The configuration's file, as it was when it was read last.
+pub(super) struct Followed {
+    file: PathBuf,
+    known: Option<(SystemTime, u64)>,
+}
+
+impl Followed {
+    /// To be made before the router starts, so that no change meanwhile is missed.
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { known: stamp(&file), file }
+    }
+
+    /// Follows the file for as long as it is polled.
+    pub(super) async fn follow(mut self, hangup: &mut Signal, handle: &Handle) {
+        loop {
+            let asked = tokio::select! {
+                _ = hangup.recv() => true,
+                () = tokio::time::sleep(EVERY) => false,
+            };
+            let now = stamp(&self.file);
+            // A file that is being replaced may be gone for a moment.
+            if asked || (now.is_some() && now != self.known) {
+                self.known = now;
+                reload(&self.file, handle).await;
+            }
         }
     }
 }

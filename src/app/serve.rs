@@ -1,7 +1,9 @@
 //! `cutover run`.
 
-use super::{Router, reload};
+use super::Router;
+use super::reload::Followed;
 use crate::app::RunOptions;
+use crate::control::Handle;
 use crate::telemetry;
 use anyhow::Context;
 use std::process::ExitCode;
@@ -21,16 +23,16 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
 async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // Before anything else can be hung up on: without a file to read again, SIGHUP is not for this process.
+    // A SIGHUP that comes during the start is kept until there is something to reload.
     let mut hangup = signal(SignalKind::hangup())?;
+    let followed = options.file.clone().map(Followed::new);
     let router = Router::start(options.config.clone()).await?;
     for address in &router.listen {
         tracing::info!(%address, "serving");
     }
     tracing::info!(admin = %router.admin, "ready");
-    let follow = options.file.clone().map(|file| reload::follow(file, router.handle.clone()));
     tokio::select! {
-        ended = follow_or_wait(follow, &mut hangup) => ended?,
+        () = follow_or_wait(followed, &mut hangup, &router.handle) => {}
         () = stopped(&mut interrupt, &mut terminate) => {}
     }
     tracing::info!("stopping; requests in flight may end, a second signal does not wait for them");
@@ -40,12 +42,9 @@ async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn follow_or_wait(
-    follow: Option<impl Future<Output = anyhow::Result<()>>>,
-    hangup: &mut Signal,
-) -> anyhow::Result<()> {
-    if let Some(follow) = follow {
-        return follow.await;
+async fn follow_or_wait(followed: Option<Followed>, hangup: &mut Signal, handle: &Handle) {
+    if let Some(followed) = followed {
+        return followed.follow(hangup, handle).await;
     }
     loop {
         hangup.recv().await;

@@ -10,6 +10,8 @@ use std::time::Instant;
 
 /// Ticks that the present rate is taken over: 10 s.
 const RATE_TICKS: usize = 100;
+/// Without a request for this long, 3 s, people are told that none comes in.
+const SILENCE_TICKS: usize = 30;
 /// So many first requests in a row that could not be sent need no statistics.
 const UNREACHABLE: u64 = 10;
 /// A reader that is later than this has lost the ticks before.
@@ -102,6 +104,11 @@ impl Gathering {
         let seconds = TICK.as_secs_f64() * self.recent.len().max(1) as f64;
         let sum = |side: fn(&(u64, u64)) -> u64| self.recent.iter().map(side).sum::<u64>() as f64 / seconds;
         (sum(|tick| tick.0), sum(|tick| tick.1))
+    }
+
+    /// Whether nothing has come in for long enough to say so.
+    pub(super) fn nothing_comes_in(&self) -> bool {
+        self.recent.len() >= SILENCE_TICKS && self.recent.iter().all(|(candidate, live)| candidate + live == 0)
     }
 
     /// Follows a change of weight or step.

@@ -102,7 +102,7 @@ fn waiting_for(control: &ServiceControl, rollout: &Rollout, drawn: f64) -> Strin
             if judgement.verdict != Verdict::Healthy {
                 sentences.push(judgement.reason.clone());
             }
-            if drawn <= 0.0 {
+            if gathering.nothing_comes_in() {
                 sentences.push("no requests come in, so there is nothing to judge by".to_owned());
             } else if let Some(expected) = expected_time(&rollout.plan, step, drawn)
                 && judgement.verdict == Verdict::Insufficient

@@ -6,15 +6,17 @@ use std::net::{IpAddr, Ipv4Addr};
 
 const NEW_VISITORS: u32 = 20_000;
 
-/// Three standard deviations of a share of `n` draws.
-fn tolerance(share: f64, n: u32) -> f64 {
-    3.0 * (share * (1.0 - share) / f64::from(n)).sqrt()
+/// How many standard deviations of `n` draws at `share` the candidate's part is away from it.
+fn deviations(candidates: u32, n: u32, share: f64) -> f64 {
+    let got = f64::from(candidates) / f64::from(n);
+    let deviations = (got - share) / (share * (1.0 - share) / f64::from(n)).sqrt();
+    println!("{n} draws at {share}: {got:.5}, {deviations:+.2} standard deviations");
+    deviations.abs()
 }
 
+/// For splits that are tested on the side: a fair one fails this less than once in a million runs.
 fn assert_share(candidates: u32, n: u32, share: f64) {
-    let got = f64::from(candidates) / f64::from(n);
-    println!("{n} draws at {share}: {got:.5}, allowed difference {:.5}", tolerance(share, n));
-    assert!((got - share).abs() <= tolerance(share, n), "{got} of {n} draws, not {share}");
+    assert!(deviations(candidates, n, share) < 5.0, "{candidates} of {n} draws, not {share}");
 }
 
 async fn split_router(service_tables: &str, server: &str) -> (Router, Application, Application) {
@@ -55,7 +57,11 @@ async fn of_20000_new_visitors_the_weights_share_gets_the_candidate() {
     let (router, _server0, _server1) = split_router("", "").await;
     for percent in [1.0, 10.0, 50.0] {
         router.weigh(percent).await;
-        assert_share(new_visitors(&router, NEW_VISITORS).await, NEW_VISITORS, percent / 100.0);
+        let draw = async || deviations(new_visitors(&router, NEW_VISITORS).await, NEW_VISITORS, percent / 100.0);
+        // A fair split is outside once in 370 times; then it must be inside twice in a row.
+        if draw().await > 3.0 {
+            assert!(draw().await <= 3.0 && draw().await <= 3.0, "the share is not {percent}%");
+        }
     }
 }
 
