@@ -194,11 +194,7 @@ async fn a_safe_request_on_a_connection_that_dies_under_it_goes_once_more() {
 async fn pipelined_requests_are_answered_in_order() {
     let (_origin, world) = one_origin(|request| ok(request.split(' ').nth(1).unwrap_or_default())).await;
     let mut visitor = Visitor::connect(world.address).await;
-<<<<<<< HEAD
     let requests: Vec<String> = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
-=======
-    let requests: Vec<_> = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
->>>>>>> e2e
     visitor.send(&requests.concat()).await;
     for n in 0..20 {
         assert_eq!(visitor.answer().await.body(), format!("/{n}"));
