@@ -31,4 +31,5 @@ mod splitting;
 mod storage_faults;
 mod switching;
 mod target_faults;
+mod thin_evidence;
 mod timeouts;
