@@ -128,29 +128,29 @@ mod decision {
         Arc::new(Draws::new(WORKERS, Instant::now()))
     }
 
-    #[divan::bench]
+    #[divan::bench(sample_size = 1000)]
     fn with_a_cookie(bencher: Bencher<'_, '_>) {
         let cookie = VisitorId::random().cookie_value(&secret());
         decide(bencher, route("site0", Some(&draws()), false), &headers(Some(&cookie)));
     }
 
-    #[divan::bench]
+    #[divan::bench(sample_size = 1000)]
     fn of_a_new_visitor(bencher: Bencher<'_, '_>) {
         decide(bencher, route("site0", Some(&draws()), false), &headers(None));
     }
 
-    #[divan::bench]
+    #[divan::bench(sample_size = 1000)]
     fn with_a_forged_cookie(bencher: Bencher<'_, '_>) {
         let forged = format!("{}A.{}A", "A".repeat(21), "A".repeat(21));
         decide(bencher, route("site0", Some(&draws()), false), &headers(Some(&forged)));
     }
 
-    #[divan::bench]
+    #[divan::bench(sample_size = 1000)]
     fn without_a_split(bencher: Bencher<'_, '_>) {
         decide(bencher, route("site0", None, false), &headers(None));
     }
 
-    #[divan::bench]
+    #[divan::bench(sample_size = 1000)]
     fn in_maintenance(bencher: Bencher<'_, '_>) {
         decide(bencher, route("site0", None, true), &headers(None));
     }

@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections that may be open at once; further ones wait in the socket's queue.
 const CONNECTIONS: usize = 256;
-/// A request's head has this long to arrive, and a connection this long to send its next one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request's head has this long to arrive, and a connection this long to send its next one. Short, since whoever sends
+/// none takes the place of an operator.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a request's head may have; a bearer token and a few headers have less than 1 KiB.
 const LARGEST_HEAD: usize = 16 * 1024;
 /// For requests under way when the router stops; what they asked for is done or refused by then.

@@ -123,6 +123,11 @@ impl<'a> Comparison<'a> {
         self.ln_rollback >= self.rollback_at / 2.0
     }
 
+    /// Where a good part of all visitors fails, what they do again and again holds a step, though it is no alarm.
+    fn few_fail_much(&self) -> bool {
+        self.evidence.ln_every() >= self.rollback_at && self.evidence.many_of_them_fail()
+    }
+
     /// An alarm that only waits for more draws to fail is no time to pass a step, whatever this step alone says.
     fn proven(&self) -> bool {
         self.ln_promote >= self.promote_at && !self.over_threshold()
@@ -155,6 +160,12 @@ impl<'a> Comparison<'a> {
             (
                 Verdict::Insufficient,
                 format!("only {draws} different visitors have failed, too few for an alarm: {against}"),
+            )
+        } else if self.few_fail_much() {
+            let draws = self.evidence.failing_draws();
+            (
+                Verdict::Insufficient,
+                format!("{draws} of the few visitors fail again and again, which is no alarm and no pass: {against}"),
             )
         } else if self.proven() {
             (Verdict::Healthy, format!("no worse than tolerated: {against}; {short}"))
@@ -276,8 +287,7 @@ mod tests {
         let assessment = assess(&evidence, &plan, now());
         assert_eq!((assessment.judgement.verdict, assessment.by_exposure), (Verdict::Healthy, true));
         assert_eq!(assessment.judgement.by, BY_EXPOSURE);
-        evidence.add_failing_draws(7);
-        evidence.set_draws_seen(300);
+        evidence.add_draws(300, 7);
         evidence.observe(tick(300, 7, 300, 0));
         let assessment = assess(&evidence, &plan, now());
         assert!(assessment.leaning, "{assessment:?}");
@@ -300,11 +310,10 @@ mod tests {
     fn an_alarm_waits_for_three_failing_visitors() {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
-        evidence.set_draws_seen(400);
         evidence.observe(tick(400, 20, 400, 0));
-        evidence.add_failing_draws(2);
+        evidence.add_draws(400, 2);
         assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Insufficient);
-        evidence.add_failing_draws(1);
+        evidence.add_draws(0, 1);
         let assessment = assess(&evidence, &plan, now());
         assert_eq!(assessment.judgement.verdict, Verdict::Regressed);
         assert!(
@@ -356,6 +365,20 @@ mod tests {
             evidence.observe(Tick { candidate_late: 10, live_late: 10, ..tick(100, 0, 100, 0) });
         }
         assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Healthy, "live is as slow");
+    }
+
+    #[test]
+    fn a_release_that_fails_for_its_few_visitors_passes_no_step() {
+        let plan = plan(vec![compared()]);
+        let mut evidence = begun(&plan);
+        evidence.add_draws(2, 2);
+        evidence.observe(Tick { candidate_failed: 2, ..tick(10, 2, 10, 0) });
+        for _ in 0..200 {
+            evidence.observe(Tick { candidate_failed: 8, ..tick(10, 0, 10, 0) });
+        }
+        let assessment = assess(&evidence, &plan, now());
+        assert_eq!(assessment.judgement.verdict, Verdict::Insufficient, "{assessment:?}");
+        assert!(assessment.judgement.reason.contains("2 of the few visitors"), "{assessment:?}");
     }
 
     #[test]

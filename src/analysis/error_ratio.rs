@@ -9,14 +9,18 @@ use serde::{Deserialize, Serialize};
 pub struct Tick {
     /// Requests of the candidate.
     pub candidate_requests: u64,
-    /// Of those, failed and counted.
+    /// Of those, failed and counted: of a sticky visitor, one for each step.
     pub candidate_failures: u64,
+    /// Of those, failed at all; 0 where only the counted ones are known.
+    pub candidate_failed: u64,
     /// Of those, without an outcome when the lag was over.
     pub candidate_late: u64,
     /// Requests of live.
     pub live_requests: u64,
-    /// Of those, failed and counted.
+    /// Of those, failed and counted: of a sticky visitor, one for each step.
     pub live_failures: u64,
+    /// Of those, failed at all; 0 where only the counted ones are known.
+    pub live_failed: u64,
     /// Of those, without an outcome when the lag was over.
     pub live_late: u64,
 }
@@ -24,6 +28,10 @@ pub struct Tick {
 /// An alarm needs failures from this many different draws, unless fewer have been seen at all: one visitor who tries
 /// again and again is not many failures.
 const DRAWS_FOR_AN_ALARM: u64 = 3;
+
+/// Where this part of all visitors fails, and again and again, a step is not passed, though it may be too few of them
+/// for an alarm. On a site where every hundredth visitor has a bad line, that one in ten fails is no bad luck.
+const MANY_OF_THEM: u64 = 10;
 
 /// Ticks are joined until this many requests of each side are to be expected, and this many in all. A tick in which
 /// only one side was asked says nothing in a comparison within ticks, and on a small site nearly all are such. The
@@ -39,6 +47,8 @@ pub struct ErrorRatioEvidence {
     check: ErrorRatioCheck,
     weight: BasisPoints,
     rollback: LateStart,
+    /// As `rollback`, of all failures: what one visitor does again and again is in it too.
+    every: LateStart,
     promote: Plain,
     joined: Tick,
     rollout: CountsView,
@@ -55,6 +65,7 @@ impl ErrorRatioEvidence {
             check,
             weight: BasisPoints::ZERO,
             rollback: LateStart::new(),
+            every: LateStart::new(),
             promote: Plain::new(),
             joined: Tick::default(),
             rollout: CountsView::default(),
@@ -78,7 +89,8 @@ impl ErrorRatioEvidence {
         let tick = std::mem::take(&mut self.joined);
         let null = Null { ratio: 1.0, tolerate: self.check.tolerate };
         self.rollback.observe(tick, &WORSE, null);
-        self.promote.observe(tick.answered_by_candidate(), &NO_WORSE, null);
+        self.every.observe(tick.with_every_failure(), &WORSE, null);
+        self.promote.observe(tick.as_bad_as_can_be(), &NO_WORSE, null);
     }
 
     /// The weight is another one from the next tick on.
@@ -86,6 +98,7 @@ impl ErrorRatioEvidence {
         self.judge_joined();
         self.weight = weight;
         self.rollback.weight_changed();
+        self.every.weight_changed();
     }
 
     /// A step begins, at this weight: evidence for promotion starts anew, that for rollback goes on.
@@ -95,21 +108,28 @@ impl ErrorRatioEvidence {
         self.step = CountsView::default();
     }
 
-    /// So many more distinct draws of the candidate have failed.
-    pub fn add_failing_draws(&mut self, draws: u64) {
-        self.failing_draws = self.failing_draws.saturating_add(draws);
-    }
-
-    /// So many distinct draws of the candidate have been seen; any number from three on means the same, and a smaller
-    /// number than before, from a caller that has forgotten some, changes nothing.
-    pub fn set_draws_seen(&mut self, draws: u64) {
-        self.draws_seen = self.draws_seen.max(draws.min(DRAWS_FOR_AN_ALARM));
+    /// So many more distinct draws of the candidate have been seen, and so many have failed for the first time.
+    pub fn add_draws(&mut self, seen: u64, failing: u64) {
+        self.draws_seen = self.draws_seen.saturating_add(seen);
+        self.failing_draws = self.failing_draws.saturating_add(failing);
     }
 
     /// Whether enough different draws have failed for an alarm.
     #[must_use]
     pub fn alarm_allowed(&self) -> bool {
-        self.failing_draws >= self.draws_seen.max(1)
+        self.failing_draws >= self.draws_seen.clamp(1, DRAWS_FOR_AN_ALARM)
+    }
+
+    /// Whether so many of the visitors fail that their further failures, which are no part of an alarm, speak too.
+    #[must_use]
+    pub fn many_of_them_fail(&self) -> bool {
+        self.failing_draws > 0 && self.failing_draws.saturating_mul(MANY_OF_THEM) >= self.draws_seen
+    }
+
+    /// ln E against "the candidate is no worse", of all failures, over the whole rollout.
+    #[must_use]
+    pub fn ln_every(&self) -> f64 {
+        self.every.ln_e()
     }
 
     /// Distinct draws of the candidate that have failed.
@@ -156,17 +176,40 @@ impl Tick {
         Self {
             candidate_requests: self.candidate_requests.saturating_add(other.candidate_requests),
             candidate_failures: self.candidate_failures.saturating_add(other.candidate_failures),
+            candidate_failed: self.candidate_failed.saturating_add(other.candidate_failed),
             candidate_late: self.candidate_late.saturating_add(other.candidate_late),
             live_requests: self.live_requests.saturating_add(other.live_requests),
             live_failures: self.live_failures.saturating_add(other.live_failures),
+            live_failed: self.live_failed.saturating_add(other.live_failed),
             live_late: self.live_late.saturating_add(other.live_late),
         }
     }
 
-    /// Without the candidate's requests that have no outcome: what is not answered speaks for nobody.
+    /// With the further failures of sticky visitors.
     #[must_use]
-    pub fn answered_by_candidate(self) -> Self {
-        Self { candidate_requests: self.candidate_requests.saturating_sub(self.candidate_late), ..self }
+    pub fn with_every_failure(self) -> Self {
+        Self {
+            candidate_failures: self.candidate_failures.max(self.candidate_failed),
+            live_failures: self.live_failures.max(self.live_failed),
+            ..self
+        }
+    }
+
+    /// As it counts for a promotion: with every failure of the candidate, and without its requests that have no
+    /// outcome, since what is not answered speaks for nobody.
+    #[must_use]
+    pub fn as_bad_as_can_be(self) -> Self {
+        Self {
+            candidate_requests: self.candidate_answered(),
+            candidate_failures: self.candidate_failures.max(self.candidate_failed),
+            ..self
+        }
+    }
+
+    /// Requests of the candidate that have an outcome.
+    #[must_use]
+    pub fn candidate_answered(self) -> u64 {
+        self.candidate_requests.saturating_sub(self.candidate_late)
     }
 
     /// With the requests that are late as those that fail.
@@ -265,15 +308,16 @@ mod tests {
     #[test]
     fn an_alarm_needs_three_failing_draws_unless_fewer_were_seen() {
         let mut evidence = evidence(5.0);
-        assert!(!evidence.alarm_allowed(), "no draw has failed");
-        evidence.set_draws_seen(1);
-        evidence.add_failing_draws(1);
+        assert!(!evidence.alarm_allowed(), "nobody fails");
+        evidence.add_draws(1, 1);
         assert!(evidence.alarm_allowed(), "the only one fails");
-        evidence.set_draws_seen(50);
+        evidence.add_draws(50, 0);
         assert!(!evidence.alarm_allowed(), "one of many fails");
-        evidence.set_draws_seen(0);
-        evidence.add_failing_draws(2);
+        assert!(!evidence.many_of_them_fail());
+        evidence.add_draws(0, 2);
         assert!(evidence.alarm_allowed(), "three fail");
+        evidence.add_draws(0, 3);
+        assert!(evidence.many_of_them_fail());
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Evidence {
 
     /// Takes in one judged tick.
     pub fn observe(&mut self, tick: Tick) {
-        self.exposure = self.exposure.saturating_add(tick.answered_by_candidate().candidate_requests);
+        self.exposure = self.exposure.saturating_add(tick.candidate_answered());
         self.late.observe(tick.late_as_failures());
         if let Some(error_ratio) = &mut self.error_ratio {
             error_ratio.observe(tick);
@@ -63,17 +63,10 @@ impl Evidence {
         self.promql.iter_mut().for_each(PromQlEvidence::begin_step);
     }
 
-    /// So many more distinct draws of the candidate have failed.
-    pub fn add_failing_draws(&mut self, draws: u64) {
+    /// So many more distinct draws of the candidate have been seen, and so many have failed for the first time.
+    pub fn add_draws(&mut self, seen: u64, failing: u64) {
         if let Some(error_ratio) = &mut self.error_ratio {
-            error_ratio.add_failing_draws(draws);
-        }
-    }
-
-    /// So many distinct draws of the candidate have been seen in the rollout; any number from three on means the same.
-    pub fn set_draws_seen(&mut self, draws: u64) {
-        if let Some(error_ratio) = &mut self.error_ratio {
-            error_ratio.set_draws_seen(draws);
+            error_ratio.add_draws(seen, failing);
         }
     }
 

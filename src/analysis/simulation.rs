@@ -289,11 +289,11 @@ fn false_rollbacks(random: &mut StdRng, runs: usize, capped: bool) -> f64 {
         let mut visitors = Visitors::new(random);
         let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.0 });
         evidence.begin_step(BasisPoints::from_percent(50.0).unwrap());
-        evidence.set_draws_seen(as_draws(VISITORS / 2));
+        evidence.add_draws(as_draws(VISITORS / 2), 0);
         (0..VISITORS * REQUESTS_EACH / 100).any(|_| {
             let (tick, newly_failing) = visitors.tick(random, capped);
             evidence.observe(tick);
-            evidence.add_failing_draws(newly_failing);
+            evidence.add_draws(0, newly_failing);
             evidence.ln_rollback() >= alarm_at() && evidence.alarm_allowed()
         })
     });
@@ -386,8 +386,7 @@ fn a_candidate_that_fails_everything_is_noticed_within_two_seconds() {
                     live_failures: 0,
                     ..Tick::default()
                 });
-                evidence.set_draws_seen(evidence.rollout().candidate_requests);
-                evidence.add_failing_draws(candidate);
+                evidence.add_draws(candidate, candidate);
                 let first = (candidate > 0).then_some(tick_number);
                 first_failure = first_failure.or(first);
                 if evidence.ln_rollback() >= alarm_at() && evidence.alarm_allowed() {

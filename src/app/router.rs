@@ -74,7 +74,7 @@ impl Router {
             metrics: metrics.map(|source| Arc::new(source) as Arc<dyn MetricsSource>),
         };
         let (control_shutdown, proxy_shutdown) = (CancellationToken::new(), CancellationToken::new());
-        let (handle, control) = control::start(setup, control_shutdown.clone())?;
+        let (handle, control) = control::start(setup, control_shutdown.clone()).await?;
         let admin_api = tokio::spawn(admin::serve(admin_listener, handle.clone(), access, control_shutdown.clone()));
         wait_until_ready(&handle).await?;
         let workers = proxy::start(settings, listeners, ends, &proxy_shutdown).context("the workers' threads")?;

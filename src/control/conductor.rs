@@ -11,6 +11,7 @@
 
 use super::command::CommandError;
 use super::events::{event_of, passing_of_time};
+use super::files::FirstLook;
 use super::gathering::Gathering;
 use super::handle::{Published, Shared};
 use super::health::HealthChecks;
@@ -54,7 +55,7 @@ pub(super) struct Conductor {
     pub(super) hosts: Arc<HostIndex>,
     pub(super) version: u64,
     pub(super) checks: HealthChecks,
-    pub(super) files: Option<AbortOnDropHandle<()>>,
+    pub(super) files: AbortOnDropHandle<()>,
 }
 
 impl Conductor {
@@ -62,6 +63,7 @@ impl Conductor {
     pub(super) fn new(
         tools: Tools,
         config: Config,
+        files: FirstLook,
         mut stored: HashMap<ServiceName, (ServiceState, Option<String>)>,
     ) -> Self {
         let workers = tools.live.workers();
@@ -83,12 +85,12 @@ impl Conductor {
             hosts: Arc::default(),
             version: 0,
             checks,
-            files: None,
+            files: AbortOnDropHandle::new(tokio::spawn(std::future::ready(()))),
         };
         for at in 0..conductor.services.len() {
             conductor.poll_checks(at);
         }
-        conductor.adopt_config();
+        conductor.adopt_config(files);
         conductor
     }
 
@@ -117,9 +119,9 @@ impl Conductor {
             Message::Request(request) => self.request(request, Instant::now()),
             Message::Notice(notice) => self.notice(notice),
             Message::Written { service, sequence, result } => self.written(&service, sequence, result),
-            Message::Reload { config, reply } => {
+            Message::Reload { config, files, reply } => {
                 // Who asked may be gone; the log has it.
-                let _ = reply.send(self.reload(*config));
+                let _ = reply.send(self.reload(*config, files));
             }
         }
     }

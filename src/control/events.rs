@@ -24,7 +24,8 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
             let configured = service.config.pool(pool).and_then(|pool| pool.release.clone());
             Event::Start(Start {
                 pool: pool.clone(),
-                release: release.clone().or(configured),
+                release: release.clone(),
+                configured,
                 plan,
                 force: *force,
                 candidate_healthy: control.healthy(),

@@ -4,10 +4,11 @@
 //! for files that are not there yet.
 
 use super::message::{Files, Message, Notice};
+use crate::config::{Config, Maintenance, Service};
 use crate::model::ServiceName;
 use bytes::Bytes;
-use std::collections::HashMap;
-use std::io::Read;
+use std::collections::{HashMap, HashSet};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
@@ -29,20 +30,85 @@ pub(super) struct Watched {
 #[derive(Debug, Default)]
 pub(super) struct Looker {
     pages: HashMap<PathBuf, (Option<SystemTime>, u64, Option<Bytes>)>,
+    flags: HashSet<PathBuf>,
+    unseen: HashSet<PathBuf>,
+}
+
+/// The files of all services, looked at once, and what it takes to look at them again.
+#[derive(Debug, Default)]
+pub(super) struct FirstLook {
+    pub(super) all: Vec<Watched>,
+    pub(super) looker: Looker,
+    pub(super) known: HashMap<ServiceName, Files>,
+}
+
+/// How long the first look may take, before a configuration is taken up without it. A file system may hang.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
+impl FirstLook {
+    /// Looks at the files of a configuration, so that a flag file that is there already is obeyed from the first
+    /// request on.
+    pub(super) async fn at(config: &Config) -> Self {
+        let all: Vec<Watched> = config.services.iter().filter_map(watched).collect();
+        if all.is_empty() {
+            return Self::default();
+        }
+        let look = tokio::task::spawn_blocking({
+            let all = all.clone();
+            move || {
+                let mut looker = Looker::default();
+                let known = all.iter().map(|watched| (watched.service.clone(), looker.look(watched))).collect();
+                (looker, known)
+            }
+        });
+        if let Ok(Ok((looker, known))) = tokio::time::timeout(FIRST_LOOK, look).await {
+            return Self { all, looker, known };
+        }
+        tracing::warn!("the maintenance files can't be looked at within {FIRST_LOOK:?}; going on without");
+        Self { all, ..Self::default() }
+    }
+}
+
+fn watched(service: &Service) -> Option<Watched> {
+    let Maintenance { file, page, .. } = &service.maintenance;
+    let watched = || Watched { service: service.name.clone(), flag: file.clone(), page: page.clone() };
+    (file.is_some() || page.is_some()).then(watched)
 }
 
 impl Looker {
     /// Looks at the files of a service. May block, as files do.
     pub(super) fn look(&mut self, watched: &Watched) -> Files {
-        let flag = watched.flag.as_deref().filter(|flag| flag.exists());
+        let flag = watched.flag.as_deref().filter(|flag| self.is_there(flag));
         let own = flag.filter(|flag| flag.extension().is_some_and(|extension| extension == "html"));
         let page = own.and_then(|file| self.page(file)).or_else(|| self.page(watched.page.as_deref()?));
         Files { flag: flag.is_some(), page }
     }
 
+    /// Whether a flag file is there; one that can't be looked at is as it was, since maintenance must not end by a
+    /// fault of the file system.
+    fn is_there(&mut self, flag: &Path) -> bool {
+        match flag.symlink_metadata() {
+            Ok(_) => {
+                self.flags.insert(flag.to_owned());
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                self.flags.remove(flag);
+            }
+            Err(error) => {
+                if self.unseen.insert(flag.to_owned()) {
+                    tracing::warn!(file = %flag.display(), %error, "the flag file can't be looked at");
+                }
+                return self.flags.contains(flag);
+            }
+        }
+        self.unseen.remove(flag);
+        self.flags.contains(flag)
+    }
+
     /// The content of a page, unless it is empty or can't be read. It is read again when it has changed.
     fn page(&mut self, file: &Path) -> Option<Bytes> {
-        let Ok(metadata) = file.metadata() else {
+        // Anything but a file, such as a pipe, could keep a reader waiting for ever.
+        let Some(metadata) = file.metadata().ok().filter(std::fs::Metadata::is_file) else {
             self.pages.remove(file);
             return None;
         };
@@ -73,12 +139,8 @@ fn read(file: &Path) -> Option<Bytes> {
 }
 
 /// Looks at the files again and again, and tells of changes. Ends when nobody listens.
-pub(super) async fn watch(
-    mut all: Vec<Watched>,
-    mut looker: Looker,
-    mut known: HashMap<ServiceName, Files>,
-    inbox: mpsc::Sender<Message>,
-) {
+pub(super) async fn watch(first: FirstLook, inbox: mpsc::Sender<Message>) {
+    let FirstLook { mut all, mut looker, mut known } = first;
     if all.is_empty() {
         return;
     }
@@ -125,5 +187,18 @@ mod tests {
         assert_eq!(looker.look(&watched).page, Some("other".into()));
         std::fs::remove_file(&flag).unwrap();
         assert_eq!(looker.look(&watched), Files { flag: false, page: Some("page".into()) });
+        std::os::unix::fs::symlink("nowhere", &flag).unwrap();
+        assert!(looker.look(&watched).flag, "a link is a file too, wherever it leads");
+        let loops = Watched { flag: Some(folder.path().join("on.html/x")), ..watched };
+        assert!(!looker.look(&loops).flag);
+    }
+
+    #[test]
+    fn a_page_that_is_no_file_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("page.html");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let watched = Watched { service: "shop".parse().unwrap(), flag: None, page: Some(pipe) };
+        assert_eq!(Looker::default().look(&watched), Files::default());
     }
 }

@@ -66,17 +66,14 @@ impl Gathering {
             self.evidence.observe(Tick {
                 candidate_requests: counts.candidate.requests,
                 candidate_failures: counts.candidate.failures,
+                candidate_failed: counts.candidate.failed,
                 candidate_late: counts.candidate.undecided(),
                 live_requests: counts.live.requests,
                 live_failures: counts.live.failures,
+                live_failed: counts.live.failed,
                 live_late: counts.live.undecided(),
             });
-            self.evidence.add_failing_draws(counts.failing_draws);
-        }
-        if let Some(few) = self.draws.few_draws_seen() {
-            self.evidence.set_draws_seen(few);
-        } else {
-            self.evidence.set_draws_seen(u64::MAX);
+            self.evidence.add_draws(counts.new_draws, counts.failing_draws);
         }
         self.assessment = assess(&self.evidence, plan, time);
     }

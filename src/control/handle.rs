@@ -2,6 +2,7 @@
 
 use super::command::{Command, CommandError};
 use super::explain;
+use super::files::FirstLook;
 use super::message::{Done, Message, Request};
 use super::store::StoreThread;
 use crate::config::Config;
@@ -229,7 +230,9 @@ impl Handle {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
         }
-        DrainView { waited_for, cut, took: Period::from(started.elapsed()) }
+        // Nobody reads nanoseconds.
+        let took = Period::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        DrainView { waited_for, cut, took }
     }
 
     /// The newest entries of a service's history, the newest last.
@@ -268,7 +271,8 @@ impl Handle {
     pub async fn reload(&self, config: Config) -> Result<(), Vec<String>> {
         let stopping = || vec!["the router is stopping".to_owned()];
         let (reply, replied) = oneshot::channel();
-        let message = Message::Reload { config: Box::new(config), reply };
+        let files = FirstLook::at(&config).await;
+        let message = Message::Reload { config: Box::new(config), files, reply };
         self.inbox.send(message).await.map_err(|_| stopping())?;
         replied.await.map_err(|_| stopping())?
     }

@@ -1,6 +1,7 @@
 //! What the conductor is told.
 
 use super::command::{Command, CommandError};
+use super::files::FirstLook;
 use super::ports::StoreError;
 use crate::config::Config;
 use crate::model::view::ServiceView;
@@ -21,7 +22,7 @@ pub(super) enum Message {
     /// The store has answered.
     Written { service: ServiceName, sequence: u64, result: Result<(), StoreError> },
     /// The configuration file has changed.
-    Reload { config: Box<Config>, reply: oneshot::Sender<Result<(), Vec<String>>> },
+    Reload { config: Box<Config>, files: FirstLook, reply: oneshot::Sender<Result<(), Vec<String>>> },
 }
 
 /// A command on its way.

@@ -37,6 +37,7 @@ use crate::config::Config;
 use crate::rollout::ServiceState;
 use crate::routing::{Live, Secret, Suspicion};
 use conductor::{Conductor, Tools};
+use files::FirstLook;
 use ports::{MetricsSource, StoredService};
 use reloading::state_faults;
 use std::collections::HashMap;
@@ -76,7 +77,7 @@ const INBOX: usize = 4096;
 ///
 /// # Errors
 /// When the stored state says that a pool is in use which the configuration does not have.
-pub fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle, JoinHandle<()>), StateMismatch> {
+pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle, JoinHandle<()>), StateMismatch> {
     let Setup { config, live, suspicions, secret, store, stored, metrics } = setup;
     let stored: HashMap<_, (ServiceState, Option<String>)> =
         stored.into_iter().map(|service| (service.name, (service.state, service.evidence))).collect();
@@ -95,7 +96,8 @@ pub fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle, JoinH
         store: store.clone(),
     };
     let tools = Tools { live, secret, store, metrics, shared, sender };
-    let conductor = Conductor::new(tools, config, stored);
+    let files = FirstLook::at(&config).await;
+    let conductor = Conductor::new(tools, config, files, stored);
     let task = tokio::spawn(conductor.run(inbox, suspicions, shutdown));
     Ok((handle, task))
 }

@@ -1,24 +1,23 @@
 //! The conductor and the configuration: the services as they start, and another configuration put in force, whole.
 
 use super::conductor::Conductor;
-use super::files;
+use super::files::{self, FirstLook};
 use super::gathering::Gathering;
 use super::handle::Published;
 use super::health::Checked;
 use super::service::ServiceControl;
 use super::view;
 use crate::analysis::Evidence;
-use crate::config::{Config, Maintenance, Service as ServiceConfig};
+use crate::config::{Config, Service as ServiceConfig};
 use crate::model::{PoolName, Timestamp};
 use crate::rollout::ServiceState;
 use crate::routing::HostIndex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
 impl Conductor {
     /// Puts another configuration in force, whole, in one swap.
-    pub(super) fn reload(&mut self, config: Config) -> Result<(), Vec<String>> {
+    pub(super) fn reload(&mut self, config: Config, files: FirstLook) -> Result<(), Vec<String>> {
         let faults = self.faults_of(&config);
         if !faults.is_empty() {
             return Err(faults);
@@ -40,7 +39,7 @@ impl Conductor {
             self.dormant.insert(gone.config.name.clone(), (gone.state, None));
         }
         self.config = config;
-        self.adopt_config();
+        self.adopt_config(files);
         Ok(())
     }
 
@@ -81,21 +80,12 @@ impl Conductor {
     }
 
     /// Follows the configuration that is now in force: the routes, the checks, the files.
-    pub(super) fn adopt_config(&mut self) {
+    pub(super) fn adopt_config(&mut self, files: FirstLook) {
         let workers = self.tools.live.workers();
-        let watched: Vec<files::Watched> = self.services.iter().filter_map(watched).collect();
-        let mut looker = files::Looker::default();
-        let mut known = HashMap::new();
-        for watched in &watched {
-            // Before the first request: a flag file that is there already is obeyed from the start.
-            known.insert(watched.service.clone(), looker.look(watched));
-        }
         for service in &mut self.services {
-            service.files = known.get(&service.config.name).cloned().unwrap_or_default();
+            service.files = files.known.get(&service.config.name).cloned().unwrap_or_default();
         }
-        self.files = (!watched.is_empty()).then(|| {
-            AbortOnDropHandle::new(tokio::spawn(files::watch(watched, looker, known, self.tools.sender.clone())))
-        });
+        self.files = AbortOnDropHandle::new(tokio::spawn(files::watch(files, self.tools.sender.clone())));
         let configs = || self.services.iter().map(|service| &service.config);
         self.hosts = Arc::new(HostIndex::new(configs().map(|config| (config.hosts.as_slice(), &config.path_prefix))));
         let secret = &self.tools.secret;
@@ -148,15 +138,6 @@ pub(super) fn state_faults(service: &ServiceConfig, state: &ServiceState) -> Vec
             format!("service {name}: the state says that pool {pool} is in use, but the configuration has no such pool")
         })
         .collect()
-}
-
-fn watched(service: &ServiceControl) -> Option<files::Watched> {
-    let Maintenance { file, page, .. } = &service.config.maintenance;
-    (file.is_some() || page.is_some()).then(|| files::Watched {
-        service: service.config.name.clone(),
-        flag: file.clone(),
-        page: page.clone(),
-    })
 }
 
 fn checked(service: &ServiceControl) -> impl Iterator<Item = Checked> {

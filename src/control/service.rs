@@ -123,9 +123,14 @@ impl ServiceControl {
         self.pools.iter().find(|pool| pool.name == *name)
     }
 
-    /// What runs in a pool: as a command pinned it, else as the file says.
+    /// What runs in a pool: as a command pinned it, unless the file has been changed since; else as the file says.
     pub(super) fn release(&self, pool: &PoolName) -> Option<&ReleaseId> {
-        self.state.releases.get(pool).or_else(|| self.config.pool(pool)?.release.as_ref())
+        let configured = self.config.pool(pool).and_then(|pool| pool.release.as_ref());
+        let tried_out = self.state.candidate.as_ref() == Some(pool);
+        let pinned = self.state.releases.get(pool);
+        pinned
+            .filter(|pinned| tried_out || pinned.configured.as_ref() == configured)
+            .map_or(configured, |pinned| Some(&pinned.release))
     }
 
     /// Whether some pool can serve.

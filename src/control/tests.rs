@@ -82,7 +82,7 @@ async fn bench() -> Bench {
         metrics: None,
     };
     let shutdown = CancellationToken::new();
-    let (handle, task) = start(setup, shutdown.clone()).unwrap();
+    let (handle, task) = start(setup, shutdown.clone()).await.unwrap();
     let bench = Bench { handle, store, shutdown, task, _targets: targets, workers };
     bench.eventually("ready", |bench| bench.handle.readiness().ready).await;
     bench

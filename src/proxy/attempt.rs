@@ -7,7 +7,8 @@ use super::upstream::{Busy, Exchanged, connect};
 use super::visitor::Visitor;
 use crate::model::{Happening, grpc_status_fails};
 use crate::routing::{Pool, Target};
-use http::{Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use std::rc::Rc;
 
@@ -102,12 +103,22 @@ async fn on_fresh(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing:
     }
 }
 
+/// Whether the one length that a head gives is a number (RFC 9110 §8.6).
+fn has_one_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(length), None) => length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(_) | None, _) => false,
+    }
+}
+
 /// What the head of an answer amounts to.
 fn judge(response: Response<Incoming>, busy: Busy) -> Tried {
     let headers = response.headers();
     let found = Found::in_head(headers);
     let two_framings = found.transfer_encoding && (found.content_length || !is_only_chunked(headers));
-    if two_framings || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let odd_length = found.content_length && !has_one_length(headers);
+    if two_framings || odd_length || response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Tried::Failed(Happening::MalformedHead);
     }
     let status = response.status().as_u16();

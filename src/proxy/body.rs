@@ -31,6 +31,7 @@ pub(super) enum RequestBody {
 impl RequestBody {
     /// The body of a visitor's request.
     pub(super) fn new(incoming: Incoming, visitor: &Rc<Visitor>) -> Self {
+        visitor.set_body_due(!incoming.is_end_stream());
         if incoming.is_end_stream() {
             return Self::Empty;
         }
@@ -46,7 +47,7 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streamed { incoming, visitor, done } => {
-                let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+                let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
                     visitor.awaits_upload();
                     return Poll::Pending;
                 };
@@ -56,6 +57,7 @@ impl Body for RequestBody {
                     Some(Err(_)) => visitor.set_broken(),
                     None => *done = true,
                 }
+                visitor.set_body_due(!(*done || incoming.is_end_stream()));
                 Poll::Ready(frame)
             }
         }

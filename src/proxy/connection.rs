@@ -46,7 +46,7 @@ enum End {
 /// Serves a visitor's connection until it ends.
 pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
     let _registered = Registered(Rc::clone(&visitor));
-    let service = service_fn(|request| request::serve(Rc::clone(&visitor), request));
+    let service = service_fn(|request| request::serve(&visitor, request));
     let mut connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)

@@ -162,15 +162,18 @@ impl Record {
         let (Some(undecided), Some(place)) = (self.undecided.take(), &self.place) else { return false };
         let Some(split) = place.split() else { return false };
         let worker = &self.visitor.worker;
+        if matches!(happening, Happening::VisitorGone | Happening::BadRequest(_)) {
+            // The target owes no answer any more, and gave none.
+            split.draws.withdrawn(worker.id, worker.now(), undecided.dispatch);
+            return false;
+        }
         let ruling = happening.ruling();
         let failed = ruling.counts.then_some(&*split.failed);
         split.draws.decided(worker.id, worker.now(), undecided.dispatch, undecided.key, failed);
         if !place.is_candidate() {
             return false;
         }
-        if happening != Happening::VisitorGone {
-            split.draws.reached_candidate(worker.id, happening != Happening::ConnectFailed);
-        }
+        split.draws.reached_candidate(worker.id, happening != Happening::ConnectFailed);
         ruling.rescue
     }
 

@@ -13,7 +13,7 @@ use super::visitor::{Phase, Visitor};
 use crate::model::Happening;
 use crate::routing::{Asked, Destination, VisitorId};
 use futures_util::future::{Either, ready};
-use http::header::HOST;
+use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
@@ -27,12 +27,23 @@ const MOST_CONNECTS: u32 = 3;
 
 /// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it.
 pub(super) fn serve(
-    visitor: Rc<Visitor>,
+    visitor: &Rc<Visitor>,
     request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
+) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
     match begin(visitor, request) {
         Ok(journey) => Either::Left(journey.complete()),
-        Err(answer) => Either::Right(ready(Ok(answer))),
+        Err(mut answer) => {
+            announce_close(visitor, &mut answer);
+            Either::Right(ready(Ok(answer)))
+        }
+    }
+}
+
+/// Says that the connection will be closed behind this answer, where the request's body has not come to its end: who
+/// is not told sends the next request into nothing.
+fn announce_close(visitor: &Visitor, answer: &mut Response<AnswerBody>) {
+    if visitor.is_body_due() {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -49,18 +60,18 @@ struct Journey {
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
 #[allow(clippy::result_large_err)] // both are on their way to the same place
-fn begin(visitor: Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, Response<AnswerBody>> {
+fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, Response<AnswerBody>> {
     visitor.enter(Phase::Router);
     let (mut head, body) = request.into_parts();
-    let mut record = Record::new(&visitor, &head);
+    let mut record = Record::new(visitor, &head);
     let wanted = Wanted::by(&head);
-    let body = RequestBody::new(body, &visitor);
+    let body = RequestBody::new(body, visitor);
     let found = Found::in_head(&head.headers);
     let host = match fit_to_pass(&mut head, found) {
         Ok(host) => host,
         Err(status) => return Err(refusal(record, &wanted, Happening::BadRequest(status))),
     };
-    let client = Client::of(&visitor, &head.headers);
+    let client = Client::of(visitor, &head.headers);
     if let Some(line) = record.line() {
         line.client = client.address;
     }
@@ -80,19 +91,19 @@ fn begin(visitor: Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, Re
         }
         Destination::Pool { service, pool, draw, failed_over, .. } => (service, pool, draw, failed_over),
     };
-    record.enters(Place::take(&visitor, table, service, pool), draw.as_ref(), failed_over);
+    record.enters(Place::take(visitor, table, service, pool), draw.as_ref(), failed_over);
 
     // The head as the target gets it.
     headers::strip_request(&mut head.headers, found);
-    client.tell(&visitor, &mut head.headers, &host);
+    client.tell(visitor, &mut head.headers, &host);
     if host.is_empty() {
         record.name_host(&mut head.headers);
     }
-    keep_or_make_id(&mut head.headers, found, &visitor, &mut record);
+    keep_or_make_id(&mut head.headers, found, visitor, &mut record);
     head.version = Version::HTTP_11;
     let outgoing = Outgoing::new(Request::from_parts(head, body));
     let newcomer = draw.and_then(|draw| draw.new_visitor);
-    Ok(Journey { visitor, record, wanted, outgoing, host, client, newcomer })
+    Ok(Journey { visitor: Rc::clone(visitor), record, wanted, outgoing, host, client, newcomer })
 }
 
 impl Journey {
@@ -128,6 +139,7 @@ impl Journey {
                 let secret = &self.visitor.worker.settings.secret;
                 add_cookie(response.headers_mut(), newcomer, secret, self.client.secure);
             }
+            announce_close(&self.visitor, &mut response);
             Ok(response)
         }
     }

@@ -53,6 +53,8 @@ pub(super) struct Visitor {
     closing: Cell<bool>,
     /// Whether a request's body was left unread, so that the visitor may still be sending.
     unread: Cell<bool>,
+    /// Whether more of the request's body is to come.
+    body_due: Cell<bool>,
     /// Whether a request's body broke off.
     broken: Cell<bool>,
     waker: OnceCell<Waker>,
@@ -76,6 +78,7 @@ impl Visitor {
             cut: Cell::new(false),
             closing: Cell::new(false),
             unread: Cell::new(false),
+            body_due: Cell::new(false),
             broken: Cell::new(false),
             waker: OnceCell::new(),
             index: Cell::new(0),
@@ -179,6 +182,16 @@ impl Visitor {
     /// Whether the connection is to be closed when its request has ended.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.get()
+    }
+
+    /// Whether more of the request's body is to come. If so when the head of the answer is made, hyper closes the
+    /// connection behind it.
+    pub(super) fn is_body_due(&self) -> bool {
+        self.body_due.get()
+    }
+
+    pub(super) fn set_body_due(&self, due: bool) {
+        self.body_due.set(due);
     }
 
     /// A request's body was left unread.

@@ -4,7 +4,7 @@ use super::change::{
     Because, Kind, begin_step, end, hold, promote as promote_now, reject, release, roll_back, rollout, transition,
 };
 use super::transition::{DecisionName, EvidenceChange, OPERATOR, Transition};
-use super::{Refusal, Rollout, ServiceState, Start};
+use super::{PinnedRelease, Refusal, Rollout, ServiceState, Start};
 use crate::model::{BasisPoints, Held, HeldBy, Mode, ModeSetting, Phase, Plan, PoolName, ReleaseId, Timestamp};
 
 pub(super) fn start(state: &ServiceState, start: &Start, now: Timestamp) -> Result<Transition, Refusal> {
@@ -18,7 +18,7 @@ pub(super) fn start(state: &ServiceState, start: &Start, now: Timestamp) -> Resu
     if !start.candidate_healthy {
         return Err(Refusal::Unhealthy(pool.clone()));
     }
-    let release = match &start.release {
+    let release = match start.release.as_ref().or(start.configured.as_ref()) {
         Some(release) => release.clone(),
         None => made_up_release(pool, now)?,
     };
@@ -26,16 +26,17 @@ pub(super) fn start(state: &ServiceState, start: &Start, now: Timestamp) -> Resu
     if let (Some(rejected), false) = (rejected, start.force) {
         return Err(Refusal::Rejected { pool: rejected.pool.clone(), release });
     }
-    Ok(begin(state, pool, release, &start.plan, now))
+    Ok(begin(state, start, release, now))
 }
 
-fn begin(state: &ServiceState, pool: &PoolName, release: ReleaseId, plan: &Plan, now: Timestamp) -> Transition {
+fn begin(state: &ServiceState, start: &Start, release: ReleaseId, now: Timestamp) -> Transition {
+    let Start { pool, plan, configured, .. } = start;
     let mut next = state.clone();
     end(&mut next, Phase::Preview);
     next.candidate = Some(pool.clone());
     next.watch_until = None;
     next.drained.remove(pool);
-    next.releases.insert(pool.clone(), release.clone());
+    next.releases.insert(pool.clone(), PinnedRelease { release: release.clone(), configured: configured.clone() });
     let reason = format!("release {release} in pool {pool}, while {} is live", state.live);
     next.rollout = Some(Rollout {
         release,

@@ -39,8 +39,11 @@ pub enum Event {
 pub struct Start {
     /// The pool that is to become live; the caller has made sure that it exists.
     pub pool: PoolName,
-    /// What runs in it; made up from the pool's name and the time where nobody says.
+    /// What the command says runs in it; what is configured where it says nothing, and made up from the pool's name and
+    /// the time where nobody does.
     pub release: Option<ReleaseId>,
+    /// What the configuration says runs in it.
+    pub configured: Option<ReleaseId>,
     /// The plan, pinned from now on.
     pub plan: Plan,
     /// Start it although this release has been rolled back before.

@@ -27,5 +27,5 @@ mod tests;
 pub use decide::decide;
 pub use event::{Event, Start};
 pub use refusal::Refusal;
-pub use state::{Rejected, Rollout, ServiceState};
+pub use state::{PinnedRelease, Rejected, Rollout, ServiceState};
 pub use transition::{Decision, DecisionName, EvidenceChange, OPERATOR, Transition};

@@ -66,6 +66,7 @@ fn any_judgement(random: &mut StdRng) -> Judgement {
 fn any_event(random: &mut StdRng) -> Event {
     match random.random_range(0..40) {
         0..=3 => Event::Start(Start {
+            configured: None,
             pool: any_pool(random),
             release: random.random_bool(0.7).then(|| pick(random, &["v1", "v2", "v3", "v4"]).parse().unwrap()),
             plan: any_plan(random),
@@ -218,8 +219,14 @@ fn every_rollout_ends_or_is_held() {
                 .collect(),
             ..any_plan(&mut random)
         };
-        let start =
-            Start { pool: "server1".parse().unwrap(), release: None, plan, force: false, candidate_healthy: true };
+        let start = Start {
+            pool: "server1".parse().unwrap(),
+            release: None,
+            configured: None,
+            plan,
+            force: false,
+            candidate_healthy: true,
+        };
         state = decide(&state, &Event::Start(start), now).unwrap().unwrap().state;
         for _ in 0..200 {
             now = now.checked_add(Duration::from_secs(10)).unwrap();

@@ -24,7 +24,7 @@ pub struct ServiceState {
     /// The rollout under way, or the last one while it is promoted or rolled back.
     pub rollout: Option<Rollout>,
     /// The releases that commands have pinned to pools; they go before the file's.
-    pub releases: BTreeMap<PoolName, ReleaseId>,
+    pub releases: BTreeMap<PoolName, PinnedRelease>,
     /// Releases that were rolled back, the newest last; bounded.
     pub rejected: Vec<Rejected>,
     /// Pools that were drained: nothing goes there until they are used again.
@@ -54,6 +54,15 @@ pub struct Rollout {
     pub started: Timestamp,
     /// Whether the weight is an operator's and not the step's.
     pub weight_by_command: bool,
+}
+
+/// A release that a command has pinned to a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedRelease {
+    /// The release.
+    pub release: ReleaseId,
+    /// What the file said at that time: once it says something else, that is the newer word.
+    pub configured: Option<ReleaseId>,
 }
 
 /// A release that was rolled back.

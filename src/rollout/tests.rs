@@ -29,6 +29,7 @@ fn start_of(release: Option<&str>) -> Start {
     Start {
         pool: pool("server1"),
         release: release.map(|release| release.parse().unwrap()),
+        configured: None,
         plan: plan(),
         force: false,
         candidate_healthy: true,
@@ -316,7 +317,7 @@ fn a_release_that_nobody_names_gets_a_name_of_its_own() {
     story.run(0, &Event::Start(start_of(None)));
     let release = story.state.rollout.as_ref().unwrap().release.to_string();
     assert_eq!(release, "server1@20231114T221320.000Z");
-    assert_eq!(story.state.releases[&pool("server1")].to_string(), release);
+    assert_eq!(story.state.releases[&pool("server1")].release.to_string(), release);
 }
 
 #[test]

@@ -35,6 +35,7 @@ struct Slot {
     tick: AtomicU64,
     candidate: SideCells,
     live: SideCells,
+    new_draws: Cell,
     failing_draws: Cell,
 }
 
@@ -43,6 +44,7 @@ struct SideCells {
     requests: Cell,
     decided: Cell,
     failures: Cell,
+    failed: Cell,
 }
 
 /// A number that its worker alone writes.
@@ -52,6 +54,10 @@ struct Cell(AtomicU64);
 impl Cell {
     fn bump(&self) {
         self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    fn lower(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Release);
     }
 
     fn clear(&self) {
@@ -71,7 +77,9 @@ impl Slot {
             side.requests.clear();
             side.decided.clear();
             side.failures.clear();
+            side.failed.clear();
         }
+        self.new_draws.clear();
         self.failing_draws.clear();
         self.tick.store(tick + 1, Ordering::Release);
     }
@@ -118,6 +126,8 @@ pub struct SideCounts {
     pub decided: u64,
     /// Those that failed and count.
     pub failures: u64,
+    /// Those that failed, with the further failures of sticky visitors.
+    pub failed: u64,
 }
 
 impl SideCounts {
@@ -135,6 +145,8 @@ pub struct TickCounts {
     pub candidate: SideCounts,
     /// Of live.
     pub live: SideCounts,
+    /// Draws of the candidate that had not been seen before in this rollout.
+    pub new_draws: u64,
     /// Failures of the candidate from draws that had not failed before in this rollout.
     pub failing_draws: u64,
 }
@@ -161,30 +173,20 @@ pub struct FailedVisitors {
     live: Sketch,
 }
 
-/// How many distinct draws are told apart before the number no longer matters.
-const FEW: usize = 3;
-
 /// The draws of one rollout.
 #[derive(Debug)]
 pub struct Draws {
     epoch: Instant,
     rings: PerWorker<Ring>,
+    ever_seen: Sketch,
     ever_failed: Sketch,
-    seen: [AtomicU64; FEW],
-    alone: std::sync::atomic::AtomicBool,
 }
 
 impl Draws {
     /// For that many workers; tick 0 begins at `epoch`.
     #[must_use]
     pub fn new(workers: usize, epoch: Instant) -> Self {
-        Self {
-            epoch,
-            rings: PerWorker::new(workers),
-            ever_failed: Sketch::default(),
-            seen: Default::default(),
-            alone: false.into(),
-        }
+        Self { epoch, rings: PerWorker::new(workers), ever_seen: Sketch::default(), ever_failed: Sketch::default() }
     }
 
     /// The tick of a moment.
@@ -198,6 +200,7 @@ impl Draws {
     }
 
     /// Counts a drawn request at its dispatch.
+    #[must_use]
     pub fn dispatched(&self, worker: WorkerId, now: Instant, side: Side, key: VisitorKey) -> Dispatch {
         let tick = self.tick_at(now);
         let slot = self.rings.of(worker).slot(tick);
@@ -205,10 +208,17 @@ impl Draws {
             slot.restart(tick);
         }
         slot.side(side).requests.bump();
-        if side == Side::Candidate {
-            self.note_seen(key);
+        if side == Side::Candidate && key.is_new_in(&self.ever_seen) {
+            slot.new_draws.bump();
         }
         Dispatch { tick, side }
+    }
+
+    /// The slot of a request that was dispatched within the lag.
+    fn slot_of(&self, worker: WorkerId, now: Instant, dispatch: Dispatch) -> Option<&Slot> {
+        let slot = self.rings.of(worker).slot(dispatch.tick);
+        let in_time = self.tick_at(now) <= dispatch.tick + LAG_TICKS;
+        (in_time && slot.tick.load(Ordering::Relaxed) == dispatch.tick + 1).then_some(slot)
     }
 
     /// Counts the outcome of a dispatched request. A failure of a sticky visitor counts once per step; an outcome
@@ -221,31 +231,31 @@ impl Draws {
         key: VisitorKey,
         failed: Option<&FailedVisitors>,
     ) {
-        if self.tick_at(now) > dispatch.tick + LAG_TICKS {
-            return;
-        }
-        let slot = self.rings.of(worker).slot(dispatch.tick);
-        if slot.tick.load(Ordering::Relaxed) != dispatch.tick + 1 {
-            return;
-        }
+        let Some(slot) = self.slot_of(worker, now, dispatch) else { return };
         let cells = slot.side(dispatch.side);
         if let Some(failed) = failed {
-            let (counts, first) = match (key, dispatch.side) {
-                (VisitorKey::Alone, side) => (true, side == Side::Candidate),
-                (VisitorKey::Sticky(hash), Side::Candidate) => {
-                    (failed.candidate.insert(hash), self.ever_failed.insert(hash))
-                }
-                (VisitorKey::Sticky(hash), Side::Live) => (failed.live.insert(hash), false),
+            cells.failed.bump();
+            let (of_this_step, ever) = match dispatch.side {
+                Side::Candidate => (&failed.candidate, Some(&self.ever_failed)),
+                Side::Live => (&failed.live, None),
             };
-            if counts {
+            if key.is_new_in(of_this_step) {
                 cells.failures.bump();
             }
-            if first {
+            if ever.is_some_and(|ever| key.is_new_in(ever)) {
                 slot.failing_draws.bump();
             }
         }
         // Last, so that a reader who sees it decided sees its failure too.
         cells.decided.bump();
+    }
+
+    /// Takes a dispatched request out again: the visitor gave it up before there was an outcome, so it says nothing of
+    /// the pool.
+    pub fn withdrawn(&self, worker: WorkerId, now: Instant, dispatch: Dispatch) {
+        if let Some(slot) = self.slot_of(worker, now, dispatch) {
+            slot.side(dispatch.side).requests.lower();
+        }
     }
 
     /// Counts whether a request could be sent to the candidate at all.
@@ -273,43 +283,22 @@ impl Draws {
                 // Decided before requests: a request that arrives in between must not look decided.
                 counts.decided += cells.decided.get();
                 counts.failures += cells.failures.get();
+                counts.failed += cells.failed.get();
                 counts.requests += cells.requests.get();
             }
+            sum.new_draws += slot.new_draws.get();
             sum.failing_draws += slot.failing_draws.get();
         }
         sum
     }
+}
 
-    /// How many distinct draws the candidate has had, while they are few; `None` once they are three or more.
-    #[must_use]
-    pub fn few_draws_seen(&self) -> Option<u64> {
-        if self.alone.load(Ordering::Relaxed) {
-            return None;
-        }
-        let seen = self.seen.iter().filter(|cell| cell.load(Ordering::Relaxed) != 0).count();
-        (seen < FEW).then_some(seen as u64)
-    }
-
-    fn note_seen(&self, key: VisitorKey) {
-        let VisitorKey::Sticky(hash) = key else {
-            // Requests without a key are draws by the dozen: they are never few.
-            if !self.alone.load(Ordering::Relaxed) {
-                self.alone.store(true, Ordering::Relaxed);
-            }
-            return;
-        };
-        let hash = hash | 1;
-        for cell in &self.seen {
-            let there = cell.load(Ordering::Relaxed);
-            if there == hash {
-                return;
-            }
-            if there == 0 {
-                match cell.compare_exchange(0, hash, Ordering::Relaxed, Ordering::Relaxed) {
-                    Err(other) if other != hash => {}
-                    Ok(_) | Err(_) => return,
-                }
-            }
+impl VisitorKey {
+    /// Whether this is the first that a sketch hears of the visitor. A request without a key is a draw of its own.
+    fn is_new_in(self, sketch: &Sketch) -> bool {
+        match self {
+            Self::Sticky(hash) => sketch.insert(hash),
+            Self::Alone => true,
         }
     }
 }
@@ -334,8 +323,8 @@ mod tests {
         draws.decided(W, epoch + TICK * 5, first, VisitorKey::Alone, Some(&failed));
         draws.decided(WorkerId(1), epoch + TICK * 5, second, VisitorKey::Alone, None);
         assert!(draws.read(0).complete());
-        assert_eq!(draws.read(0).candidate, SideCounts { requests: 1, decided: 1, failures: 1 });
-        assert_eq!(draws.read(1).live, SideCounts { requests: 1, decided: 1, failures: 0 });
+        assert_eq!(draws.read(0).candidate, SideCounts { requests: 1, decided: 1, failures: 1, failed: 1 });
+        assert_eq!(draws.read(1).live, SideCounts { requests: 1, decided: 1, ..SideCounts::default() });
         assert_eq!(draws.read(2), TickCounts::default());
     }
 
@@ -344,7 +333,7 @@ mod tests {
         let (draws, epoch, failed) = draws();
         let dispatch = draws.dispatched(W, epoch, Side::Candidate, VisitorKey::Alone);
         draws.decided(W, epoch + TICK * 21, dispatch, VisitorKey::Alone, Some(&failed));
-        assert_eq!(draws.read(0).candidate, SideCounts { requests: 1, decided: 0, failures: 0 });
+        assert_eq!(draws.read(0).candidate, SideCounts { requests: 1, ..SideCounts::default() });
     }
 
     #[test]
@@ -359,32 +348,44 @@ mod tests {
         fail(0, VisitorKey::Sticky(7), &failed, WorkerId(1));
         fail(0, VisitorKey::Sticky(8), &failed, W);
         assert_eq!((draws.read(0).candidate.failures, draws.read(0).failing_draws), (2, 2));
+        assert_eq!(draws.read(0).candidate.failed, 3);
         let next_step = FailedVisitors::default();
         fail(1, VisitorKey::Sticky(7), &next_step, W);
         assert_eq!((draws.read(1).candidate.failures, draws.read(1).failing_draws), (1, 0));
     }
 
     #[test]
-    fn distinct_draws_are_counted_while_they_are_few() {
+    fn distinct_draws_of_the_candidate_are_counted() {
         let (draws, epoch, _) = draws();
-        let see = |key| {
-            draws.dispatched(W, epoch, Side::Candidate, key);
-        };
-        assert_eq!(draws.few_draws_seen(), Some(0));
-        see(VisitorKey::Sticky(10));
-        see(VisitorKey::Sticky(10));
-        assert_eq!(draws.few_draws_seen(), Some(1));
-        see(VisitorKey::Sticky(20));
-        assert_eq!(draws.few_draws_seen(), Some(2));
-        see(VisitorKey::Sticky(30));
-        assert_eq!(draws.few_draws_seen(), None);
+        for (side, key) in [
+            (Side::Candidate, VisitorKey::Sticky(10)),
+            (Side::Candidate, VisitorKey::Sticky(10)),
+            (Side::Candidate, VisitorKey::Sticky(20)),
+            (Side::Candidate, VisitorKey::Alone),
+            (Side::Candidate, VisitorKey::Alone),
+            (Side::Live, VisitorKey::Sticky(30)),
+        ] {
+            let _ = draws.dispatched(W, epoch, side, key);
+        }
+        assert_eq!(draws.read(0).new_draws, 4);
+    }
+
+    #[test]
+    fn a_request_that_its_visitor_gave_up_is_taken_out_again() {
+        let (draws, epoch, _) = draws();
+        let dispatch = draws.dispatched(W, epoch, Side::Candidate, VisitorKey::Alone);
+        let _ = draws.dispatched(W, epoch, Side::Candidate, VisitorKey::Alone);
+        draws.withdrawn(W, epoch + TICK * 5, dispatch);
+        assert_eq!(draws.read(0).candidate, SideCounts { requests: 1, ..SideCounts::default() });
+        draws.withdrawn(W, epoch + TICK * 21, dispatch);
+        assert_eq!(draws.read(0).candidate.requests, 1, "after the lag the tick may have been judged");
     }
 
     #[test]
     fn a_slot_is_cleared_before_it_is_used_again() {
         let (draws, epoch, _) = draws();
-        draws.dispatched(W, epoch, Side::Live, VisitorKey::Alone);
-        draws.dispatched(W, epoch + TICK * 64, Side::Live, VisitorKey::Alone);
+        let _ = draws.dispatched(W, epoch, Side::Live, VisitorKey::Alone);
+        let _ = draws.dispatched(W, epoch + TICK * 64, Side::Live, VisitorKey::Alone);
         assert_eq!(draws.read(0), TickCounts::default());
         assert_eq!(draws.read(64).live.requests, 1);
     }

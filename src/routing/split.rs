@@ -49,8 +49,11 @@ impl Secret {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VisitorId([u8; 16]);
 
-/// Two times 16 bytes in base64 without padding, and the dot between them.
-const COOKIE_VALUE_LENGTH: usize = 22 + 1 + 22;
+/// 16 bytes in base64 without padding.
+const ENCODED: usize = 22;
+
+/// An id, a dot, and a signature.
+const COOKIE_VALUE_LENGTH: usize = ENCODED + 1 + ENCODED;
 
 impl VisitorId {
     /// A new visitor.
@@ -71,13 +74,16 @@ impl VisitorId {
 
     /// The visitor of a cookie value, if this router's secret signed it.
     #[must_use]
-    pub fn from_cookie_value(value: &str, secret: &Secret) -> Option<Self> {
-        if value.len() != COOKIE_VALUE_LENGTH {
-            return None;
-        }
-        let (id, signature) = value.split_once('.')?;
-        let (id, signature) = (decode(id)?, decode(signature)?);
-        constant_time_eq::constant_time_eq_16(&secret.signature(id), &signature).then_some(Self(id))
+    pub fn from_cookie_value(value: &[u8], secret: &Secret) -> Option<Self> {
+        let value: &[u8; COOKIE_VALUE_LENGTH] = value.try_into().ok()?;
+        let (id, rest) = value.split_first_chunk::<ENCODED>()?;
+        let signature: &[u8; ENCODED] = rest.strip_prefix(b".")?.try_into().ok()?;
+        let mut bytes = [0; 18];
+        let length = URL_SAFE_NO_PAD.decode_slice(id, &mut bytes).ok()?;
+        let id = bytes[..length].try_into().ok()?;
+        let mut expected = [0; ENCODED];
+        URL_SAFE_NO_PAD.encode_slice(secret.signature(id), &mut expected).ok()?;
+        constant_time_eq::constant_time_eq_n(&expected, signature).then_some(Self(id))
     }
 
     /// The visitor of the first cookie in the headers that is signed.
@@ -86,17 +92,11 @@ impl VisitorId {
         headers
             .get_all(COOKIE)
             .iter()
-            .filter_map(|header| header.to_str().ok())
+            .filter_map(|header| std::str::from_utf8(header.as_bytes()).ok())
             .flat_map(|header| header.split(';'))
             .filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
-            .find_map(|value| Self::from_cookie_value(value, secret))
+            .find_map(|value| Self::from_cookie_value(value.as_bytes(), secret))
     }
-}
-
-fn decode(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 18];
-    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
-    bytes[..length].try_into().ok()
 }
 
 /// What a request is drawn by.
@@ -250,10 +250,10 @@ mod tests {
             let mut forged = value.clone().into_bytes();
             forged[position] = if forged[position] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(forged).unwrap();
-            assert_eq!(VisitorId::from_cookie_value(&forged, &secret()), None, "{forged}");
+            assert_eq!(VisitorId::from_cookie_value(forged.as_bytes(), &secret()), None, "{forged}");
         }
         for odd in ["", ".", "a.b", &"x".repeat(45), &"ä".repeat(20), &format!("{value}x")] {
-            assert_eq!(VisitorId::from_cookie_value(odd, &secret()), None, "{odd}");
+            assert_eq!(VisitorId::from_cookie_value(odd.as_bytes(), &secret()), None, "{odd}");
         }
     }
 

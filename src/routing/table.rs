@@ -149,13 +149,16 @@ impl HostIndex {
         if self.exact.is_empty() && self.below.is_empty() {
             return self.any.find(path);
         }
-        let host = without_port(host);
+        let mut host = without_port(host);
         // A host name has at most 253 characters; a longer one can be configured nowhere.
-        let mut buffer = [0; 253];
-        let Some(lower) = buffer.get_mut(..host.len()) else { return self.any.find(path) };
-        lower.copy_from_slice(host.as_bytes());
-        lower.make_ascii_lowercase();
-        let host = std::str::from_utf8(lower).unwrap_or_default();
+        let mut buffer;
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            buffer = [0; 253];
+            let Some(lower) = buffer.get_mut(..host.len()) else { return self.any.find(path) };
+            lower.copy_from_slice(host.as_bytes());
+            lower.make_ascii_lowercase();
+            host = std::str::from_utf8(lower).unwrap_or_default();
+        }
         let host = host.strip_suffix('.').unwrap_or(host);
         let exact = self.exact.get(host).and_then(|mounts| mounts.find(path));
         exact.or_else(|| self.find_below(host, path)).or_else(|| self.any.find(path))

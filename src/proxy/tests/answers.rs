@@ -82,6 +82,8 @@ async fn an_unsafe_method_may_get_405_in_planned_maintenance() {
     let mut visitor = Visitor::connect(world.address).await;
     let answer = visitor.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi").await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(answer.header("connection"), Some("close"), "the body was not read, and the visitor is told");
+    let mut visitor = Visitor::connect(world.address).await;
     assert_eq!(visitor.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.status, 503);
 }
 

@@ -126,7 +126,7 @@ async fn a_candidate_that_can_t_be_reached_loses_no_request_and_is_known_for_it(
 }
 
 #[tokio::test]
-async fn a_visitor_who_hangs_up_decides_nothing_against_the_candidate() {
+async fn a_visitor_who_hangs_up_speaks_neither_for_the_candidate_nor_against_it() {
     let (_live, _candidate, mut setting) = two_pools(10_000, |_| Action::Hang).await;
     setting.timeouts.answer = crate::model::Period::from_secs(30);
     let world = World::new(setting);
@@ -136,7 +136,7 @@ async fn a_visitor_who_hangs_up_decides_nothing_against_the_candidate() {
     assert_eq!(world.drawn(), [[1, 0, 0], [0, 0, 0]]);
     drop(visitor);
     eventually("nothing is under way", || world.under_way() == 0).await;
-    assert_eq!((world.drawn(), world.pool(1).ended()), ([[1, 1, 0], [0, 0, 0]], [0, 0, 0, 0, 0, 1]));
+    assert_eq!((world.drawn(), world.pool(1).ended()), ([[0, 0, 0], [0, 0, 0]], [0, 0, 0, 0, 0, 1]));
 }
 
 #[tokio::test]
