@@ -77,10 +77,19 @@ async fn a_visitor_who_hangs_up_frees_the_application() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trailers_pass() {
-    let (router, _server0, _server1) = plain_router().await;
+async fn trailers_pass_both_ways() {
+    let (router, server0, _server1) = plain_router().await;
     let answer = router.visitor().get_with("/trailers", &[("te", "trailers")]).await;
     assert_eq!(answer.text(), "the body");
     let trailers = answer.trailers.expect("trailers");
     assert_eq!(trailers["x-checksum"], "abc123");
+
+    let mut connection = RawConnection::open(router.address()).await;
+    connection
+        .send("POST /with-trailer HTTP/1.1\r\nHost: shop.example.com\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 5d41\r\n\r\n")
+        .await;
+    connection.read_until("server0\n", SHORT).await;
+    let seen = server0.last_seen("/with-trailer");
+    assert_eq!(&seen.body[..], b"hello");
+    assert_eq!(seen.trailers.expect("trailers")["x-sum"], "5d41");
 }

@@ -208,3 +208,26 @@ async fn two_pools_on_the_command_line_are_enough_to_run() {
     assert!(printed.contains("\"default\"") && printed.contains("server0"), "{printed}");
     assert!(folder.path().join("state.db").exists() && folder.path().join("cutover.secret").exists());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_tell_of_each_change_and_the_api_describes_itself() {
+    let (router, _server0, _server1) = plain_router().await;
+    let described = crate::harness::answered(router.request("GET", "/openapi.json")).await.ok();
+    for path in ["/api/v1/services/{service}", "/api/v1/services/{service}/switch", "/api/v1/events"] {
+        let shape = |path: &str| {
+            path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect::<Vec<_>>().join("/")
+        };
+        let known = described["paths"].as_object().unwrap();
+        assert!(known.keys().any(|key| shape(key) == shape(path)), "{path} in {:?}", known.keys());
+    }
+    let mut events = router.request("GET", "/api/v1/events").send().await.unwrap();
+    assert_eq!(events.headers()["content-type"].to_str().unwrap().split(';').next(), Some("text/event-stream"));
+    router.command(&["switch", "server1"]).await.ok();
+    let mut told = String::new();
+    let tells = async {
+        while !(told.contains("data:") && told.contains("\"live\":\"server1\"")) {
+            told += &String::from_utf8_lossy(&events.chunk().await.unwrap().expect("the stream goes on"));
+        }
+    };
+    assert!(tokio::time::timeout(LONG, tells).await.is_ok(), "only {told}");
+}

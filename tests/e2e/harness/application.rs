@@ -51,6 +51,7 @@ pub struct Seen {
     pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub trailers: Option<HeaderMap>,
 }
 
 impl Seen {
@@ -277,8 +278,8 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
     }
     let in_flight = InFlight::new(&inner);
     let (parts, body) = request.into_parts();
-    let body = if path == "/upload" { count(&inner, body).await? } else { collect(body).await? };
-    let seen = Seen { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body: body.clone() };
+    let (body, trailers) = if path == "/upload" { count(&inner, body).await? } else { collect(body).await? };
+    let seen = Seen { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body, trailers };
     remember(&inner, seen.clone());
     if !behaviour.delay.is_zero() {
         tokio::time::sleep(behaviour.delay).await;
@@ -331,18 +332,20 @@ fn note_failure(inner: &Inner) {
     inner.first_failure.lock().unwrap().get_or_insert_with(SystemTime::now);
 }
 
-async fn collect(body: Incoming) -> io::Result<Bytes> {
-    Ok(body.collect().await.map_err(io::Error::other)?.to_bytes())
+async fn collect(body: Incoming) -> io::Result<(Bytes, Option<HeaderMap>)> {
+    let collected = body.collect().await.map_err(io::Error::other)?;
+    let trailers = collected.trailers().cloned();
+    Ok((collected.to_bytes(), trailers))
 }
 
 /// Reads a body away, counting what has come.
-async fn count(inner: &Inner, mut body: Incoming) -> io::Result<Bytes> {
+async fn count(inner: &Inner, mut body: Incoming) -> io::Result<(Bytes, Option<HeaderMap>)> {
     while let Some(frame) = body.frame().await {
         if let Some(data) = frame.map_err(io::Error::other)?.data_ref() {
             inner.uploaded.fetch_add(data.len() as u64, Ordering::SeqCst);
         }
     }
-    Ok(Bytes::new())
+    Ok((Bytes::new(), None))
 }
 
 /// What each path answers when nothing fails.
