@@ -3,7 +3,6 @@
 
 use super::body::RequestBody;
 use super::connection::MAX_BUFFER;
-use super::gather::Gather;
 use super::outgoing::Outgoing;
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
@@ -42,7 +41,7 @@ const MOST_KEPT: usize = 256;
 struct Upstream {
     sender: SendRequest<RequestBody>,
     /// Dropped as soon as it has ended: it tells a request that it never sent only then.
-    connection: Option<Connection<TokioIo<Gather>, RequestBody>>,
+    connection: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
     load: Arc<TargetLoad>,
     idle_since: Instant,
 }
@@ -123,8 +122,10 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<
     };
     let stream = tokio::time::timeout(worker.settings.timeouts.connect.get(), connecting).await??;
     stream.set_nodelay(true)?;
-    let builder = http1::Builder::new().max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).clone();
-    let (sender, connection) = builder.handshake(TokioIo::new(Gather(stream))).await.map_err(io::Error::other)?;
+    let mut builder = http1::Builder::new();
+    // Most requests are a head alone: one plain `send` of it.
+    builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
     let upstream = Upstream { sender, connection: Some(connection), load, idle_since: worker.now() };
     Ok(Busy::new(worker, Box::new(upstream)))
