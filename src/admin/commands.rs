@@ -214,7 +214,7 @@ fn steps(given: Option<Vec<StepBody>>, hold: Option<Period>) -> Result<Option<Ve
             )));
         }
         last = weight;
-        steps.push(StepConfig { weight, hold: step.hold.or(hold).unwrap_or(DEFAULT_HOLD) });
+        steps.push(StepConfig::new(weight, step.hold.or(hold).unwrap_or(DEFAULT_HOLD)));
     }
     Ok(Some(steps))
 }

@@ -151,7 +151,7 @@ impl Gathered {
         for phase in Phase::ALL {
             self.gauge(&names::ROLLOUT_PHASE, &[name, phase.as_str()], truth(service.phase == phase));
         }
-        for by in [HeldBy::Operator, HeldBy::Evidence, HeldBy::Source] {
+        for by in HeldBy::ALL {
             let holds = service.held.as_ref().is_some_and(|held| held.by == by);
             self.gauge(&names::ROLLOUT_HELD, &[name, &by.to_string()], truth(holds));
         }
@@ -322,19 +322,10 @@ mod tests {
     #[test]
     fn evidence_is_shown_by_check_and_may_be_minus_infinity() {
         let check = |name: &str, ln_rollback| CheckView {
-            name: name.to_owned(),
-            kind: "error-ratio".to_owned(),
-            verdict: Verdict::Insufficient,
             guaranteed: true,
             ln_rollback,
             ln_rollback_threshold: ln_rollback.map(|_| 4.5),
-            ln_promote: None,
-            ln_promote_threshold: None,
-            rollout: None,
-            step: None,
-            query: None,
-            value: None,
-            detail: String::new(),
+            ..CheckView::new(name, "error-ratio", Verdict::Insufficient, String::new())
         };
         let checks = vec![check("error-ratio", Some(f64::NEG_INFINITY)), check("failed \"jobs\"", None)];
         let text = shown(|gathered| {

@@ -3,7 +3,9 @@
 use crate::model::view::{
     CheckView, CountsView, EvidenceView, HistoryView, PoolView, RolloutView, ServiceView, StepView, TargetView,
 };
-use crate::model::{BasisPoints, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Timestamp, Verdict};
+use crate::model::{
+    BasisPoints, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
+};
 
 pub(super) fn service() -> ServiceView {
     let moment = Timestamp::from_second(1_700_000_000).unwrap();
@@ -35,8 +37,17 @@ pub(super) fn service() -> ServiceView {
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {
+            gates: Vec::new(),
+            strategy: Strategy::Canary,
             release: "v2".parse().unwrap(),
-            steps: vec![StepView { weight: 12.5, hold: Period::from_secs(60), expected: None }],
+            steps: vec![StepView {
+                weight: 12.5,
+                hold: Period::from_secs(60),
+                min_requests: 300,
+                checks: None,
+                approve: false,
+                expected: None,
+            }],
             step: 0,
             started: moment,
             step_since: moment,
@@ -51,9 +62,6 @@ pub(super) fn service() -> ServiceView {
 pub(super) fn history() -> HistoryView {
     let counts = Some(CountsView::default());
     let check = CheckView {
-        name: "error-ratio".to_owned(),
-        kind: "error-ratio".to_owned(),
-        verdict: Verdict::Healthy,
         guaranteed: true,
         ln_rollback: Some(-1.0),
         ln_rollback_threshold: Some(4.6),
@@ -61,9 +69,7 @@ pub(super) fn history() -> HistoryView {
         ln_promote_threshold: Some(3.0),
         rollout: counts,
         step: counts,
-        query: Some("up".to_owned()),
-        value: Some(1.0),
-        detail: "fine".to_owned(),
+        ..CheckView::new("error-ratio", "error-ratio", Verdict::Healthy, "fine".to_owned())
     };
     HistoryView {
         id: 1,
@@ -80,6 +86,8 @@ pub(super) fn history() -> HistoryView {
             verdict: Some(Verdict::Healthy),
             reason: "all checks agree".to_owned(),
             checks: vec![check],
+            ..EvidenceView::default()
         }),
+        record: None,
     }
 }

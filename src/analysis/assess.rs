@@ -4,7 +4,7 @@
 //! that it is no worse than tolerated, or by exposure, when it has answered enough requests and nothing leans against
 //! it. Missing data is never a pass, and a source that is down decides nothing.
 
-use super::{ErrorRatioEvidence, Evidence, PromQlEvidence, words};
+use super::{ComparisonEvidence, Evidence, PromQlEvidence, words};
 use crate::model::view::{CheckView, EvidenceView};
 use crate::model::{Judgement, Plan, Timestamp, Verdict};
 
@@ -37,6 +37,9 @@ impl Assessment {
         EvidenceView {
             verdict: Some(self.judgement.verdict),
             reason: self.judgement.reason.clone(),
+            ln_rollback: None,
+            ln_rollback_threshold: None,
+            guard: None,
             checks: self.checks.clone(),
         }
     }
@@ -68,30 +71,35 @@ fn judge(checks: &[CheckView], proven: bool, exposure: u64, plan: &Plan) -> Judg
     for verdict in [Verdict::Regressed, Verdict::SourceDown, Verdict::Insufficient] {
         let mut that_say_so = checks.iter().filter(|check| check.verdict == verdict);
         if let Some(check) = that_say_so.next() {
-            return Judgement { verdict, by: check.name.clone(), reason: format!("{}: {}", check.name, check.detail) };
+            return Judgement {
+                verdict,
+                by: check.name.clone(),
+                reason: format!("{}: {}", check.name, check.detail),
+                proven,
+            };
         }
     }
     let answered = words::count(exposure);
     if proven {
         let reason = format!("no worse than tolerated, after {answered} candidate requests in this step");
-        return Judgement { verdict: Verdict::Healthy, by: BY_EVIDENCE.to_owned(), reason };
+        return Judgement { verdict: Verdict::Healthy, by: BY_EVIDENCE.to_owned(), reason, proven };
     }
     let needed = words::count(plan.min_requests);
     if exposure < plan.min_requests {
         // Only where no check compares the pools: the error ratio has said so itself.
         let reason = format!("not enough exposure: {answered} of {needed} candidate requests in this step");
-        return Judgement { verdict: Verdict::Insufficient, by: BY_EXPOSURE.to_owned(), reason };
+        return Judgement { verdict: Verdict::Insufficient, by: BY_EXPOSURE.to_owned(), reason, proven };
     }
     let reason = format!(
         "by exposure: {answered} candidate requests in this step, where {needed} are enough while nothing leans \
          against it"
     );
-    Judgement { verdict: Verdict::Healthy, by: BY_EXPOSURE.to_owned(), reason }
+    Judgement { verdict: Verdict::Healthy, by: BY_EXPOSURE.to_owned(), reason, proven }
 }
 
 /// The error ratio's evidence against its thresholds.
 struct Comparison<'a> {
-    evidence: &'a ErrorRatioEvidence,
+    evidence: &'a ComparisonEvidence,
     ln_rollback: f64,
     rollback_at: f64,
     ln_promote: f64,
@@ -101,7 +109,7 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    fn new(evidence: &'a ErrorRatioEvidence, answered: u64, plan: &Plan) -> Self {
+    fn new(evidence: &'a ComparisonEvidence, answered: u64, plan: &Plan) -> Self {
         Self {
             evidence,
             ln_rollback: evidence.ln_rollback(),
@@ -190,28 +198,15 @@ impl<'a> Comparison<'a> {
             self.rollback_at / 2.0,
         );
         CheckView {
-            name: NO_HEAD.to_owned(),
-            kind: NO_HEAD.to_owned(),
-            verdict,
-            guaranteed: false,
-            ln_rollback: None,
-            ln_rollback_threshold: None,
-            ln_promote: None,
-            ln_promote_threshold: None,
             rollout: Some(rollout),
             step: Some(self.evidence.step()),
-            query: None,
-            value: None,
-            detail,
+            ..CheckView::new(NO_HEAD, NO_HEAD, verdict, detail)
         }
     }
 
     fn view(&self) -> CheckView {
         let (verdict, detail) = self.verdict();
         CheckView {
-            name: ERROR_RATIO.to_owned(),
-            kind: ERROR_RATIO.to_owned(),
-            verdict,
             guaranteed: true,
             ln_rollback: Some(self.ln_rollback),
             ln_rollback_threshold: Some(self.rollback_at),
@@ -219,9 +214,7 @@ impl<'a> Comparison<'a> {
             ln_promote_threshold: Some(self.promote_at),
             rollout: Some(self.evidence.rollout()),
             step: Some(self.evidence.step()),
-            query: None,
-            value: None,
-            detail,
+            ..CheckView::new(ERROR_RATIO, ERROR_RATIO, verdict, detail)
         }
     }
 }
@@ -229,8 +222,8 @@ impl<'a> Comparison<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::Tick;
-    use crate::model::{BasisPoints, Check, ErrorRatioCheck, Period, PromQlCheck};
+    use crate::analysis::{Pair, PromQlAnswer, PromQlReport};
+    use crate::model::{BasisPoints, Check, ErrorRatioCheck, Period, PromQlCheck, PromQlQuestion};
 
     fn now() -> Timestamp {
         Timestamp::UNIX_EPOCH
@@ -239,12 +232,15 @@ mod tests {
     fn promql(name: &str) -> Check {
         Check::PromQl(PromQlCheck {
             name: name.to_owned(),
-            query: "up".to_owned(),
-            max: Some(1.0),
-            min: None,
+            ask: PromQlQuestion::Bounds { query: "up".to_owned(), max: Some(1.0), min: None },
+            window: Period::from_secs(60),
             every: Period::from_secs(15),
             failures: 2,
         })
+    }
+
+    fn report(answer: Result<f64, &str>) -> PromQlReport {
+        PromQlReport { queries: Vec::new(), answer: answer.map(PromQlAnswer::Value).map_err(str::to_owned) }
     }
 
     fn plan(checks: Vec<Check>) -> Plan {
@@ -261,15 +257,15 @@ mod tests {
         evidence
     }
 
-    fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Tick {
-        Tick { candidate_requests, candidate_failures, live_requests, live_failures, ..Tick::default() }
+    fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Pair {
+        Pair { candidate_requests, candidate_failures, live_requests, live_failures, ..Pair::default() }
     }
 
     #[test]
     fn no_data_is_never_a_pass_and_says_what_is_missing() {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
-        evidence.observe(tick(120, 0, 120, 0));
+        evidence.observe_failures(tick(120, 0, 120, 0));
         let assessment = assess(&evidence, &plan, now());
         assert_eq!(assessment.judgement.verdict, Verdict::Insufficient);
         assert_eq!(
@@ -283,12 +279,12 @@ mod tests {
     fn exposure_passes_where_nothing_leans() {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
-        evidence.observe(tick(300, 0, 300, 0));
+        evidence.observe_failures(tick(300, 0, 300, 0));
         let assessment = assess(&evidence, &plan, now());
         assert_eq!((assessment.judgement.verdict, assessment.by_exposure), (Verdict::Healthy, true));
         assert_eq!(assessment.judgement.by, BY_EXPOSURE);
         evidence.add_draws(300, 7);
-        evidence.observe(tick(300, 7, 300, 0));
+        evidence.observe_failures(tick(300, 7, 300, 0));
         let assessment = assess(&evidence, &plan, now());
         assert!(assessment.leaning, "{assessment:?}");
         assert_eq!(assessment.judgement.verdict, Verdict::Insufficient);
@@ -299,7 +295,7 @@ mod tests {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
         for _ in 0..100 {
-            evidence.observe(tick(100, 0, 100, 0));
+            evidence.observe_failures(tick(100, 0, 100, 0));
         }
         let assessment = assess(&evidence, &plan, now());
         assert_eq!((assessment.judgement.verdict, assessment.by_exposure), (Verdict::Healthy, false));
@@ -310,7 +306,7 @@ mod tests {
     fn an_alarm_waits_for_three_failing_visitors() {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
-        evidence.observe(tick(400, 20, 400, 0));
+        evidence.observe_failures(tick(400, 20, 400, 0));
         evidence.add_draws(400, 2);
         assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Insufficient);
         evidence.add_draws(0, 1);
@@ -334,16 +330,16 @@ mod tests {
             let judgement = assess(evidence, &plan, now()).judgement;
             (judgement.verdict, judgement.by)
         };
-        evidence.observe(tick(300, 0, 300, 0));
+        evidence.observe_failures(tick(300, 0, 300, 0));
         assert_eq!(verdict(&evidence), (Verdict::Insufficient, "queue".to_owned()));
-        evidence.answer("queue", Ok(0.0), now());
-        evidence.answer("jobs", Err("timed out".to_owned()), now());
+        evidence.answer("queue", report(Ok(0.0)), now());
+        evidence.answer("jobs", report(Err("timed out")), now());
         assert_eq!(verdict(&evidence), (Verdict::SourceDown, "jobs".to_owned()));
-        evidence.answer("jobs", Ok(1.0), now());
+        evidence.answer("jobs", report(Ok(1.0)), now());
         assert_eq!(verdict(&evidence), (Verdict::Healthy, BY_EXPOSURE.to_owned()));
-        evidence.answer("jobs", Err("timed out".to_owned()), now());
-        evidence.answer("queue", Ok(2.0), now());
-        evidence.answer("queue", Ok(2.0), now());
+        evidence.answer("jobs", report(Err("timed out")), now());
+        evidence.answer("queue", report(Ok(2.0)), now());
+        evidence.answer("queue", report(Ok(2.0)), now());
         assert_eq!(verdict(&evidence), (Verdict::Regressed, "queue".to_owned()));
     }
 
@@ -353,7 +349,7 @@ mod tests {
         for hanging in [100, 10] {
             let mut evidence = begun(&plan);
             for _ in 0..500 {
-                evidence.observe(Tick { candidate_late: hanging, ..tick(100, 0, 100, 0) });
+                evidence.observe_failures(Pair { candidate_late: hanging, ..tick(100, 0, 100, 0) });
             }
             let assessment = assess(&evidence, &plan, now());
             assert_eq!(assessment.judgement.verdict, Verdict::Insufficient, "{hanging} of 100 hang: {assessment:?}");
@@ -362,7 +358,7 @@ mod tests {
         }
         let mut evidence = begun(&plan);
         for _ in 0..500 {
-            evidence.observe(Tick { candidate_late: 10, live_late: 10, ..tick(100, 0, 100, 0) });
+            evidence.observe_failures(Pair { candidate_late: 10, live_late: 10, ..tick(100, 0, 100, 0) });
         }
         assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Healthy, "live is as slow");
     }
@@ -372,9 +368,9 @@ mod tests {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
         evidence.add_draws(2, 2);
-        evidence.observe(Tick { candidate_failed: 2, ..tick(10, 2, 10, 0) });
+        evidence.observe_failures(Pair { candidate_failed: 2, ..tick(10, 2, 10, 0) });
         for _ in 0..200 {
-            evidence.observe(Tick { candidate_failed: 8, ..tick(10, 0, 10, 0) });
+            evidence.observe_failures(Pair { candidate_failed: 8, ..tick(10, 0, 10, 0) });
         }
         let assessment = assess(&evidence, &plan, now());
         assert_eq!(assessment.judgement.verdict, Verdict::Insufficient, "{assessment:?}");
@@ -385,9 +381,9 @@ mod tests {
     fn without_a_comparison_exposure_is_still_needed() {
         let plan = plan(vec![promql("jobs")]);
         let mut evidence = begun(&plan);
-        evidence.answer("jobs", Ok(0.0), now());
+        evidence.answer("jobs", report(Ok(0.0)), now());
         assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Insufficient);
-        evidence.observe(tick(300, 300, 300, 0));
+        evidence.observe_failures(tick(300, 300, 300, 0));
         assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Healthy);
     }
 }

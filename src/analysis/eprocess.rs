@@ -14,7 +14,7 @@
 //! again such a process, and by Ville's inequality it ever reaches `1/α` with a chance of at most α
 //! (Lindon & Malek 2022; Howard & Ramdas 2022; Waudby-Smith & Ramdas 2023). All sums are kept as logarithms.
 
-use super::Tick;
+use super::Pair;
 use super::words::number_text;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -67,7 +67,7 @@ struct Shares {
 }
 
 impl Shares {
-    fn of(tick: Tick) -> Option<Self> {
+    fn of(tick: Pair) -> Option<Self> {
         let (candidate, live) = (as_f64(tick.candidate_requests), as_f64(tick.live_requests));
         let all = candidate + live;
         (all > 0.0).then(|| Self {
@@ -138,7 +138,7 @@ impl Plain {
         Self { sums: LnSums([0.0; BETS]) }
     }
 
-    pub(super) fn observe(&mut self, tick: Tick, bets: &Bets, null: Null) {
+    pub(super) fn observe(&mut self, tick: Pair, bets: &Bets, null: Null) {
         let Some(shares) = Shares::of(tick) else { return };
         for (sum, bet) in self.sums.0.iter_mut().zip(bets) {
             *sum += shares.ln_e(*bet, null);
@@ -171,7 +171,7 @@ impl LateStart {
         self.first_tick = true;
     }
 
-    pub(super) fn observe(&mut self, tick: Tick, bets: &Bets, null: Null) {
+    pub(super) fn observe(&mut self, tick: Pair, bets: &Bets, null: Null) {
         let Some(shares) = Shares::of(tick) else { return };
         let share = if self.first_tick { FIRST_SHARE } else { LATER_SHARE };
         self.first_tick = false;
@@ -218,8 +218,8 @@ mod tests {
     const T: [(u64, u64, u64, u64); 4] = [(50, 2, 950, 1), (60, 1, 900, 2), (100, 0, 900, 1), (500, 6, 500, 1)];
     const NO_WORSE_AT_ALL: Null = Null { ratio: 1.0, tolerate: 0.0 };
 
-    fn tick((candidate_requests, candidate_failures, live_requests, live_failures): (u64, u64, u64, u64)) -> Tick {
-        Tick { candidate_requests, candidate_failures, live_requests, live_failures, ..Tick::default() }
+    fn tick((candidate_requests, candidate_failures, live_requests, live_failures): (u64, u64, u64, u64)) -> Pair {
+        Pair { candidate_requests, candidate_failures, live_requests, live_failures, ..Pair::default() }
     }
 
     fn assert_near(got: &[f64], expected: &[f64]) {

@@ -1,15 +1,18 @@
 //! All the evidence of a rollout.
 
-use super::{ErrorRatioEvidence, PromQlEvidence, Tick};
-use crate::model::{BasisPoints, Check, ErrorRatioCheck, Plan, Timestamp};
+use super::{ComparisonEvidence, Pair, PromQlEvidence, PromQlReport, Tick};
+use crate::model::{BasisPoints, Check, Indicator, Plan, Timestamp, Until};
 use serde::{Deserialize, Serialize};
+
+/// What is still fine of answers that don't come: a tenth of a percent.
+pub(super) const NO_HEAD_TOLERATE: f64 = 0.001;
 
 /// All the evidence of a rollout: a plain value that is stored as JSON and taken up again after a restart, so that a
 /// restart never starts a fresh α.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    error_ratio: Option<ErrorRatioEvidence>,
-    late: ErrorRatioEvidence,
+    error_ratio: Option<ComparisonEvidence>,
+    late: ComparisonEvidence,
     promql: Vec<PromQlEvidence>,
     exposure: u64,
 }
@@ -18,11 +21,12 @@ impl Evidence {
     /// Of a rollout that begins: nothing yet.
     #[must_use]
     pub fn begin(plan: &Plan) -> Self {
-        let late = ErrorRatioEvidence::new(ErrorRatioCheck::default());
+        let late = ComparisonEvidence::new(NO_HEAD_TOLERATE);
         let mut evidence = Self { error_ratio: None, late, promql: Vec::new(), exposure: 0 };
         for check in &plan.checks {
             match check {
-                Check::ErrorRatio(check) => evidence.error_ratio = Some(ErrorRatioEvidence::new(*check)),
+                Check::ErrorRatio(check) => evidence.error_ratio = Some(ComparisonEvidence::new(check.tolerate)),
+                Check::Latency(_) | Check::StatusRatio(_) => {}
                 Check::PromQl(check) => evidence.promql.push(PromQlEvidence::new(check.clone())),
             }
         }
@@ -30,7 +34,15 @@ impl Evidence {
     }
 
     /// Takes in one judged tick.
-    pub fn observe(&mut self, tick: Tick) {
+    pub fn observe(&mut self, tick: &Tick) {
+        match tick.known_at {
+            Until::Head => self.observe_failures(tick.pair(Indicator::Failed)),
+            Until::End => {}
+        }
+    }
+
+    /// Takes in failures alone.
+    pub(super) fn observe_failures(&mut self, tick: Pair) {
         self.exposure = self.exposure.saturating_add(tick.candidate_answered());
         self.late.observe(tick.late_as_failures());
         if let Some(error_ratio) = &mut self.error_ratio {
@@ -38,10 +50,10 @@ impl Evidence {
         }
     }
 
-    /// Takes in the answer of the PromQL check of that name: one number, or why there was none.
-    pub fn answer(&mut self, check: &str, answer: Result<f64, String>, at: Timestamp) {
+    /// Takes in the answer of the PromQL check of that name: what it asked for, or why there was none.
+    pub fn answer(&mut self, check: &str, report: PromQlReport, at: Timestamp) {
         if let Some(evidence) = self.promql.iter_mut().find(|evidence| evidence.check().name == check) {
-            evidence.observe(answer, at);
+            evidence.observe(report, at);
         }
     }
 
@@ -72,7 +84,7 @@ impl Evidence {
 
     /// How often no head came within the lag.
     #[must_use]
-    pub fn late(&self) -> &ErrorRatioEvidence {
+    pub fn late(&self) -> &ComparisonEvidence {
         &self.late
     }
 
@@ -84,7 +96,7 @@ impl Evidence {
 
     /// The error ratio's part, where the plan has that check.
     #[must_use]
-    pub fn error_ratio(&self) -> Option<&ErrorRatioEvidence> {
+    pub fn error_ratio(&self) -> Option<&ComparisonEvidence> {
         self.error_ratio.as_ref()
     }
 

@@ -32,7 +32,7 @@ pub fn expected_time(plan: &Plan, step: &Step, drawn_per_second: f64) -> Option<
     let share = step.weight.ratio();
     let by_evidence = plan.checks.iter().find_map(|check| match check {
         Check::ErrorRatio(check) => requests_to_promote(check.tolerate, plan.miss, share),
-        Check::PromQl(_) => None,
+        Check::Latency(_) | Check::StatusRatio(_) | Check::PromQl(_) => None,
     });
     let requests = by_evidence.map_or(plan.min_requests, |requests| requests.min(plan.min_requests));
     let needed = if requests == 0 { 0.0 } else { as_f64(requests) / (drawn_per_second * share) };
@@ -47,7 +47,7 @@ mod tests {
     use crate::model::{BasisPoints, ErrorRatioCheck, Period};
 
     fn step(percent: f64, hold: u64) -> Step {
-        Step { weight: BasisPoints::from_percent(percent).unwrap(), hold: Period::from_secs(hold) }
+        Step::new(BasisPoints::from_percent(percent).unwrap(), Period::from_secs(hold))
     }
 
     #[test]

@@ -1,14 +1,54 @@
 //! What a PromQL check says: a number against its bounds, so many times in a row. A heuristic, without a guarantee.
 
 use super::words;
-use crate::model::view::CheckView;
-use crate::model::{PromQlCheck, Timestamp, Verdict};
+use crate::model::view::{CheckView, QueryView};
+use crate::model::{PromQlCheck, PromQlQuestion, Timestamp, Verdict};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// An answer that is older than this many intervals, and a margin for a slow query, is no answer any more.
 const STALE_INTERVALS: u32 = 3;
 const STALE_MARGIN: Duration = Duration::from_secs(30);
+
+/// What came of asking a PromQL check once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromQlReport {
+    /// The queries as they were asked, with their values.
+    pub queries: Vec<QueryView>,
+    /// The answer, or in a sentence why there is none.
+    pub answer: Result<PromQlAnswer, String>,
+}
+
+/// What the queries of one PromQL check gave.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PromQlAnswer {
+    /// The number that bounds are for.
+    Value(f64),
+    /// The number of each pool.
+    Compared {
+        /// The candidate's.
+        candidate: f64,
+        /// Live's.
+        live: f64,
+    },
+    /// What has been counted of each pool since the answer before.
+    Counts {
+        /// Of the candidate.
+        candidate: BadOfTotal,
+        /// Of live.
+        live: BadOfTotal,
+    },
+}
+
+/// Two counts of one pool; a rate that Prometheus extrapolates makes them fractions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BadOfTotal {
+    /// What went wrong.
+    pub bad: f64,
+    /// All there was.
+    pub total: f64,
+}
 
 /// The evidence of one PromQL check.
 ///
@@ -20,6 +60,8 @@ pub struct PromQlEvidence {
     check: PromQlCheck,
     bad_in_a_row: u32,
     last: Option<Answer>,
+    /// As they were asked last.
+    queries: Vec<QueryView>,
 }
 
 /// What the source said last in this step, and when.
@@ -44,7 +86,7 @@ impl PromQlEvidence {
     /// Nothing yet.
     #[must_use]
     pub fn new(check: PromQlCheck) -> Self {
-        Self { check, bad_in_a_row: 0, last: None }
+        Self { check, bad_in_a_row: 0, last: None, queries: Vec::new() }
     }
 
     /// The check, as pinned at the rollout's start.
@@ -53,8 +95,15 @@ impl PromQlEvidence {
         &self.check
     }
 
-    /// Takes in the answer of one query: one number, or why there was none.
-    pub fn observe(&mut self, answer: Result<f64, String>, at: Timestamp) {
+    /// Takes in one answer, or why there was none.
+    pub fn observe(&mut self, report: PromQlReport, at: Timestamp) {
+        self.queries = report.queries;
+        let answer = report.answer.and_then(|answer| match answer {
+            PromQlAnswer::Value(value) => Ok(value),
+            PromQlAnswer::Compared { .. } | PromQlAnswer::Counts { .. } => {
+                Err("an answer to another question".to_owned())
+            }
+        });
         let said = match answer {
             Err(fault) => Said::Nothing(fault),
             Ok(value) if value.is_nan() => Said::Nothing("the query gave NaN".to_owned()),
@@ -80,7 +129,8 @@ impl PromQlEvidence {
     }
 
     fn fault_of(&self, value: f64) -> Option<String> {
-        match (self.check.max, self.check.min) {
+        let PromQlQuestion::Bounds { max, min, .. } = &self.check.ask else { return None };
+        match (*max, *min) {
             (Some(max), _) if value > max => Some(format!("{value} is above {max}")),
             (_, Some(min)) if value < min => Some(format!("{value} is below {min}")),
             (Some(_) | None, Some(_) | None) => None,
@@ -123,25 +173,7 @@ impl PromQlEvidence {
     #[must_use]
     pub fn view(&self, now: Timestamp) -> CheckView {
         let (verdict, detail) = self.verdict(now);
-        let value = match &self.last {
-            Some(Answer { said: Said::Good(value) | Said::Bad(value), .. }) => Some(*value),
-            Some(Answer { said: Said::Nothing(_), .. }) | None => None,
-        };
-        CheckView {
-            name: self.check.name.clone(),
-            kind: "promql".to_owned(),
-            verdict,
-            guaranteed: false,
-            ln_rollback: None,
-            ln_rollback_threshold: None,
-            ln_promote: None,
-            ln_promote_threshold: None,
-            rollout: None,
-            step: None,
-            query: Some(self.check.query.clone()),
-            value,
-            detail,
-        }
+        CheckView { queries: self.queries.clone(), ..CheckView::new(&self.check.name, "promql", verdict, detail) }
     }
 }
 
@@ -157,18 +189,23 @@ mod tests {
     fn evidence() -> PromQlEvidence {
         PromQlEvidence::new(PromQlCheck {
             name: "failed jobs".to_owned(),
-            query: "jobs".to_owned(),
-            max: Some(0.5),
-            min: Some(0.0),
+            ask: PromQlQuestion::Bounds { query: "jobs".to_owned(), max: Some(0.5), min: Some(0.0) },
+            window: Period::from_secs(60),
             every: Period::from_secs(15),
             failures: 3,
         })
     }
 
+    fn report(answer: Result<f64, &str>) -> PromQlReport {
+        let value = answer.ok();
+        let query = QueryView { what: "value".to_owned(), pool: None, query: "jobs".to_owned(), value };
+        PromQlReport { queries: vec![query], answer: answer.map(PromQlAnswer::Value).map_err(str::to_owned) }
+    }
+
     fn verdict_after(answers: &[Result<f64, &str>]) -> Verdict {
         let mut evidence = evidence();
         for (second, answer) in (0..).zip(answers) {
-            evidence.observe(answer.map_err(str::to_owned), at(second));
+            evidence.observe(report(*answer), at(second));
         }
         evidence.view(at(10)).verdict
     }
@@ -194,7 +231,7 @@ mod tests {
     #[test]
     fn an_old_answer_is_none_and_so_is_one_of_the_step_before() {
         let mut evidence = evidence();
-        evidence.observe(Ok(0.1), at(0));
+        evidence.observe(report(Ok(0.1)), at(0));
         assert_eq!(evidence.view(at(75)).verdict, Verdict::Healthy);
         assert_eq!(evidence.view(at(76)).verdict, Verdict::SourceDown);
         assert_eq!(evidence.view(at(-1000)).verdict, Verdict::Healthy, "a clock that went back");
@@ -204,9 +241,9 @@ mod tests {
 
     #[test]
     fn it_comes_back_from_json_with_any_value() {
-        for answer in [Ok(f64::INFINITY), Ok(0.1), Err("refused".to_owned())] {
+        for answer in [Ok(0.2), Ok(0.1), Err("refused")] {
             let mut evidence = evidence();
-            evidence.observe(answer, at(5));
+            evidence.observe(report(answer), at(5));
             let text = serde_json::to_string(&evidence).unwrap();
             assert_eq!(serde_json::from_str::<PromQlEvidence>(&text).unwrap(), evidence);
         }

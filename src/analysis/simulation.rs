@@ -4,8 +4,8 @@
 //! Seeded: `CUTOVER_SEED` sets another seed. Built with --release, there are more runs and the tolerances are tighter.
 
 use super::eprocess::{Null, Plain, WORSE};
-use super::{ErrorRatioEvidence, Tick};
-use crate::model::{BasisPoints, ErrorRatioCheck};
+use super::{ComparisonEvidence, Pair};
+use crate::model::BasisPoints;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -29,13 +29,13 @@ fn as_f64(count: usize) -> f64 {
 }
 
 /// One error of a pool among a hundred requests.
-fn error(of_candidate: bool, share: u64) -> Tick {
-    Tick {
+fn error(of_candidate: bool, share: u64) -> Pair {
+    Pair {
         candidate_requests: share,
         candidate_failures: u64::from(of_candidate),
         live_requests: 100 - share,
         live_failures: u64::from(!of_candidate),
-        ..Tick::default()
+        ..Pair::default()
     }
 }
 
@@ -164,13 +164,13 @@ fn failures(random: &mut StdRng, requests: u64, ratio: f64) -> u64 {
 }
 
 /// A tick at 1,000 requests/s, live failing 0.1%.
-fn busy_tick(random: &mut StdRng, share: u64, ratio: f64) -> Tick {
-    Tick {
+fn busy_tick(random: &mut StdRng, share: u64, ratio: f64) -> Pair {
+    Pair {
         candidate_requests: share,
         candidate_failures: failures(random, share, 0.001 * ratio),
         live_requests: 100 - share,
         live_failures: failures(random, 100 - share, 0.001),
-        ..Tick::default()
+        ..Pair::default()
     }
 }
 
@@ -178,7 +178,7 @@ fn busy_tick(random: &mut StdRng, share: u64, ratio: f64) -> Tick {
 fn seconds_to_alarm(random: &mut StdRng, share: u64, ratio: f64, clean: usize) -> (f64, f64) {
     let weight = BasisPoints::from_percent(super::eprocess::as_f64(share)).unwrap();
     let mut plain = Plain::new();
-    let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.0 });
+    let mut evidence = ComparisonEvidence::new(0.0);
     evidence.begin_step(weight);
     for _ in 0..clean * 10 {
         let tick = busy_tick(random, share, 1.0);
@@ -262,8 +262,8 @@ impl Visitors {
     }
 
     /// A hundred requests of any visitors; and how many more of the candidate's have failed for the first time.
-    fn tick(&mut self, random: &mut StdRng, capped: bool) -> (Tick, u64) {
-        let (mut tick, mut newly_failing) = (Tick::default(), 0);
+    fn tick(&mut self, random: &mut StdRng, capped: bool) -> (Pair, u64) {
+        let (mut tick, mut newly_failing) = (Pair::default(), 0);
         for _ in 0..100 {
             let visitor = random.random_range(0..VISITORS);
             let failed = visitor < UNLUCKY && random.random_bool(0.2);
@@ -287,7 +287,7 @@ impl Visitors {
 fn false_rollbacks(random: &mut StdRng, runs: usize, capped: bool) -> f64 {
     let taken_back = (0..runs).filter(|_| {
         let mut visitors = Visitors::new(random);
-        let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.0 });
+        let mut evidence = ComparisonEvidence::new(0.0);
         evidence.begin_step(BasisPoints::from_percent(50.0).unwrap());
         evidence.add_draws(as_draws(VISITORS / 2), 0);
         (0..VISITORS * REQUESTS_EACH / 100).any(|_| {
@@ -316,13 +316,13 @@ fn a_few_unlucky_visitors_take_no_release_back() {
 }
 
 /// One request in nearly every tick, each drawn for itself: alone, such ticks say nothing.
-fn quiet_tick(random: &mut StdRng, share: f64, candidate_fails: f64, live_fails: f64) -> Tick {
+fn quiet_tick(random: &mut StdRng, share: f64, candidate_fails: f64, live_fails: f64) -> Pair {
     let candidate = random.random_bool(share);
     let failed = u64::from(random.random_bool(if candidate { candidate_fails } else { live_fails }));
     if candidate {
-        Tick { candidate_requests: 1, candidate_failures: failed, ..Tick::default() }
+        Pair { candidate_requests: 1, candidate_failures: failed, ..Pair::default() }
     } else {
-        Tick { live_requests: 1, live_failures: failed, ..Tick::default() }
+        Pair { live_requests: 1, live_failures: failed, ..Pair::default() }
     }
 }
 
@@ -332,7 +332,7 @@ fn a_quiet_site_with_shared_outages_takes_no_faultless_release_back() {
     let runs = 200 * SCALE;
     for (percent, share) in [(5.0, 0.05), (50.0, 0.5)] {
         let taken_back = (0..runs).filter(|_| {
-            let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.0 });
+            let mut evidence = ComparisonEvidence::new(0.0);
             evidence.begin_step(BasisPoints::from_percent(percent).unwrap());
             (0..20_000).any(|tick_number| {
                 // For five seconds of every two minutes, everything fails on both sides.
@@ -353,7 +353,7 @@ fn a_quiet_site_notices_a_candidate_that_fails_everything() {
     for (percent, share, most) in [(5.0, 0.05, 15.0), (50.0, 0.5, 5.0)] {
         let mut seconds: Vec<f64> = (0..500)
             .map(|_| {
-                let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.0 });
+                let mut evidence = ComparisonEvidence::new(0.0);
                 evidence.begin_step(BasisPoints::from_percent(percent).unwrap());
                 let ticks = (1..10_000).find(|_| {
                     evidence.observe(quiet_tick(&mut random, share, 1.0, 0.001));
@@ -374,17 +374,17 @@ fn a_candidate_that_fails_everything_is_noticed_within_two_seconds() {
     let mut random = random(9);
     let slowest = (0..2000)
         .map(|_| {
-            let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck::default());
+            let mut evidence = ComparisonEvidence::new(super::evidence::NO_HEAD_TOLERATE);
             evidence.begin_step(BasisPoints::from_percent(5.0).unwrap());
             let mut first_failure = None;
             for tick_number in 1..1000 {
                 let candidate = failures(&mut random, 20, 0.05);
-                evidence.observe(Tick {
+                evidence.observe(Pair {
                     candidate_requests: candidate,
                     candidate_failures: candidate,
                     live_requests: 20 - candidate,
                     live_failures: 0,
-                    ..Tick::default()
+                    ..Pair::default()
                 });
                 evidence.add_draws(candidate, candidate);
                 let first = (candidate > 0).then_some(tick_number);

@@ -20,11 +20,11 @@ fn check(check: &CheckView) -> String {
             let _ = writeln!(text, "    {name:10}  {}", counted(counts));
         }
     }
-    if let Some(value) = check.value {
-        let _ = writeln!(text, "    {:10}  {value}", "value");
-    }
-    if let Some(query) = &check.query {
-        let _ = writeln!(text, "    {:10}  {}", "query", plain(query));
+    for query in &check.queries {
+        if let Some(value) = query.value {
+            let _ = writeln!(text, "    {:10}  {value}", plain(&query.what));
+        }
+        let _ = writeln!(text, "    {:10}  {}", "query", plain(&query.query));
     }
     if !check.detail.is_empty() {
         let _ = writeln!(text, "    {}", plain(&check.detail));

@@ -49,6 +49,7 @@ mod tests {
             candidate: Some("server1".parse().unwrap()),
             weight: BasisPoints::from_percent(5.0).unwrap(),
             evidence: None,
+            record: None,
         };
         let back =
             HistoryView { candidate: None, phase: Phase::RolledBack, decision: "rollback".to_owned(), ..entry.clone() };

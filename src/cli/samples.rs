@@ -1,9 +1,9 @@
 //! A service for tests of what is shown.
 
 use crate::model::view::{
-    CheckView, CountsView, EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView,
+    CheckView, CountsView, EvidenceView, PoolView, QueryView, RolloutView, ServiceView, StepView, TargetView,
 };
-use crate::model::{Mode, ModeSetting, ModeSource, Period, Phase, Timestamp, Verdict};
+use crate::model::{Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict};
 use std::collections::BTreeMap;
 
 pub(super) fn time(text: &str) -> Timestamp {
@@ -26,6 +26,9 @@ pub(super) fn canary() -> ServiceView {
     let step = |weight, minutes: u64, expected| StepView {
         weight,
         hold: Period::from_secs(60 * minutes),
+        min_requests: 300,
+        checks: None,
+        approve: false,
         expected: Option::map(expected, Period::from_secs),
     };
     ServiceView {
@@ -51,6 +54,8 @@ pub(super) fn canary() -> ServiceView {
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {
+            gates: Vec::new(),
+            strategy: Strategy::Canary,
             release: "2026.11.2".parse().unwrap(),
             steps: vec![step(1.0, 2, Some(120)), step(12.5, 5, Some(377)), step(50.0, 5, None)],
             step: 1,
@@ -68,9 +73,6 @@ pub(super) fn evidence() -> EvidenceView {
     let counts =
         CountsView { candidate_requests: 1200, candidate_failures: 3, live_requests: 22_800, live_failures: 10 };
     let check = CheckView {
-        name: "error-ratio".to_owned(),
-        kind: "error-ratio".to_owned(),
-        verdict: Verdict::Insufficient,
         guaranteed: true,
         ln_rollback: Some(2.305),
         ln_rollback_threshold: Some(4.61),
@@ -78,28 +80,15 @@ pub(super) fn evidence() -> EvidenceView {
         ln_promote_threshold: Some(3.0),
         rollout: Some(counts),
         step: Some(CountsView::default()),
-        query: None,
-        value: None,
-        detail: "3.1 times the errors of live".to_owned(),
+        ..CheckView::new("error-ratio", "error-ratio", Verdict::Insufficient, "3.1 times the errors of live".to_owned())
     };
-    let jobs = CheckView {
-        name: "failed jobs".to_owned(),
-        kind: "promql".to_owned(),
-        verdict: Verdict::Healthy,
-        guaranteed: false,
-        ln_rollback: None,
-        ln_rollback_threshold: None,
-        ln_promote: None,
-        ln_promote_threshold: None,
-        rollout: None,
-        step: None,
-        query: Some("sum(x)".to_owned()),
-        value: Some(0.25),
-        detail: String::new(),
-    };
+    let value = QueryView { what: "value".to_owned(), pool: None, query: "sum(x)".to_owned(), value: Some(0.25) };
+    let jobs =
+        CheckView { queries: vec![value], ..CheckView::new("failed jobs", "promql", Verdict::Healthy, String::new()) };
     EvidenceView {
         verdict: Some(Verdict::Insufficient),
         reason: "not enough evidence yet".to_owned(),
         checks: vec![check, jobs],
+        ..EvidenceView::default()
     }
 }

@@ -90,7 +90,7 @@ fn ending(
 /// Whether a hold lasts until someone looks.
 fn needs_someone(held: &Held, now: Timestamp) -> bool {
     match held.by {
-        HeldBy::Operator | HeldBy::Evidence => true,
+        HeldBy::Operator | HeldBy::Evidence | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident => true,
         HeldBy::Source => between(held.since, now).get() > SOURCE_OUTAGE,
     }
 }

@@ -3,12 +3,13 @@
 use super::keys;
 use super::model::{Check, ErrorRatioCheck, OnInconclusive, PromQlCheck, RolloutConfig, StepConfig};
 use super::reader::{Node, Table};
-use crate::model::{BasisPoints, Period};
+use crate::model::{BasisPoints, Period, PromQlQuestion};
 
 const EVERY: Period = Period::from_secs(15);
 /// A query more often than that says nothing new: no server scrapes faster.
 const LEAST_EVERY: Period = Period::from_secs(1);
 const FAILURES: u32 = 3;
+const WINDOW: Period = Period::from_secs(60);
 const LONGEST_NAME: usize = 100;
 /// What a query may leave to be filled in.
 const PLACEHOLDERS: [&str; 3] = ["release", "pool", "service"];
@@ -35,6 +36,7 @@ pub(super) fn rollout(node: &Node, has_prometheus: bool) -> Option<RolloutConfig
         watch: table.read("watch", Node::period).unwrap_or(default.watch),
         checks: table.read("check", |node| checks(node, has_prometheus)).unwrap_or(default.checks),
         steps,
+        ..default
     })
 }
 
@@ -51,7 +53,7 @@ fn steps(node: &Node) -> Option<Vec<StepConfig>> {
         let weight = table.required("weight", advice, |node| weight(node, &mut highest));
         let advice = "the hold is missing; write the shortest time in the step, such as hold = \"5m\"";
         let hold = table.required("hold", advice, Node::positive_period);
-        steps.extend(weight.zip(hold).map(|(weight, hold)| StepConfig { weight, hold }));
+        steps.extend(weight.zip(hold).map(|(weight, hold)| StepConfig::new(weight, hold)));
     }
     Some(steps)
 }
@@ -152,7 +154,8 @@ fn promql(node: &Node, table: &Table) -> Option<PromQlCheck> {
     }
     let every = table.read("every", |node| node.period_of_at_least(LEAST_EVERY)).unwrap_or(EVERY);
     let failures = table.read("failures", Node::count).unwrap_or(FAILURES);
-    Some(PromQlCheck { name: name?, query: query?, max, min, every, failures })
+    let ask = PromQlQuestion::Bounds { query: query?, max, min };
+    Some(PromQlCheck { name: name?, ask, every, window: WINDOW, failures })
 }
 
 fn check_name(node: &Node) -> Option<String> {

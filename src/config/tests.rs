@@ -94,7 +94,8 @@ fn a_full_service_means_what_it_says() {
     assert_eq!(service.rollout.on_inconclusive, OnInconclusive::Rollback);
     assert_eq!(service.maintenance.unsafe_status, UnsafeStatus::MethodNotAllowed);
     let [Check::PromQl(check)] = service.rollout.checks.as_slice() else { panic!("{:?}", service.rollout.checks) };
-    assert_eq!((check.min, check.max, check.every, check.failures), (Some(1.0), None, Period::from_secs(15), 3));
+    let crate::model::PromQlQuestion::Bounds { max, min, .. } = check.ask else { panic!("{:?}", check.ask) };
+    assert_eq!((min, max, check.every, check.failures), (Some(1.0), None, Period::from_secs(15), 3));
 }
 
 #[test]

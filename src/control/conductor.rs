@@ -270,14 +270,14 @@ impl Conductor {
                 self.services[at].files = files;
                 self.publish(at);
             }
-            Notice::Answer { service, rollout, check, answer } => {
+            Notice::Answer { service, rollout, check, report } => {
                 let Some(at) = self.position(&service) else { return };
                 let control = &mut self.services[at];
                 // An answer to the question of an earlier rollout says nothing of this one.
                 if polling::generation(control.state.rollout.as_ref()) == Some(rollout)
                     && let Some(gathering) = &mut control.gathering
                 {
-                    gathering.answer(&check, answer, Timestamp::now());
+                    gathering.answer(&check, report, Timestamp::now());
                 }
             }
         }

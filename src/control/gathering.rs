@@ -1,9 +1,9 @@
 //! Gathers the evidence of one rollout: reads the workers' counts tick by tick, in order, once each is complete.
 
-use crate::analysis::{Assessment, Evidence, Tick, assess};
-use crate::model::{BasisPoints, Plan, Timestamp};
+use crate::analysis::{Assessment, Bad, Evidence, PromQlReport, SideTick, Tick, assess};
+use crate::model::{BasisPoints, Indicator, Plan, Timestamp, Until};
 use crate::rollout::EvidenceChange;
-use crate::routing::{Draws, FailedVisitors, LAG_TICKS, TICK};
+use crate::routing::{Draws, FailedVisitors, LAG_TICKS, SideCounts, TICK};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,15 +63,17 @@ impl Gathering {
                 continue;
             }
             self.unsaved = true;
-            self.evidence.observe(Tick {
-                candidate_requests: counts.candidate.requests,
-                candidate_failures: counts.candidate.failures,
-                candidate_failed: counts.candidate.failed,
-                candidate_late: counts.candidate.undecided(),
-                live_requests: counts.live.requests,
-                live_failures: counts.live.failures,
-                live_failed: counts.live.failed,
-                live_late: counts.live.undecided(),
+            let side = |counts: SideCounts| {
+                let mut side =
+                    SideTick { requests: counts.requests, undecided: counts.undecided(), ..SideTick::default() };
+                side.bad[Indicator::Failed.index()] = Bad { counted: counts.failures, all: counts.failed };
+                side
+            };
+            self.evidence.observe(&Tick {
+                known_at: Until::Head,
+                candidate: side(counts.candidate),
+                live: side(counts.live),
+                new_draws: counts.new_draws,
             });
             self.evidence.add_draws(counts.new_draws, counts.failing_draws);
         }
@@ -79,8 +81,8 @@ impl Gathering {
     }
 
     /// Takes in the answer of a PromQL check.
-    pub(super) fn answer(&mut self, check: &str, answer: Result<f64, String>, now: Timestamp) {
-        self.evidence.answer(check, answer, now);
+    pub(super) fn answer(&mut self, check: &str, report: PromQlReport, now: Timestamp) {
+        self.evidence.answer(check, report, now);
         self.unsaved = true;
     }
 
@@ -123,6 +125,6 @@ pub(super) fn change_evidence(evidence: &mut Evidence, change: EvidenceChange, w
     match change {
         EvidenceChange::WeightChanged => evidence.weight_changed(weight),
         EvidenceChange::NewStep => evidence.begin_step(weight),
-        EvidenceChange::Keep | EvidenceChange::Begin | EvidenceChange::End => {}
+        EvidenceChange::Keep | EvidenceChange::Begin | EvidenceChange::Watch | EvidenceChange::End => {}
     }
 }

@@ -3,6 +3,7 @@
 use super::command::{Command, CommandError};
 use super::files::FirstLook;
 use super::ports::StoreError;
+use crate::analysis::PromQlReport;
 use crate::config::Config;
 use crate::model::view::ServiceView;
 use crate::model::{PoolName, ServiceName};
@@ -55,7 +56,7 @@ pub(super) enum Notice {
     /// The flag file or the page has changed.
     Files { service: ServiceName, files: Files },
     /// A PromQL check has its answer.
-    Answer { service: ServiceName, rollout: u64, check: String, answer: Result<f64, String> },
+    Answer { service: ServiceName, rollout: u64, check: String, report: PromQlReport },
 }
 
 /// What the files of a service's maintenance say.

@@ -2,7 +2,9 @@
 
 use super::message::{Message, Notice};
 use super::ports::MetricsSource;
-use crate::model::{Check, PoolName, PromQlCheck, ReleaseId, ServiceName, Timestamp};
+use crate::analysis::{PromQlAnswer, PromQlReport};
+use crate::model::view::QueryView;
+use crate::model::{Check, PoolName, PromQlCheck, PromQlQuestion, ReleaseId, ServiceName, Timestamp};
 use crate::rollout::Rollout;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,15 +34,16 @@ pub(super) fn start(
 ) -> Vec<AbortOnDropHandle<()>> {
     let promql = rollout.plan.checks.iter().filter_map(|check| match check {
         Check::PromQl(check) => Some(check),
-        Check::ErrorRatio(_) => None,
+        Check::ErrorRatio(_) | Check::Latency(_) | Check::StatusRatio(_) => None,
     });
     promql
         .enumerate()
         .filter_map(|(number, check)| {
+            let PromQlQuestion::Bounds { query, .. } = &check.ask else { return None };
             let question = Question {
                 service: service.clone(),
                 rollout: generation(Some(rollout))?,
-                query: resolve(&check.query, service, &rollout.pool, &rollout.release),
+                query: resolve(query, service, &rollout.pool, &rollout.release),
                 // Spread, so that many checks don't arrive at once.
                 offset: FIRST_QUERY * u32::try_from(number % 10).unwrap_or_default(),
                 check: check.clone(),
@@ -71,11 +74,14 @@ async fn ask(question: Question, metrics: Option<Arc<dyn MetricsSource>>, inbox:
             Some(metrics) => metrics.query(&question.query, Timestamp::now()).await,
             None => Err("no [prometheus] section says where to ask".to_owned()),
         };
+        let value = answer.as_ref().ok().copied();
+        let query = QueryView { what: "value".to_owned(), pool: None, query: question.query.clone(), value };
+        let report = PromQlReport { queries: vec![query], answer: answer.map(PromQlAnswer::Value) };
         let notice = Notice::Answer {
             service: question.service.clone(),
             rollout: question.rollout,
             check: question.check.name.clone(),
-            answer,
+            report,
         };
         if inbox.send(Message::Notice(notice)).await.is_err() {
             return;

@@ -1,8 +1,9 @@
 //! The outside world, as the control plane needs it. Adapters implement these.
 
-use crate::model::view::HistoryView;
-use crate::model::{ServiceName, Timestamp};
+use crate::model::view::{HistoryView, ServiceView};
+use crate::model::{Gate, GatePoint, PoolName, ReleaseId, ServiceName, Timestamp};
 use crate::rollout::ServiceState;
+use serde::Serialize;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -82,4 +83,60 @@ pub trait MetricsSource: Send + Sync {
         query: &'q str,
         now: Timestamp,
     ) -> Pin<Box<dyn Future<Output = Result<f64, String>> + Send + 'q>>;
+}
+
+/// What a gate is told of the rollout that it may stop; a webhook gets it as JSON, a program in its environment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GateQuestion {
+    /// The name of the gate.
+    pub gate: String,
+    /// The point of the rollout.
+    pub at: GatePoint,
+    /// The service.
+    pub service: ServiceName,
+    /// The candidate, or the pool that was the candidate.
+    pub pool: PoolName,
+    /// Its release.
+    pub release: ReleaseId,
+    /// The pool that serves everyone else, or everyone.
+    pub live: PoolName,
+    /// The candidate's share in percent: of the step that is about to begin, or at this moment.
+    pub weight: f64,
+    /// The step that is about to begin, from 1; null at other points.
+    pub step: Option<usize>,
+    /// Number of steps.
+    pub steps: usize,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The same for every try of one question, and for no other: so that who is asked can tell a repetition.
+    pub id: String,
+    /// When it was asked first.
+    pub asked_at: Timestamp,
+}
+
+/// Why a gate does not let a rollout pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GateFault {
+    /// It said no.
+    #[error("{0}")]
+    No(String),
+    /// It could not be asked, or did not answer; worth another try.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+/// Asks gates.
+pub trait GateKeeper: Send + Sync {
+    /// Asks once, within the gate's time-out; the sentence says what was answered.
+    fn ask<'g>(
+        &'g self,
+        gate: &'g Gate,
+        question: &'g GateQuestion,
+    ) -> Pin<Box<dyn Future<Output = Result<String, GateFault>> + Send + 'g>>;
+}
+
+/// Tells people what was decided.
+pub trait Notifier: Send + Sync {
+    /// Tells of a decision; `service` is as it is after it. Never waits: what can't be told in time is given up, loudly.
+    fn tell(&self, decision: &HistoryView, service: &ServiceView);
 }

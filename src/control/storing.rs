@@ -217,5 +217,6 @@ fn entry(service: &ServiceControl, transition: &Transition) -> HistoryView {
         candidate: state.candidate.clone(),
         weight: state.weight,
         evidence: service.gathering.as_ref().map(|_| view::evidence(service)),
+        record: None,
     }
 }

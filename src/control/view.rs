@@ -1,7 +1,6 @@
 //! A service as operators see it.
 
 use super::gathering::Gathering;
-use super::polling;
 use super::service::{PoolControl, ServiceControl};
 use crate::analysis::expected_time;
 use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
@@ -56,6 +55,7 @@ fn rollout_view(control: &ServiceControl, rollout: &Rollout) -> RolloutView {
     let drawn = candidate_rate + live_rate;
     RolloutView {
         release: rollout.release.clone(),
+        strategy: rollout.plan.strategy,
         steps: rollout
             .plan
             .steps
@@ -63,6 +63,9 @@ fn rollout_view(control: &ServiceControl, rollout: &Rollout) -> RolloutView {
             .map(|step| StepView {
                 weight: step.weight.percent(),
                 hold: step.hold,
+                min_requests: step.min_requests.unwrap_or(rollout.plan.min_requests),
+                checks: step.checks.clone(),
+                approve: step.approve,
                 expected: expected_time(&rollout.plan, step, drawn).map(whole_seconds),
             })
             .collect(),
@@ -72,6 +75,7 @@ fn rollout_view(control: &ServiceControl, rollout: &Rollout) -> RolloutView {
         waiting_for: waiting_for(control, rollout, drawn),
         candidate_rate,
         live_rate,
+        gates: Vec::new(),
     }
 }
 
@@ -136,12 +140,5 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
 
 /// The evidence.
 pub(super) fn evidence(control: &ServiceControl) -> EvidenceView {
-    let (Some(gathering), Some(rollout)) = (&control.gathering, &control.state.rollout) else {
-        return EvidenceView::default();
-    };
-    let mut view = gathering.assessment().view();
-    for query in view.checks.iter_mut().filter_map(|check| check.query.as_mut()) {
-        *query = polling::resolve(query, &control.config.name, &rollout.pool, &rollout.release);
-    }
-    view
+    control.gathering.as_ref().map(|gathering| gathering.assessment().view()).unwrap_or_default()
 }

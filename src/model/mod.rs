@@ -4,6 +4,7 @@
 
 mod address;
 mod basis_points;
+mod indicator;
 mod mode;
 mod names;
 mod outcome;
@@ -15,12 +16,16 @@ pub mod view;
 
 pub use address::{InvalidAddress, TargetAddress};
 pub use basis_points::{BasisPoints, InvalidWeight};
+pub use indicator::Indicator;
 pub use mode::{Mode, ModeSetting, ModeSource};
 pub use names::{InvalidName, PoolName, ReleaseId, ServiceName};
 pub use outcome::{Happening, Owner, Ruling, grpc_status_fails};
 pub use pattern::{HostPattern, InvalidPattern, PathPrefix};
 pub use period::{InvalidPeriod, Period};
 pub use phase::{Held, HeldBy, Judgement, Phase, Verdict};
-pub use plan::{Check, ErrorRatioCheck, OnInconclusive, Plan, PromQlCheck, Step};
+pub use plan::{
+    Advance, Check, ErrorRatioCheck, Gate, GateAsk, GateMoment, GatePoint, LatencyCheck, OnGateFailure, OnInconclusive,
+    Plan, PromQlCheck, PromQlQuestion, StatusRatioCheck, Step, Strategy, Until, Worse,
+};
 
 pub use jiff::Timestamp;

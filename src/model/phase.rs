@@ -64,6 +64,18 @@ pub enum HeldBy {
     Evidence,
     /// A metrics source that does not answer.
     Source,
+    /// A gate that is being asked, or has said no.
+    Gate,
+    /// An operator has to approve.
+    Approval,
+    /// Both pools fail.
+    Incident,
+}
+
+impl HeldBy {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Operator, Self::Evidence, Self::Source, Self::Gate, Self::Approval, Self::Incident];
 }
 
 impl fmt::Display for HeldBy {
@@ -72,6 +84,9 @@ impl fmt::Display for HeldBy {
             Self::Operator => "operator",
             Self::Evidence => "evidence",
             Self::Source => "source",
+            Self::Gate => "gate",
+            Self::Approval => "approval",
+            Self::Incident => "incident",
         })
     }
 }
@@ -88,6 +103,8 @@ pub enum Verdict {
     Insufficient,
     /// A metrics source gave no usable answer.
     SourceDown,
+    /// Both pools fail more than the service may: what they share is broken.
+    SharedIncident,
 }
 
 impl fmt::Display for Verdict {
@@ -97,6 +114,7 @@ impl fmt::Display for Verdict {
             Self::Regressed => "regressed",
             Self::Insufficient => "insufficient",
             Self::SourceDown => "source-down",
+            Self::SharedIncident => "shared-incident",
         })
     }
 }
@@ -110,4 +128,7 @@ pub struct Judgement {
     pub by: String,
     /// The sentence behind it, for people.
     pub reason: String,
+    /// Whether evidence alone suffices to pass the step, without any exposure.
+    #[serde(default)]
+    pub proven: bool,
 }

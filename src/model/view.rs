@@ -1,8 +1,8 @@
 //! A service, its evidence and its history as the admin API shows them and the command line reads them.
 
 use super::{
-    BasisPoints, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId, ServiceName, Timestamp,
-    Verdict,
+    BasisPoints, GatePoint, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId, ServiceName,
+    Strategy, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,6 +86,8 @@ pub struct TargetView {
 pub struct RolloutView {
     /// The candidate's release.
     pub release: ReleaseId,
+    /// How traffic moves.
+    pub strategy: Strategy,
     /// The steps.
     pub steps: Vec<StepView>,
     /// The step it is at, from 0.
@@ -100,6 +102,9 @@ pub struct RolloutView {
     pub candidate_rate: f64,
     /// Live requests per second over the last seconds, of those that were drawn.
     pub live_rate: f64,
+    /// The gates that were asked last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateView>,
 }
 
 /// A step of a rollout, with what it needs.
@@ -109,8 +114,33 @@ pub struct StepView {
     pub weight: f64,
     /// The shortest time in it.
     pub hold: Period,
+    /// Candidate requests that pass it where evidence is short.
+    pub min_requests: u64,
+    /// The checks that are asked in it; null for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<String>>,
+    /// Whether an operator has to approve before it is left.
+    pub approve: bool,
     /// About how long it will take at the present rate; null where nothing comes in.
     pub expected: Option<Period>,
+}
+
+/// A gate of a rollout, as far as it was asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateView {
+    /// Its name.
+    pub name: String,
+    /// The point at which it is asked.
+    pub at: GatePoint,
+    /// The step that it is asked before, from 0, where it is asked before steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+    /// `asked`, `passed`, `failed` or `ignored`.
+    pub state: String,
+    /// A sentence for people.
+    pub detail: String,
+    /// Since when it is in this state.
+    pub since: Timestamp,
 }
 
 /// `GET /api/v1/services/{s}/evidence`.
@@ -120,6 +150,15 @@ pub struct EvidenceView {
     pub verdict: Option<Verdict>,
     /// The sentence behind the verdict.
     pub reason: String,
+    /// ln E of all guaranteed checks together, against "the candidate is no worse".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ln_rollback: Option<f64>,
+    /// The ln E that rolls back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ln_rollback_threshold: Option<f64>,
+    /// The absolute guard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<GuardView>,
     /// Each check.
     pub checks: Vec<CheckView>,
 }
@@ -127,18 +166,23 @@ pub struct EvidenceView {
 /// What one check says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckView {
-    /// Its name: `error-ratio`, or the name of a PromQL check.
+    /// Its name: that of its kind, or of a PromQL check.
     pub name: String,
-    /// `error-ratio` or `promql`.
+    /// `error-ratio`, `no-head`, `cut-off`, `grpc-trailers`, `latency`, `status-ratio` or `promql`.
     pub kind: String,
+    /// Whether the step that is under way asks it.
+    pub asked: bool,
     /// What it says by itself.
     pub verdict: Verdict,
-    /// Whether a statistical guarantee stands behind it; PromQL checks are heuristics.
+    /// Whether a statistical guarantee stands behind it; those without are heuristics, outside of `false_alarm`.
     pub guaranteed: bool,
+    /// Its part of `false_alarm`, 0 to 1; the parts of all guaranteed checks make 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
     /// ln E against "the candidate is no worse".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ln_rollback: Option<f64>,
-    /// The ln E that rolls back.
+    /// The ln E that rolls back by this check alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ln_rollback_threshold: Option<f64>,
     /// ln E against "the candidate is worse", in this step.
@@ -153,14 +197,126 @@ pub struct CheckView {
     /// Counts of this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<CountsView>,
-    /// The resolved query.
+    /// The ratios of the whole rollout, and between which bounds they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
-    /// The last value of the query.
+    pub ratios: Option<RatiosView>,
+    /// Candidate requests that the step still needs, if none of them is bad; null where no number suffices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<f64>,
+    pub requests_needed: Option<u64>,
+    /// About how long that takes at the present rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_needed: Option<Period>,
+    /// The quantiles that a latency check compares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<QuantileView>,
+    /// The resolved queries of a PromQL check, with their last values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<QueryView>,
     /// A sentence for people.
     pub detail: String,
+}
+
+impl CheckView {
+    /// A check of which nothing is known but what everyone has.
+    #[must_use]
+    pub fn new(name: &str, kind: &str, verdict: Verdict, detail: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            asked: true,
+            verdict,
+            guaranteed: false,
+            share: None,
+            ln_rollback: None,
+            ln_rollback_threshold: None,
+            ln_promote: None,
+            ln_promote_threshold: None,
+            rollout: None,
+            step: None,
+            ratios: None,
+            requests_needed: None,
+            time_needed: None,
+            quantiles: Vec::new(),
+            queries: Vec::new(),
+            detail,
+        }
+    }
+}
+
+/// The ratios of both pools.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RatiosView {
+    /// Of the candidate.
+    pub candidate: RatioView,
+    /// Of live.
+    pub live: RatioView,
+}
+
+/// A ratio, 0 to 1, with a 95% confidence sequence: bounds that hold at every moment at once.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RatioView {
+    /// What was seen.
+    pub ratio: f64,
+    /// The lower bound.
+    pub low: f64,
+    /// The upper bound.
+    pub high: f64,
+}
+
+/// A quantile of the time that answers take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct QuantileView {
+    /// Which one, 0 to 1.
+    pub quantile: f64,
+    /// The limit above which an answer of live is slow, in milliseconds; null before enough of them were seen.
+    pub limit_ms: Option<f64>,
+    /// The candidate's, in milliseconds.
+    pub candidate_ms: Option<f64>,
+    /// Live's, in milliseconds.
+    pub live_ms: Option<f64>,
+    /// ln E against "the candidate is no slower" at this quantile.
+    pub ln_rollback: f64,
+    /// Answers slower than the limit, of the whole rollout.
+    pub slow: CountsView,
+}
+
+/// A query as it was asked, and what it gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueryView {
+    /// What is asked for: `value`, `bad` or `total`.
+    pub what: String,
+    /// Which pool is asked about.
+    pub pool: Option<PoolName>,
+    /// The resolved query.
+    pub query: String,
+    /// The last value.
+    pub value: Option<f64>,
+}
+
+/// The absolute guard: how fast both pools spend the errors that the objective allows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuardView {
+    /// The share of good answers that the service owes.
+    pub objective: f64,
+    /// Whether it says that something shared is broken, or, after a promotion, that the new release is.
+    pub firing: bool,
+    /// Each pair of windows.
+    pub windows: Vec<BurnView>,
+    /// A sentence for people.
+    pub detail: String,
+}
+
+/// Burn rates: 1 spends exactly what the objective allows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BurnView {
+    /// The length of the window.
+    pub window: Period,
+    /// The rate that fires, in this window and in its partner.
+    pub threshold: f64,
+    /// Of the candidate, or of the release that was promoted; null without requests.
+    pub candidate: Option<f64>,
+    /// Of live; null without requests.
+    pub live: Option<f64>,
 }
 
 /// Drawn requests of both pools, and those that failed and count.
@@ -201,6 +357,9 @@ pub struct HistoryView {
     pub weight: BasisPoints,
     /// The evidence at that moment.
     pub evidence: Option<EvidenceView>,
+    /// All that the decision was made of, where it was asked for: what `cutover history --replay` decides again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<serde_json::Value>,
 }
 
 /// `GET /api/v1/services/{s}/history`.

@@ -62,7 +62,9 @@ pub(super) fn hold(state: &ServiceState, by: HeldBy, because: Because, now: Time
 pub(super) fn release(state: &mut ServiceState, now: Timestamp) {
     let (Some(held), Some(rollout)) = (state.held.take(), state.rollout.as_mut()) else { return };
     rollout.waiting_since = match held.by {
-        HeldBy::Operator | HeldBy::Source => later(rollout.waiting_since, elapsed(held.since, now)),
+        HeldBy::Operator | HeldBy::Source | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident => {
+            later(rollout.waiting_since, elapsed(held.since, now))
+        }
         HeldBy::Evidence => now,
     };
 }

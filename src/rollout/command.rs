@@ -48,6 +48,9 @@ fn begin(state: &ServiceState, start: &Start, release: ReleaseId, now: Timestamp
         waiting_since: now,
         started: now,
         weight_by_command: false,
+        asking: None,
+        cleared: None,
+        approved: false,
     });
     transition(next, DecisionName::Start, Because::new(OPERATOR, reason), Kind::Planned, EvidenceChange::Begin)
 }

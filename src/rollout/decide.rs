@@ -40,6 +40,8 @@ pub fn decide(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Opt
 
         (Preview | Canary, Event::CandidateDown(reason)) => tick::candidate_down(state, reason).map(Some),
         (Preview | Canary, Event::CandidateUnreachable) => tick::candidate_unreachable(state).map(Some),
+        (Idle | Preview | Canary | Promoted | RolledBack, Event::Approve | Event::Gates { .. }) => Ok(None),
+
         // There is no candidate; that a pool which is live is down is a matter of failover.
         (Idle | Promoted | RolledBack, Event::CandidateDown(_) | Event::CandidateUnreachable) => Ok(None),
     }

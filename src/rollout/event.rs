@@ -1,9 +1,11 @@
 //! What can happen to a service: every command of an operator, and what the machine notices.
 
-use crate::model::{BasisPoints, Judgement, ModeSetting, Plan, PoolName, ReleaseId};
+use super::Asking;
+use crate::model::{BasisPoints, Judgement, ModeSetting, OnGateFailure, Plan, PoolName, ReleaseId};
+use serde::{Deserialize, Serialize};
 
 /// Something that may change the state of a service.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// `rollout start`.
     Start(Start),
@@ -15,6 +17,15 @@ pub enum Event {
     Promote,
     /// `rollout rollback`.
     Rollback,
+    /// `rollout approve`: what waits for an operator may go on.
+    Approve,
+    /// The gates that were asked have answered.
+    Gates {
+        /// What was asked: an answer to anything else is no news.
+        asking: Asking,
+        /// The answer of all of them.
+        answer: GatesAnswer,
+    },
     /// `rollout weight`: this share for the candidate, and hold.
     SetWeight(BasisPoints),
     /// `switch`: all traffic to this pool, now.
@@ -34,8 +45,25 @@ pub enum Event {
     CandidateUnreachable,
 }
 
+/// What the gates of one moment say together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatesAnswer {
+    /// All have passed, or may be ignored; with a sentence for people.
+    Passed(String),
+    /// One has not.
+    Failed {
+        /// Its name.
+        gate: String,
+        /// Why, in a sentence.
+        reason: String,
+        /// What the plan wants done then; never [`OnGateFailure::Ignore`].
+        on_failure: OnGateFailure,
+    },
+}
+
 /// `rollout start`, with what was found out about the pool.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Start {
     /// The pool that is to become live; the caller has made sure that it exists.
     pub pool: PoolName,

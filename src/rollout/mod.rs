@@ -25,7 +25,7 @@ mod simulation;
 mod tests;
 
 pub use decide::decide;
-pub use event::{Event, Start};
+pub use event::{Event, GatesAnswer, Start};
 pub use refusal::Refusal;
-pub use state::{PinnedRelease, Rejected, Rollout, ServiceState};
+pub use state::{Asking, PinnedRelease, Rejected, Rollout, ServiceState};
 pub use transition::{Decision, DecisionName, EvidenceChange, OPERATOR, Transition};

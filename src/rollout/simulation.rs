@@ -41,7 +41,7 @@ fn any_plan(random: &mut StdRng) -> Plan {
     }
     let hold = |random: &mut StdRng| Period::from_secs(pick(random, &[0, 1, 30, 120]));
     Plan {
-        steps: weights.into_iter().map(|weight| Step { weight, hold: hold(random) }).collect(),
+        steps: weights.into_iter().map(|weight| Step::new(weight, hold(random))).collect(),
         max_hold: random.random_bool(0.5).then(|| hold(random)),
         on_inconclusive: pick(random, &[OnInconclusive::Hold, OnInconclusive::Promote, OnInconclusive::Rollback]),
         watch: hold(random),
@@ -60,7 +60,12 @@ fn any_judgement(random: &mut StdRng) -> Judgement {
         Verdict::SourceDown,
         Verdict::Regressed,
     ];
-    Judgement { verdict: pick(random, &verdicts), by: "a check".to_owned(), reason: "a reason".to_owned() }
+    Judgement {
+        verdict: pick(random, &verdicts),
+        by: "a check".to_owned(),
+        reason: "a reason".to_owned(),
+        proven: false,
+    }
 }
 
 fn any_event(random: &mut StdRng) -> Event {
@@ -163,7 +168,7 @@ fn assert_allowed(before: &ServiceState, event: &Event, transition: &Transition)
     let in_rollout = |state: &ServiceState| state.candidate.is_some();
     match transition.evidence {
         EvidenceChange::Begin => assert!(!in_rollout(before) && after.phase == Phase::Preview),
-        EvidenceChange::End => assert!(in_rollout(before) && !in_rollout(after)),
+        EvidenceChange::Watch | EvidenceChange::End => assert!(in_rollout(before) && !in_rollout(after)),
         EvidenceChange::NewStep => assert_eq!(after.phase, Phase::Canary),
         EvidenceChange::WeightChanged => assert_ne!(before.weight, after.weight),
         EvidenceChange::Keep => assert!(before.weight == after.weight && in_rollout(before) == in_rollout(after)),
@@ -215,7 +220,7 @@ fn every_rollout_ends_or_is_held() {
         let mut now = Timestamp::from_second(1_700_000_000).unwrap();
         let plan = Plan {
             steps: (1..=3)
-                .map(|step| Step { weight: BasisPoints::try_from(step * 1000).unwrap(), hold: Period::from_secs(30) })
+                .map(|step| Step::new(BasisPoints::try_from(step * 1000).unwrap(), Period::from_secs(30)))
                 .collect(),
             ..any_plan(&mut random)
         };
@@ -231,7 +236,8 @@ fn every_rollout_ends_or_is_held() {
         for _ in 0..200 {
             now = now.checked_add(Duration::from_secs(10)).unwrap();
             let verdict = pick(&mut random, &[Verdict::Healthy, Verdict::Insufficient]);
-            let judgement = Judgement { verdict, by: "a check".to_owned(), reason: "a reason".to_owned() };
+            let judgement =
+                Judgement { verdict, by: "a check".to_owned(), reason: "a reason".to_owned(), proven: false };
             if let Some(transition) = decide(&state, &Event::Tick(Some(judgement)), now).unwrap() {
                 state = transition.state;
             }

@@ -1,6 +1,8 @@
 //! The state of a service: all that a restart has to bring back, but the evidence.
 
-use crate::model::{BasisPoints, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step, Timestamp};
+use crate::model::{
+    BasisPoints, GateMoment, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +56,25 @@ pub struct Rollout {
     pub started: Timestamp,
     /// Whether the weight is an operator's and not the step's.
     pub weight_by_command: bool,
+    /// The gates that are being asked.
+    #[serde(default)]
+    pub asking: Option<Asking>,
+    /// The last moment whose gates have all passed.
+    #[serde(default)]
+    pub cleared: Option<GateMoment>,
+    /// Whether an operator has approved that this step is left.
+    #[serde(default)]
+    pub approved: bool,
+}
+
+/// Gates that are being asked. Whoever asks them answers with [`Event::Gates`](super::Event::Gates); after a restart
+/// they are asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asking {
+    /// When.
+    pub moment: GateMoment,
+    /// Rises each time that gates of the rollout are asked, so that an answer can't be taken for another.
+    pub number: u64,
 }
 
 /// A release that a command has pinned to a pool.

@@ -21,7 +21,7 @@ fn at(second: i64) -> Timestamp {
 
 /// 5% and 25%, each for a minute, so that ten minutes are the longest hold.
 fn plan() -> Plan {
-    let step = |weight| Step { weight: percent(weight), hold: Period::from_secs(60) };
+    let step = |weight| Step::new(percent(weight), Period::from_secs(60));
     Plan { steps: vec![step(5.0), step(25.0)], ..Plan::default() }
 }
 
@@ -41,7 +41,12 @@ fn start() -> Event {
 }
 
 fn tick(verdict: Verdict) -> Event {
-    Event::Tick(Some(Judgement { verdict, by: "error-ratio".to_owned(), reason: format!("it is {verdict}") }))
+    Event::Tick(Some(Judgement {
+        verdict,
+        by: "error-ratio".to_owned(),
+        reason: format!("it is {verdict}"),
+        proven: false,
+    }))
 }
 
 fn switch(name: &str, drain: bool) -> Event {

@@ -18,12 +18,15 @@ pub(super) fn in_preview(state: &ServiceState, judgement: Option<&Judgement>, no
     let verdict = judgement.map_or(Verdict::Insufficient, |judgement| judgement.verdict);
     let because = judgement.map_or_else(no_evidence, because_of);
     match (verdict, state.held.as_ref().map(|held| held.by)) {
-        (Verdict::Regressed, Some(HeldBy::Operator | HeldBy::Evidence | HeldBy::Source) | None) => {
-            roll_back(state, because).map(Some)
-        }
+        (Verdict::Regressed, _) => roll_back(state, because).map(Some),
         (Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown, Some(HeldBy::Operator))
         | (Verdict::SourceDown, Some(HeldBy::Source)) => Ok(None),
         (Verdict::SourceDown, Some(HeldBy::Evidence) | None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
+        (Verdict::SharedIncident, _)
+        | (
+            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown,
+            Some(HeldBy::Gate | HeldBy::Approval | HeldBy::Incident),
+        ) => Ok(None),
         (Verdict::Healthy | Verdict::Insufficient, Some(HeldBy::Evidence | HeldBy::Source) | None) => {
             let rollout = rollout(state)?;
             let first = rollout.plan.steps.first().ok_or(Refusal::BadSteps)?;
@@ -43,9 +46,7 @@ pub(super) fn in_canary(state: &ServiceState, judgement: Option<&Judgement>, now
     };
     let because = because_of(judgement);
     match (judgement.verdict, held) {
-        (Verdict::Regressed, Some(HeldBy::Operator | HeldBy::Evidence | HeldBy::Source) | None) => {
-            roll_back(state, because).map(Some)
-        }
+        (Verdict::Regressed, _) => roll_back(state, because).map(Some),
         (Verdict::Healthy, Some(HeldBy::Evidence | HeldBy::Source) | None) if hold_is_over(rollout, now) => {
             pass_step(state, because, now).map(Some)
         }
@@ -53,6 +54,11 @@ pub(super) fn in_canary(state: &ServiceState, judgement: Option<&Judgement>, now
         | (Verdict::SourceDown, Some(HeldBy::Source | HeldBy::Evidence))
         | (Verdict::Insufficient, Some(HeldBy::Evidence))
         | (Verdict::Healthy, None) => Ok(None),
+        (Verdict::SharedIncident, _)
+        | (
+            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown,
+            Some(HeldBy::Gate | HeldBy::Approval | HeldBy::Incident),
+        ) => Ok(None),
         (Verdict::SourceDown, None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
         (Verdict::Healthy, Some(by @ (HeldBy::Evidence | HeldBy::Source)))
         | (Verdict::Insufficient, Some(by @ HeldBy::Source)) => Ok(Some(go_on(state, by, because, now))),
@@ -76,7 +82,9 @@ fn hold_is_over(rollout: &Rollout, now: Timestamp) -> bool {
 fn go_on(state: &ServiceState, held_by: HeldBy, because: Because, now: Timestamp) -> Transition {
     let why = match held_by {
         HeldBy::Source => "the metrics source answers again",
-        HeldBy::Evidence | HeldBy::Operator => "the evidence suffices now",
+        HeldBy::Evidence | HeldBy::Operator | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident => {
+            "the evidence suffices now"
+        }
     };
     let mut next = state.clone();
     release(&mut next, now);

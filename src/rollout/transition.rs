@@ -56,6 +56,10 @@ pub enum DecisionName {
     Mode,
     /// The time is over in which a promotion can be rolled back.
     WatchOver,
+    /// An operator approves.
+    Approve,
+    /// Gates are asked, or have answered.
+    Gate,
 }
 
 impl DecisionName {
@@ -73,6 +77,8 @@ impl DecisionName {
             Self::Switch => "switch",
             Self::Mode => "mode",
             Self::WatchOver => "watch-over",
+            Self::Approve => "approve",
+            Self::Gate => "gate",
         }
     }
 }
@@ -94,6 +100,8 @@ pub enum EvidenceChange {
     WeightChanged,
     /// A step begins: the weight has changed, and evidence for promotion starts anew.
     NewStep,
+    /// The candidate was promoted: the split is over, and what it does as live is watched.
+    Watch,
     /// The rollout is over: nothing more is gathered.
     End,
 }

@@ -74,6 +74,7 @@ pub(super) fn entry(service: &ServiceName, row: &Row<'_>) -> Result<HistoryView,
         candidate: candidate.map(|name| name.parse().map_err(|error| corrupt("candidate", error))).transpose()?,
         weight: BasisPoints::try_from(weight).map_err(|error| corrupt("weight", error))?,
         evidence: evidence.map(|text| json(format_args!("history of service {service}"), &text)).transpose()?,
+        record: None,
     })
 }
 

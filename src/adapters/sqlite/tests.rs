@@ -24,6 +24,7 @@ fn entry(revision: u64) -> HistoryView {
         candidate: Some("server1".parse().unwrap()),
         weight: BasisPoints::from_percent(12.5).unwrap(),
         evidence: Some(crate::model::view::EvidenceView::default()),
+        record: None,
     }
 }
 

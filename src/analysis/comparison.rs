@@ -1,12 +1,12 @@
-//! What the router's own counts say: does the candidate fail more often than live, over the same seconds?
+//! What counts of both pools say: does the candidate fail more often than live, over the same seconds?
 
 use super::eprocess::{LateStart, NO_WORSE, Null, Plain, WORSE};
-use crate::model::{BasisPoints, ErrorRatioCheck, view::CountsView};
+use crate::model::{BasisPoints, view::CountsView};
 use serde::{Deserialize, Serialize};
 
 /// The drawn requests of one judged tick of 100 ms, and those of them that failed and count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Tick {
+pub struct Pair {
     /// Requests of the candidate.
     pub candidate_requests: u64,
     /// Of those, failed and counted: of a sticky visitor, one for each step.
@@ -41,33 +41,33 @@ const MANY_OF_THEM: u64 = 10;
 const JOINED_PER_SIDE: u64 = 2;
 const JOINED_IN_ALL: u64 = 10;
 
-/// The evidence of the error ratio.
+/// The evidence of one comparison; `tolerate` is the absolute difference of the ratios that is still fine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ErrorRatioEvidence {
-    check: ErrorRatioCheck,
+pub struct ComparisonEvidence {
+    tolerate: f64,
     weight: BasisPoints,
     rollback: LateStart,
     /// As `rollback`, of all failures: what one visitor does again and again is in it too.
     every: LateStart,
     promote: Plain,
-    joined: Tick,
+    joined: Pair,
     rollout: CountsView,
     step: CountsView,
     failing_draws: u64,
     draws_seen: u64,
 }
 
-impl ErrorRatioEvidence {
+impl ComparisonEvidence {
     /// Nothing yet.
     #[must_use]
-    pub fn new(check: ErrorRatioCheck) -> Self {
+    pub fn new(tolerate: f64) -> Self {
         Self {
-            check,
+            tolerate,
             weight: BasisPoints::ZERO,
             rollback: LateStart::new(),
             every: LateStart::new(),
             promote: Plain::new(),
-            joined: Tick::default(),
+            joined: Pair::default(),
             rollout: CountsView::default(),
             step: CountsView::default(),
             failing_draws: 0,
@@ -76,7 +76,7 @@ impl ErrorRatioEvidence {
     }
 
     /// Takes in one judged tick.
-    pub fn observe(&mut self, tick: Tick) {
+    pub fn observe(&mut self, tick: Pair) {
         count(&mut self.rollout, tick);
         count(&mut self.step, tick);
         self.joined = self.joined.and(tick);
@@ -87,7 +87,7 @@ impl ErrorRatioEvidence {
 
     fn judge_joined(&mut self) {
         let tick = std::mem::take(&mut self.joined);
-        let null = Null { ratio: 1.0, tolerate: self.check.tolerate };
+        let null = Null { ratio: 1.0, tolerate: self.tolerate };
         self.rollback.observe(tick, &WORSE, null);
         self.every.observe(tick.with_every_failure(), &WORSE, null);
         self.promote.observe(tick.as_bad_as_can_be(), &NO_WORSE, null);
@@ -163,7 +163,7 @@ impl ErrorRatioEvidence {
     }
 }
 
-impl Tick {
+impl Pair {
     /// Of both pools.
     #[must_use]
     pub fn requests(self) -> u64 {
@@ -225,7 +225,7 @@ impl Tick {
     }
 }
 
-fn count(counts: &mut CountsView, tick: Tick) {
+fn count(counts: &mut CountsView, tick: Pair) {
     counts.candidate_requests = counts.candidate_requests.saturating_add(tick.candidate_requests);
     counts.candidate_failures = counts.candidate_failures.saturating_add(tick.candidate_failures);
     counts.live_requests = counts.live_requests.saturating_add(tick.live_requests);
@@ -246,14 +246,14 @@ fn requests_to_join(weight: BasisPoints) -> u64 {
 mod tests {
     use super::*;
 
-    fn evidence(percent: f64) -> ErrorRatioEvidence {
-        let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.0 });
+    fn evidence(percent: f64) -> ComparisonEvidence {
+        let mut evidence = ComparisonEvidence::new(0.0);
         evidence.begin_step(BasisPoints::from_percent(percent).unwrap());
         evidence
     }
 
-    fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Tick {
-        Tick { candidate_requests, candidate_failures, live_requests, live_failures, ..Tick::default() }
+    fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Pair {
+        Pair { candidate_requests, candidate_failures, live_requests, live_failures, ..Pair::default() }
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_step_starts_promotion_anew_and_keeps_rollback() {
-        let mut evidence = ErrorRatioEvidence::new(ErrorRatioCheck { tolerate: 0.01 });
+        let mut evidence = ComparisonEvidence::new(0.01);
         evidence.begin_step(BasisPoints::from_percent(50.0).unwrap());
         for _ in 0..10 {
             evidence.observe(tick(50, 0, 50, 0));
@@ -326,6 +326,6 @@ mod tests {
         evidence.observe(tick(7, 1, 99, 3));
         evidence.observe(tick(1, 0, 3, 0));
         let text = serde_json::to_string(&evidence).unwrap();
-        assert_eq!(serde_json::from_str::<ErrorRatioEvidence>(&text).unwrap(), evidence);
+        assert_eq!(serde_json::from_str::<ComparisonEvidence>(&text).unwrap(), evidence);
     }
 }

@@ -1,0 +1,54 @@
+//! What the router counts of both pools in a tick.
+
+use super::Pair;
+use crate::model::{Indicator, Until};
+
+/// The drawn requests of one judged tick of 100 ms, with all that is known of them at one moment of their answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// Which indicators it tells of: those that are known with the head, or those that are known with the end.
+    pub known_at: Until,
+    /// Of the candidate.
+    pub candidate: SideTick,
+    /// Of live.
+    pub live: SideTick,
+    /// Draws of the candidate that had not been seen before in this rollout.
+    pub new_draws: u64,
+}
+
+/// One pool's part of a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SideTick {
+    /// Requests dispatched, but for those whose visitors hung up before the moment.
+    pub requests: u64,
+    /// Of those, without an outcome when the lag was over.
+    pub undecided: u64,
+    /// What they were, by [`Indicator::index`].
+    pub bad: [Bad; Indicator::COUNT],
+}
+
+/// How many answers were bad in one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bad {
+    /// As they count: of a sticky visitor, one for each step.
+    pub counted: u64,
+    /// All of them.
+    pub all: u64,
+}
+
+impl Tick {
+    /// As the comparison of one indicator sees it.
+    pub(super) fn pair(&self, indicator: Indicator) -> Pair {
+        let at = indicator.index();
+        Pair {
+            candidate_requests: self.candidate.requests,
+            candidate_failures: self.candidate.bad[at].counted,
+            candidate_failed: self.candidate.bad[at].all,
+            candidate_late: self.candidate.undecided,
+            live_requests: self.live.requests,
+            live_failures: self.live.bad[at].counted,
+            live_failed: self.live.bad[at].all,
+            live_late: self.live.undecided,
+        }
+    }
+}
