@@ -1,7 +1,7 @@
 //! What the router counts of both pools in a tick.
 
 use super::Pair;
-use crate::model::{Indicator, Until};
+use crate::model::{Indicator, LatencyCheck, Until};
 
 /// The drawn requests of one judged tick of 100 ms, with all that is known of them at one moment of their answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +12,10 @@ pub struct Tick {
     pub candidate: SideTick,
     /// Of live.
     pub live: SideTick,
-    /// Draws of the candidate that had not been seen before in this rollout.
+    /// Draws of the candidate that had not been seen before in this rollout; told with the heads, and 0 with the ends.
     pub new_draws: u64,
+    /// Which quantiles had a limit all through the tick: only there are slow answers known as such.
+    pub limited: [bool; LatencyCheck::QUANTILES],
 }
 
 /// One pool's part of a tick.
@@ -23,6 +25,9 @@ pub struct SideTick {
     pub requests: u64,
     /// Of those, without an outcome when the lag was over.
     pub undecided: u64,
+    /// Of the requests, those that are timed: each that was drawn for itself, and of a sticky visitor one now and then,
+    /// so that what is slow for one visitor is not slow hundreds of times.
+    pub timed: u64,
     /// What they were, by [`Indicator::index`].
     pub bad: [Bad; Indicator::COUNT],
 }
@@ -30,10 +35,12 @@ pub struct SideTick {
 /// How many answers were bad in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bad {
-    /// As they count: of a sticky visitor, one for each step.
+    /// As they count: of a sticky visitor, one for each step; where answers are timed, of the timed ones.
     pub counted: u64,
     /// All of them.
     pub all: u64,
+    /// Of the counted ones, those from draws that had not been bad so before in this rollout; of the candidate only.
+    pub new_draws: u64,
 }
 
 impl Tick {

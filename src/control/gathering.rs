@@ -1,7 +1,7 @@
 //! Gathers the evidence of one rollout: reads the workers' counts tick by tick, in order, once each is complete.
 
 use crate::analysis::{Assessment, Bad, Evidence, PromQlReport, SideTick, Tick, assess};
-use crate::model::{BasisPoints, Indicator, Plan, Timestamp, Until};
+use crate::model::{BasisPoints, Indicator, LatencyCheck, Plan, Timestamp, Until};
 use crate::rollout::EvidenceChange;
 use crate::routing::{Draws, FailedVisitors, LAG_TICKS, SideCounts, TICK};
 use std::collections::VecDeque;
@@ -66,7 +66,8 @@ impl Gathering {
             let side = |counts: SideCounts| {
                 let mut side =
                     SideTick { requests: counts.requests, undecided: counts.undecided(), ..SideTick::default() };
-                side.bad[Indicator::Failed.index()] = Bad { counted: counts.failures, all: counts.failed };
+                side.bad[Indicator::Failed.index()] =
+                    Bad { counted: counts.failures, all: counts.failed, ..Bad::default() };
                 side
             };
             self.evidence.observe(&Tick {
@@ -74,6 +75,7 @@ impl Gathering {
                 candidate: side(counts.candidate),
                 live: side(counts.live),
                 new_draws: counts.new_draws,
+                limited: [false; LatencyCheck::QUANTILES],
             });
             self.evidence.add_draws(counts.new_draws, counts.failing_draws);
         }

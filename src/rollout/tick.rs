@@ -19,14 +19,13 @@ pub(super) fn in_preview(state: &ServiceState, judgement: Option<&Judgement>, no
     let because = judgement.map_or_else(no_evidence, because_of);
     match (verdict, state.held.as_ref().map(|held| held.by)) {
         (Verdict::Regressed, _) => roll_back(state, because).map(Some),
-        (Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown, Some(HeldBy::Operator))
-        | (Verdict::SourceDown, Some(HeldBy::Source)) => Ok(None),
-        (Verdict::SourceDown, Some(HeldBy::Evidence) | None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
-        (Verdict::SharedIncident, _)
-        | (
+        (
             Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown,
-            Some(HeldBy::Gate | HeldBy::Approval | HeldBy::Incident),
-        ) => Ok(None),
+            Some(HeldBy::Operator | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident),
+        )
+        | (Verdict::SourceDown, Some(HeldBy::Source))
+        | (Verdict::SharedIncident, _) => Ok(None),
+        (Verdict::SourceDown, Some(HeldBy::Evidence) | None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
         (Verdict::Healthy | Verdict::Insufficient, Some(HeldBy::Evidence | HeldBy::Source) | None) => {
             let rollout = rollout(state)?;
             let first = rollout.plan.steps.first().ok_or(Refusal::BadSteps)?;
@@ -50,15 +49,14 @@ pub(super) fn in_canary(state: &ServiceState, judgement: Option<&Judgement>, now
         (Verdict::Healthy, Some(HeldBy::Evidence | HeldBy::Source) | None) if hold_is_over(rollout, now) => {
             pass_step(state, because, now).map(Some)
         }
-        (Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown, Some(HeldBy::Operator))
+        (
+            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown,
+            Some(HeldBy::Operator | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident),
+        )
         | (Verdict::SourceDown, Some(HeldBy::Source | HeldBy::Evidence))
         | (Verdict::Insufficient, Some(HeldBy::Evidence))
-        | (Verdict::Healthy, None) => Ok(None),
-        (Verdict::SharedIncident, _)
-        | (
-            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown,
-            Some(HeldBy::Gate | HeldBy::Approval | HeldBy::Incident),
-        ) => Ok(None),
+        | (Verdict::Healthy, None)
+        | (Verdict::SharedIncident, _) => Ok(None),
         (Verdict::SourceDown, None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
         (Verdict::Healthy, Some(by @ (HeldBy::Evidence | HeldBy::Source)))
         | (Verdict::Insufficient, Some(by @ HeldBy::Source)) => Ok(Some(go_on(state, by, because, now))),
