@@ -10,6 +10,7 @@
 //! their answers arrive as messages. So a hanging disk holds up planned changes, and nothing that protects.
 
 use super::command::CommandError;
+use super::deciding::Decided;
 use super::events::{event_of, passing_of_time};
 use super::files::FirstLook;
 use super::gathering::Gathering;
@@ -25,7 +26,7 @@ use super::{polling, view};
 use crate::analysis::Evidence;
 use crate::config::Config;
 use crate::model::{PoolName, ServiceName, Timestamp};
-use crate::rollout::{EvidenceChange, ServiceState, Transition, decide};
+use crate::rollout::{EvidenceChange, ServiceState, Transition};
 use crate::routing::{HostIndex, Live, Route, Secret, Suspicion, TICK, Table};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -135,17 +136,17 @@ impl Conductor {
             let _ = request.reply.send(Err(CommandError::UnknownService(request.service.to_string())));
             return;
         };
-        match self.transition_for(at, &request) {
+        match self.decision_on(at, &request) {
             Err(error) => drop(request.reply.send(Err(error))),
             Ok(None) => drop(request.reply.send(Ok(self.done(at, &[])))),
-            Ok(Some(transition)) if transition.protective => {
-                self.protect(at, transition);
+            Ok(Some(decided)) if decided.transition.protective => {
+                self.protect(at, decided);
                 self.services[at].writing.unanswered.push((Instant::now(), request.reply));
             }
-            Ok(Some(transition)) => {
+            Ok(Some(decided)) => {
                 let writing = &mut self.services[at].writing;
                 if writing.current.is_none() {
-                    self.plan(at, transition, Some(request.reply));
+                    self.plan(at, decided, Some(request.reply));
                 } else if writing.waiting.len() < WAITING {
                     writing.waiting.push_back((since, request));
                 } else {
@@ -156,14 +157,14 @@ impl Conductor {
         }
     }
 
-    fn transition_for(&self, at: usize, request: &Request) -> Result<Option<Transition>, CommandError> {
+    fn decision_on(&self, at: usize, request: &Request) -> Result<Option<Decided>, CommandError> {
         let service = &self.services[at];
         if request.if_match.is_some_and(|revision| revision != service.state.revision) {
             let (service, revision) = (request.service.clone(), service.state.revision);
             return Err(CommandError::Moved { service, revision });
         }
         let event = event_of(service, &request.command)?;
-        decide(&service.state, &event, Timestamp::now()).map_err(|refusal| CommandError::Refused(refusal.to_string()))
+        Decided::by(service, event, Timestamp::now()).map_err(|refusal| CommandError::Refused(refusal.to_string()))
     }
 
     pub(super) fn done(&self, at: usize, draining: &[PoolName]) -> Done {
@@ -300,9 +301,9 @@ impl Conductor {
             gathering.gather(&rollout.plan, Instant::now(), now);
         }
         if let Some(event) = passing_of_time(service) {
-            match decide(&service.state, &event, now) {
-                Ok(Some(transition)) if transition.protective => self.protect(at, transition),
-                Ok(Some(transition)) if service.writing.free() => self.plan(at, transition, None),
+            match Decided::by(service, event, now) {
+                Ok(Some(decided)) if decided.transition.protective => self.protect(at, decided),
+                Ok(Some(decided)) if service.writing.free() => self.plan(at, decided, None),
                 Ok(_) => {}
                 Err(refusal) => tracing::error!(service = %service.config.name, %refusal, "an event was refused"),
             }

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! gathering ─► analysis ─┐
-//! health, files, polling ┼─► conductor ─► rollout::decide ─► store ─► routing::Live ─► history, events
+//! health, files, polling ┼─► conductor ─► deciding (rollout::decide) ─► store ─► routing::Live ─► history, events
 //! Handle (commands) ─────┘
 //! ```
 
 mod command;
 mod conductor;
+mod deciding;
 mod events;
 mod explain;
 mod files;
@@ -30,6 +31,7 @@ mod writing;
 mod tests;
 
 pub use command::{Command, CommandError};
+pub use deciding::{Replayed, replay};
 pub use handle::{DecisionCount, ExplainRequest, Handle, Readiness};
 pub use store::StoreThread;
 
