@@ -57,8 +57,8 @@ fn entries(parameters: &[(String, String)]) -> Result<HistoryQuestion, Problem> 
         match name.as_str() {
             "limit" => {
                 let number = value.parse().ok().filter(|number| (1..=LONGEST_HISTORY).contains(number));
-                question.limit =
-                    number.ok_or_else(|| Problem::invalid(format!("`limit` is a number from 1 to {LONGEST_HISTORY}")))?;
+                question.limit = number
+                    .ok_or_else(|| Problem::invalid(format!("`limit` is a number from 1 to {LONGEST_HISTORY}")))?;
             }
             "id" => {
                 let id = value.parse().map_err(|_| Problem::invalid("`id` is the number of an entry"))?;

@@ -105,11 +105,7 @@ struct After {
 
 impl After {
     fn of(transition: &Transition) -> Self {
-        Self {
-            state: transition.state.clone(),
-            protective: transition.protective,
-            evidence: transition.evidence,
-        }
+        Self { state: transition.state.clone(), protective: transition.protective, evidence: transition.evidence }
     }
 }
 

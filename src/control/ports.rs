@@ -85,11 +85,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// When the store can't be read.
-    fn history(
-        &mut self,
-        service: &ServiceName,
-        question: HistoryQuestion,
-    ) -> Result<Vec<HistoryView>, StoreError>;
+    fn history(&mut self, service: &ServiceName, question: HistoryQuestion) -> Result<Vec<HistoryView>, StoreError>;
 
     /// Writes a consistent copy of everything into a new file.
     ///

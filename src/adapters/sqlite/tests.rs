@@ -223,7 +223,10 @@ fn a_backup_is_a_whole_state_and_never_overwrites() {
     assert!(store.backup(&folder.path().join("missing/copy.db")).is_err());
     let mut copied = SqliteStore::open(&copy).unwrap();
     assert_eq!(copied.load().unwrap(), store.load().unwrap());
-    assert_eq!(copied.history(&shop(), HistoryQuestion::newest(10)).unwrap(), store.history(&shop(), HistoryQuestion::newest(10)).unwrap());
+    assert_eq!(
+        copied.history(&shop(), HistoryQuestion::newest(10)).unwrap(),
+        store.history(&shop(), HistoryQuestion::newest(10)).unwrap()
+    );
     assert!(!folder.path().join(".copy.db.part").exists());
     store.commit(&record(Some(1), 2)).unwrap();
 }
