@@ -77,7 +77,7 @@ pub fn expected_time(plan: &Plan, step: &Step, drawn_per_second: f64) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BasisPoints, ErrorRatioCheck, Period};
+    use crate::model::{BasisPoints, LatencyCheck, Period};
 
     fn step(percent: f64, hold: u64) -> Step {
         Step::new(BasisPoints::from_percent(percent).unwrap(), Period::from_secs(hold))
@@ -94,10 +94,17 @@ mod tests {
         let mut plan = Plan::default();
         assert_eq!(expected_time(&plan, &step(5.0, 60), 1000.0), Some(Duration::from_secs(60)), "the hold");
         assert_eq!(expected_time(&plan, &step(1.0, 60), 10.0), Some(Duration::from_secs(3000)), "300 at 0.1/s");
-        plan.checks = vec![Check::ErrorRatio(ErrorRatioCheck { tolerate: 0.5 })];
-        let by_evidence = expected_time(&plan, &step(1.0, 60), 1.0).unwrap();
-        assert!(by_evidence < Duration::from_secs(2000), "{by_evidence:?}");
-        plan.checks = Vec::new();
+        plan.min_requests = 1_000_000;
+        assert_eq!(expected_time(&plan, &step(5.0, 60), 200.0), Some(Duration::from_secs_f64(350.7)), "by evidence");
+        assert_eq!(expected_time(&plan, &step(5.0, 600), 200.0), Some(Duration::from_secs(600)), "but not before its hold");
+        plan.advance = Advance::Early;
+        assert_eq!(expected_time(&plan, &step(5.0, 600), 200.0), Some(Duration::from_secs_f64(350.7)), "unless it may");
+        plan.checks.push(Check::Latency(LatencyCheck::default()));
+        let of_its_own = Step { min_requests: Some(300), ..step(10.0, 60) };
+        assert_eq!(expected_time(&plan, &of_its_own, 10.0), Some(Duration::from_secs(300)), "by exposure alone");
+        let without_latency = Step { checks: Some(vec!["error-ratio".to_owned()]), ..step(5.0, 60) };
+        assert_eq!(expected_time(&plan, &without_latency, 200.0), Some(Duration::from_secs_f64(350.7)));
+        plan = Plan { checks: Vec::new(), ..Plan::default() };
         assert_eq!(expected_time(&plan, &step(10.0, 60), 10.0), Some(Duration::from_secs(300)), "no such check");
     }
 
