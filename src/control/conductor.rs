@@ -198,7 +198,7 @@ impl Conductor {
         match (transition.evidence, &service.state.rollout, &mut service.gathering) {
             (EvidenceChange::Begin, Some(rollout), gathering) => {
                 let evidence = Evidence::begin(&rollout.plan);
-                *gathering = Some(Gathering::new(evidence, &rollout.plan, workers, Timestamp::now()));
+                *gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
             }
             (EvidenceChange::End, _, gathering) => *gathering = None,
             (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
@@ -298,7 +298,7 @@ impl Conductor {
         let now = Timestamp::now();
         let service = &mut self.services[at];
         if let (Some(gathering), Some(rollout)) = (&mut service.gathering, &service.state.rollout) {
-            gathering.gather(&rollout.plan, Instant::now(), now);
+            gathering.gather(rollout, Instant::now(), now);
         }
         if let Some(event) = passing_of_time(service) {
             match Decided::by(service, event, now) {
