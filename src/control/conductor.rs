@@ -164,7 +164,8 @@ impl Conductor {
             return Err(CommandError::Moved { service, revision });
         }
         let event = event_of(service, &request.command)?;
-        Decided::by(service, event, Timestamp::now()).map_err(|refusal| CommandError::Refused(refusal.to_string()))
+        Decided::by(&service.state, event, Timestamp::now())
+            .map_err(|refusal| CommandError::Refused(refusal.to_string()))
     }
 
     pub(super) fn done(&self, at: usize, draining: &[PoolName]) -> Done {
@@ -301,7 +302,7 @@ impl Conductor {
             gathering.gather(rollout, Instant::now(), now);
         }
         if let Some(event) = passing_of_time(service) {
-            match Decided::by(service, event, now) {
+            match Decided::by(&service.state, event, now) {
                 Ok(Some(decided)) if decided.transition.protective => self.protect(at, decided),
                 Ok(Some(decided)) if service.writing.free() => self.plan(at, decided, None),
                 Ok(_) => {}
