@@ -63,6 +63,7 @@ impl Evidence {
         if let Some(error_ratio) = &mut self.error_ratio {
             error_ratio.weight_changed(weight);
         }
+        self.promql.iter_mut().for_each(|promql| promql.weight_changed(weight));
     }
 
     /// A step begins, at this weight.
@@ -72,7 +73,7 @@ impl Evidence {
         if let Some(error_ratio) = &mut self.error_ratio {
             error_ratio.begin_step(weight);
         }
-        self.promql.iter_mut().for_each(PromQlEvidence::begin_step);
+        self.promql.iter_mut().for_each(|promql| promql.begin_step(weight));
     }
 
     /// So many more distinct draws of the candidate have been seen, and so many have failed for the first time.
