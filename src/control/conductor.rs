@@ -199,11 +199,11 @@ impl Conductor {
                 let evidence = Evidence::begin(&rollout.plan);
                 *gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
             }
-            (EvidenceChange::End, _, gathering) => *gathering = None,
+            (EvidenceChange::Watch | EvidenceChange::End, _, gathering) => *gathering = None,
             (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
             (_, _, None) => {}
         }
-        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::End) {
+        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::Watch | EvidenceChange::End) {
             self.poll_checks(at);
         }
         self.publish(at);
