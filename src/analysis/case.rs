@@ -2,10 +2,13 @@
 
 use super::compared::{Bar, Compared, Parts};
 use super::eprocess::ln_sum;
-use super::shares::Shares;
+use super::shares::{ALWAYS_ON, Shares};
 use super::{CUT_OFF, Evidence, GRPC_TRAILERS, NO_HEAD};
 use crate::model::view::CheckView;
 use crate::model::{Check, Plan, Timestamp, Verdict};
+
+/// The kind of a check of Prometheus.
+const PROMQL: &str = "promql";
 
 /// A check of the plan, or one that is always on.
 #[derive(Debug)]
@@ -75,7 +78,7 @@ impl<'a> Case<'a> {
         let only = step.and_then(|step| step.checks.as_ref());
         let is_asked = |name: &str| only.is_none_or(|names| names.iter().any(|known| known == name));
         let shares = Shares::of(plan);
-        let mut case = Self { entries: Vec::with_capacity(plan.checks.len() + 3), bar, heuristic_leans: false };
+        let mut case = Self { entries: Vec::with_capacity(plan.checks.len() + ALWAYS_ON), bar, heuristic_leans: false };
         for check in &plan.checks {
             let (name, asked) = (check.name(), is_asked(check.name()));
             let parts = match check {
@@ -86,7 +89,7 @@ impl<'a> Case<'a> {
                     evidence.latency().iter().find(same).map(Parts::Latency)
                 }
                 Check::PromQl(_) => {
-                    case.promql(evidence, name, asked, now);
+                    case.promql(evidence, name, asked, shares, now);
                     continue;
                 }
             };
@@ -105,8 +108,13 @@ impl<'a> Case<'a> {
         case
     }
 
-    fn promql(&mut self, evidence: &'a Evidence, name: &'a str, asked: bool, now: Timestamp) {
+    fn promql(&mut self, evidence: &'a Evidence, name: &'a str, asked: bool, shares: Shares, now: Timestamp) {
         let Some(evidence) = evidence.promql().iter().find(|evidence| evidence.check().name == name) else { return };
+        if let Some(counts) = evidence.comparison() {
+            let compared = Compared::new(name, PROMQL, Parts::Counted(counts), shares.own, asked, self.bar);
+            self.entries.push(Entry::Compared(compared.counted_by(evidence.view(now))));
+            return;
+        }
         self.heuristic_leans |= asked && evidence.leaning();
         self.entries.push(Entry::Heuristic(CheckView { asked, ..evidence.view(now) }));
     }
@@ -144,6 +152,6 @@ fn name_of_kind(check: &Check) -> &'static str {
         Check::ErrorRatio(_) => Check::ERROR_RATIO,
         Check::Latency(_) => "latency",
         Check::StatusRatio(_) => Check::STATUS_RATIO,
-        Check::PromQl(_) => "promql",
+        Check::PromQl(_) => PROMQL,
     }
 }

@@ -22,8 +22,8 @@ const LEAST_TIMED: u64 = 20;
 pub(super) enum Parts<'a> {
     /// How often something bad happens to either pool.
     Ratio(&'a ComparisonEvidence),
-    /// The same of what Prometheus has counted, which knows of no draws.
-    Foreign(&'a ComparisonEvidence),
+    /// The same of what Prometheus has counted.
+    Counted(&'a ComparisonEvidence),
     /// Answers that don't come: of the timed requests, and, as a rule that only holds a step, of all.
     NoHead(&'a ComparisonEvidence, &'a ComparisonEvidence),
     /// How often answers are slow, at several quantiles.
@@ -54,6 +54,8 @@ pub(super) struct Compared<'a> {
     ln_promote: f64,
     parts: Parts<'a>,
     bar: Bar,
+    /// What is known of the source that its counts come from, where that is not the router itself.
+    source: Option<CheckView>,
 }
 
 /// What a check comes to by itself.
@@ -63,6 +65,8 @@ enum Finding {
     Worse,
     /// As good as an alarm, but of so few visitors that it may be their bad luck.
     OfFewVisitors,
+    /// Its source gives nothing.
+    Silent,
     /// Where a good part of all visitors fails, what they do again and again holds a step, though it is no alarm.
     FewFailMuch,
     /// Too many requests of any visitor are without an answer.
@@ -82,12 +86,22 @@ enum Finding {
 impl<'a> Compared<'a> {
     pub(super) fn new(name: &'a str, kind: &'static str, parts: Parts<'a>, share: f64, asked: bool, bar: Bar) -> Self {
         let (ln_rollback, ln_promote) = match parts {
-            Parts::Ratio(evidence) | Parts::Foreign(evidence) | Parts::NoHead(evidence, _) => {
+            Parts::Ratio(evidence) | Parts::Counted(evidence) | Parts::NoHead(evidence, _) => {
                 (evidence.ln_rollback(), evidence.ln_promote())
             }
             Parts::Latency(evidence) => (evidence.ln_rollback(), evidence.ln_promote()),
         };
-        Self { name, kind, share, asked, ln_rollback, ln_promote, parts, bar }
+        Self { name, kind, share, asked, ln_rollback, ln_promote, parts, bar, source: None }
+    }
+
+    /// With what is known of the source of its counts.
+    pub(super) fn counted_by(self, source: CheckView) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// Why its source is no use at the moment, if it is not.
+    fn silent(&self) -> Option<&CheckView> {
+        self.source.as_ref().filter(|source| source.verdict != Verdict::Healthy)
     }
 
     /// What it adds to the merged evidence.
@@ -102,18 +116,13 @@ impl<'a> Compared<'a> {
 
     /// Whether enough different draws are behind it for an alarm.
     pub(super) fn alarm_allowed(&self) -> bool {
-        match self.parts {
-            Parts::Foreign(_) => true,
-            Parts::Ratio(_) | Parts::NoHead(..) | Parts::Latency(_) => {
-                self.worst().is_some_and(ComparisonEvidence::alarm_allowed)
-            }
-        }
+        self.worst().is_some_and(ComparisonEvidence::alarm_allowed)
     }
 
     /// The comparison that speaks loudest against the candidate; there is one but in a latency check.
     fn worst(&self) -> Option<&'a ComparisonEvidence> {
         match self.parts {
-            Parts::Ratio(evidence) | Parts::Foreign(evidence) | Parts::NoHead(evidence, _) => Some(evidence),
+            Parts::Ratio(evidence) | Parts::Counted(evidence) | Parts::NoHead(evidence, _) => Some(evidence),
             Parts::Latency(evidence) => evidence.worst().map(|(_, evidence, _)| evidence),
         }
     }
@@ -135,7 +144,7 @@ impl<'a> Compared<'a> {
     fn few_fail_much(&self) -> bool {
         match self.parts {
             Parts::Ratio(evidence) => evidence.ln_every() >= self.rollback_at() && evidence.many_of_them_fail(),
-            Parts::Foreign(_) | Parts::NoHead(..) | Parts::Latency(_) => false,
+            Parts::Counted(_) | Parts::NoHead(..) | Parts::Latency(_) => false,
         }
     }
 
@@ -148,7 +157,8 @@ impl<'a> Compared<'a> {
     fn compared_anything(&self) -> bool {
         match self.parts {
             Parts::Latency(evidence) => evidence.compared() >= LEAST_TIMED.min(self.bar.min_requests),
-            Parts::Ratio(_) | Parts::Foreign(_) | Parts::NoHead(..) => true,
+            Parts::Counted(evidence) => evidence.step().candidate_requests > 0,
+            Parts::Ratio(_) | Parts::NoHead(..) => true,
         }
     }
 
@@ -157,7 +167,9 @@ impl<'a> Compared<'a> {
             // An alarm that only waits for more draws to fail is no time to pass a step, whatever this step alone says.
             return if self.alarm_allowed() { Finding::Worse } else { Finding::OfFewVisitors };
         }
-        if self.few_fail_much() {
+        if self.silent().is_some() {
+            Finding::Silent
+        } else if self.few_fail_much() {
             Finding::FewFailMuch
         } else if self.hanging() {
             Finding::Hanging
@@ -177,6 +189,7 @@ impl<'a> Compared<'a> {
     pub(super) fn verdict(&self) -> Verdict {
         match self.finding() {
             Finding::Worse => Verdict::Regressed,
+            Finding::Silent => self.silent().map_or(Verdict::Insufficient, |source| source.verdict),
             Finding::Proven | Finding::Exposed => Verdict::Healthy,
             Finding::OfFewVisitors
             | Finding::FewFailMuch
@@ -194,13 +207,14 @@ impl<'a> Compared<'a> {
         match self.finding() {
             Finding::Worse => format!("{}: {against}", self.complaint()),
             Finding::OfFewVisitors => self.of_few_visitors(),
+            Finding::Silent => self.silent().map(|source| source.detail.clone()).unwrap_or_default(),
             Finding::FewFailMuch => {
                 format!("{draws} of the few visitors fail again and again, which is no alarm and no pass: {against}")
             }
             Finding::Hanging => self.hanging_detail(),
             Finding::Proven => format!("no worse than tolerated: {against}; {short}"),
             Finding::Leaning => format!("the evidence leans against the candidate: {against}; {short}"),
-            Finding::NotCompared => format!("too few answers have been timed and compared in this step: {against}"),
+            Finding::NotCompared => format!("too little has been compared in this step: {against}"),
             Finding::Exposed => {
                 format!("enough exposure, and nothing leans against the candidate: {against}; {short}")
             }
@@ -220,7 +234,7 @@ impl<'a> Compared<'a> {
             (_, Parts::Latency(_)) => "the candidate is slower than live",
             (CUT_OFF, _) => "the candidate breaks off more answers than live",
             (GRPC_TRAILERS, _) => "the candidate fails more in its trailers than live",
-            (_, Parts::Ratio(_) | Parts::Foreign(_)) => "the candidate fails more than live",
+            (_, Parts::Ratio(_) | Parts::Counted(_)) => "the candidate fails more than live",
         }
     }
 
@@ -229,7 +243,7 @@ impl<'a> Compared<'a> {
         let what = match self.parts {
             Parts::NoHead(..) => "timed candidate requests got no answer within 2 s",
             Parts::Latency(_) => "timed candidate answers were slow",
-            Parts::Ratio(_) | Parts::Foreign(_) => match self.kind {
+            Parts::Ratio(_) | Parts::Counted(_) => match self.kind {
                 CUT_OFF => "candidate answers were broken off",
                 GRPC_TRAILERS => "candidate answers failed in their trailers",
                 crate::model::Check::STATUS_RATIO => "candidate answers had one of the statuses",
@@ -285,10 +299,10 @@ impl<'a> Compared<'a> {
         };
         let by_evidence = match (self.parts, self.finding()) {
             // It is the whole rollout's evidence that stands against it.
-            (_, Finding::Worse | Finding::OfFewVisitors | Finding::FewFailMuch | Finding::Hanging)
+            (_, Finding::Worse | Finding::OfFewVisitors | Finding::Silent | Finding::FewFailMuch | Finding::Hanging)
             // How often a good answer is slow is nothing that could be reckoned with.
             | (Parts::Latency(_), _) => None,
-            (Parts::Ratio(evidence) | Parts::Foreign(evidence) | Parts::NoHead(evidence, _), _) => {
+            (Parts::Ratio(evidence) | Parts::Counted(evidence) | Parts::NoHead(evidence, _), _) => {
                 evidence.requests_to_promote(self.bar.promote_at).and_then(|needed| self.of_all_requests(evidence, needed))
             }
         };
@@ -324,8 +338,9 @@ impl<'a> Compared<'a> {
             time_needed: requests_needed.and_then(|requests| time_of(requests, candidate_rate)),
             quantiles: match self.parts {
                 Parts::Latency(evidence) => quantiles(evidence),
-                Parts::Ratio(_) | Parts::Foreign(_) | Parts::NoHead(..) => Vec::new(),
+                Parts::Ratio(_) | Parts::Counted(_) | Parts::NoHead(..) => Vec::new(),
             },
+            queries: self.source.as_ref().map(|source| source.queries.clone()).unwrap_or_default(),
             ..CheckView::new(self.name, self.kind, self.verdict(), self.detail())
         }
     }

@@ -119,13 +119,14 @@ impl Evidence {
     /// The weight is another one from the next tick on.
     pub fn weight_changed(&mut self, weight: BasisPoints) {
         self.counted().for_each(|comparison| comparison.weight_changed(weight));
+        self.promql.iter_mut().for_each(|promql| promql.weight_changed(weight));
     }
 
     /// A step begins, at this weight.
     pub fn begin_step(&mut self, weight: BasisPoints) {
         self.exposure = 0;
         self.counted().for_each(|comparison| comparison.begin_step(weight));
-        self.promql.iter_mut().for_each(PromQlEvidence::begin_step);
+        self.promql.iter_mut().for_each(|promql| promql.begin_step(weight));
     }
 
     /// The candidate was promoted, and is watched from now on.

@@ -201,11 +201,14 @@ impl Conductor {
                 let evidence = Evidence::begin(&rollout.plan);
                 *gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
             }
+            (EvidenceChange::Watch, Some(rollout), Some(gathering)) => {
+                gathering.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
+            }
             (EvidenceChange::End, _, gathering) => *gathering = None,
             (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
             (_, _, None) => {}
         }
-        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::End) {
+        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::Watch | EvidenceChange::End) {
             self.poll_checks(at);
         }
         self.publish(at);
@@ -214,7 +217,8 @@ impl Conductor {
     /// Asks the PromQL checks of the rollout that is under way, and no others.
     fn poll_checks(&mut self, at: usize) {
         let service = &mut self.services[at];
-        service.pollers = match (&service.gathering, &service.state.rollout) {
+        // After a promotion nothing is asked any more.
+        service.pollers = match (&service.state.candidate, &service.state.rollout) {
             (Some(_), Some(rollout)) => {
                 polling::start(&service.config.name, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
             }
@@ -287,8 +291,11 @@ impl Conductor {
 
     fn tick(&mut self) {
         for at in 0..self.services.len() {
+            let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
             if self.services[at].needs_time() {
                 self.tick_service(at);
+            } else if looked {
+                self.show(at, false);
             }
         }
     }

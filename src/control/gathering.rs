@@ -1,7 +1,7 @@
 //! Gathers the evidence of one rollout: reads the workers' counts tick by tick, in order, once each is complete.
 
-use crate::analysis::{self, Assessment, Bad, Evidence, PromQlReport, SideTick, Tick, assess};
-use crate::model::view::EvidenceView;
+use crate::analysis::{self, Assessment, Bad, Evidence, PoolCounts, PromQlReport, SideTick, Tick, Watch, assess};
+use crate::model::view::{EvidenceView, GuardView};
 use crate::model::{BasisPoints, Indicator, LatencyCheck, Timestamp, Until};
 use crate::rollout::{EvidenceChange, Rollout};
 use crate::routing::{Draws, FailedVisitors, LAG_TICKS, SideCounts, TICK};
@@ -84,6 +84,21 @@ impl Gathering {
     /// Takes in the answer of a PromQL check.
     pub(super) fn answer(&mut self, check: &str, report: PromQlReport, now: Timestamp) {
         self.evidence.answer(check, report, now);
+        self.unsaved = true;
+    }
+
+    /// Takes in what the guard says, and what live has answered since the last time.
+    pub(super) fn take_guard(&mut self, guard: GuardView, of_live: PoolCounts) {
+        self.evidence.set_guard(guard);
+        if let Some(watch) = self.evidence.watch_mut() {
+            watch.observe(of_live);
+            self.unsaved = true;
+        }
+    }
+
+    /// The candidate was promoted: what is left to do is to watch it.
+    pub(super) fn begin_watch(&mut self, watch: Watch) {
+        self.evidence.begin_watch(watch);
         self.unsaved = true;
     }
 
