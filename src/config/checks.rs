@@ -6,8 +6,10 @@ use super::reader::{Node, Table};
 use crate::model::{Check, ErrorRatioCheck, LatencyCheck, StatusRatioCheck, Until};
 
 /// Names under which the built-in checks are shown.
-const RESERVED: [&str; 7] =
-    [Check::ERROR_RATIO, "latency", "latency-end", Check::STATUS_RATIO, "no-head", "cut-off", "grpc-trailers"];
+const RESERVED: [&str; 8] =
+    [Check::ERROR_RATIO, "latency", "latency-end", Check::STATUS_RATIO, "no-head", "cut-off", "grpc-trailers", ALL];
+/// As the metrics call all guaranteed checks together.
+const ALL: &str = "all";
 const LONGEST_NAME: usize = 100;
 /// Relative differences above 1 are written in percent, so that a forgotten sign is noticed; more than this is a slip.
 const LARGEST_PERCENT: f64 = 1000.0;

@@ -10,7 +10,7 @@ use super::ports::{Record, StoreError};
 use super::writing::{PATIENCE, Written};
 use crate::analysis::Evidence;
 use crate::model::view::HistoryView;
-use crate::model::{PoolName, ServiceName};
+use crate::model::{PoolName, ServiceName, Timestamp};
 use crate::rollout::{EvidenceChange, ServiceState};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
