@@ -1,9 +1,10 @@
 //! Gathers the evidence of one rollout: reads the workers' counts tick by tick, in order, once each is complete.
 
 use super::timing::Timing;
-use crate::analysis::{Assessment, Bad, Evidence, PromQlReport, SideTick, Tick, assess};
-use crate::model::{BasisPoints, Indicator, Plan, Timestamp, Until};
-use crate::rollout::EvidenceChange;
+use crate::analysis::{self, Assessment, Bad, Evidence, PromQlReport, SideTick, Tick, assess};
+use crate::model::view::EvidenceView;
+use crate::model::{BasisPoints, Indicator, Timestamp, Until};
+use crate::rollout::{EvidenceChange, Rollout};
 use crate::routing::{
     ByMoment, Draws, Measures, OLDEST_TICK, SeenVisitors, Side, SideCounts, TICK, TickCounts, lag_ticks,
 };
@@ -38,23 +39,23 @@ pub(super) struct Gathering {
 
 impl Gathering {
     /// With evidence that is new, or that a restart brought back.
-    pub(super) fn new(evidence: Evidence, plan: &Plan, workers: usize, now: Timestamp) -> Self {
+    pub(super) fn new(evidence: Evidence, rollout: &Rollout, workers: usize, now: Timestamp) -> Self {
         let begin = Instant::now();
         Self {
-            draws: Arc::new(Draws::new(workers, begin, Measures::of(plan))),
+            draws: Arc::new(Draws::new(workers, begin, Measures::of(&rollout.plan))),
             seen: Arc::default(),
             unsaved: true,
             next_tick: ByMoment::default(),
             timed_since: begin,
-            timing: Timing::new(plan, begin),
+            timing: Timing::new(&rollout.plan, begin),
             recent: VecDeque::with_capacity(RATE_TICKS),
-            assessment: assess(&evidence, plan, now),
+            assessment: assess(&evidence, &rollout.plan, rollout.step, now),
             evidence,
         }
     }
 
     /// Takes in every tick whose outcomes are known by now, and judges.
-    pub(super) fn gather(&mut self, plan: &Plan, now: Instant, time: Timestamp) {
+    pub(super) fn gather(&mut self, rollout: &Rollout, now: Instant, time: Timestamp) {
         if now.saturating_duration_since(self.timed_since) >= TIMED_EVERY {
             self.seen.time_again();
             self.timed_since = now;
@@ -70,7 +71,7 @@ impl Gathering {
         if self.timing.pass(&self.draws, now) {
             self.timing.tell(&mut self.evidence);
         }
-        self.assessment = assess(&self.evidence, plan, time);
+        self.assessment = assess(&self.evidence, &rollout.plan, rollout.step, time);
     }
 
     /// The counts of the next tick, if all that they can tell is known by now.
@@ -122,6 +123,11 @@ impl Gathering {
     /// What the evidence says.
     pub(super) fn assessment(&self) -> &Assessment {
         &self.assessment
+    }
+
+    /// The evidence as people see it.
+    pub(super) fn view(&self, rollout: &Rollout, now: Timestamp) -> EvidenceView {
+        analysis::view(&self.evidence, &rollout.plan, rollout.step, now, self.rates().0)
     }
 
     /// Whether the candidate's first requests in a row could not be sent at all.
