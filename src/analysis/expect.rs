@@ -96,7 +96,11 @@ mod tests {
         assert_eq!(expected_time(&plan, &step(1.0, 60), 10.0), Some(Duration::from_secs(3000)), "300 at 0.1/s");
         plan.min_requests = 1_000_000;
         assert_eq!(expected_time(&plan, &step(5.0, 60), 200.0), Some(Duration::from_secs_f64(350.7)), "by evidence");
-        assert_eq!(expected_time(&plan, &step(5.0, 600), 200.0), Some(Duration::from_secs(600)), "but not before its hold");
+        assert_eq!(
+            expected_time(&plan, &step(5.0, 600), 200.0),
+            Some(Duration::from_secs(600)),
+            "but not before its hold"
+        );
         plan.advance = Advance::Early;
         assert_eq!(expected_time(&plan, &step(5.0, 600), 200.0), Some(Duration::from_secs_f64(350.7)), "unless it may");
         plan.checks.push(Check::Latency(LatencyCheck::default()));
