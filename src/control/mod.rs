@@ -24,6 +24,7 @@ mod reloading;
 mod service;
 mod store;
 mod storing;
+mod timing;
 mod view;
 mod writing;
 

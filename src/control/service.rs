@@ -181,7 +181,7 @@ impl ServiceControl {
                 weight: self.state.weight,
                 bucketer: Bucketer::new(secret, &self.config.name, &rollout.release),
                 draws: Arc::clone(&gathering.draws),
-                failed: Arc::clone(&gathering.failed),
+                seen: Arc::clone(&gathering.seen),
             })
         });
         let answer = |reason| {
