@@ -273,6 +273,7 @@ mod tests {
                 failed: Arc::new(FailedVisitors::default()),
             }),
             sticky: crate::config::StickyBy::default(),
+            preview: None,
             planned: None,
             unplanned: Arc::new(answer),
             tally: Arc::new(PerWorker::<ServiceTally>::new(2)),

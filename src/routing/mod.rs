@@ -20,4 +20,4 @@ pub use live::{Live, Order, Reports, Suspicion, WorkerEnd};
 pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
 pub use sketch::Sketch;
 pub use split::{Bucketer, COOKIE_NAME, Draw, Secret, Split, VisitorId, VisitorKey};
-pub use table::{Asked, Destination, HostIndex, Pool, Route, Table, Target};
+pub use table::{Asked, Destination, HostIndex, Pool, Preview, Route, Table, Target};
