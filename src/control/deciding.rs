@@ -29,15 +29,14 @@ impl Decided {
         Ok(transition.map(|transition| Self { transition, event, now }))
     }
 
-    /// What the history says of it. To be asked before the transition is in force: the service is as it was decided for.
+    /// What the history says of it, with its record.
     pub(super) fn entry(&self, service: &ServiceControl) -> HistoryView {
         let evidence = service.gathering.as_ref().map(|gathering| &gathering.evidence);
-        HistoryView { evidence: evidence.map(|_| view::evidence(service)), ..self.recorded(&service.state, evidence) }
+        let record = self.record(&service.state, evidence);
+        HistoryView { record, ..entry(service, &self.transition, self.now) }
     }
 
-    /// The entry with its record, and without the evidence as people see it.
-    fn recorded(&self, before: &ServiceState, evidence: Option<&Evidence>) -> HistoryView {
-        let Transition { state, decision, .. } = &self.transition;
+    fn record(&self, before: &ServiceState, evidence: Option<&Evidence>) -> Option<Value> {
         let record = DecisionRecord {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: self.now,
@@ -46,22 +45,33 @@ impl Decided {
             evidence: judgement(&self.event).and(evidence).cloned(),
             after: After::of(&self.transition),
         };
-        let record = serde_json::to_value(record)
-            .inspect_err(|error| tracing::error!(%error, "a decision can't be recorded, and so not be replayed"));
-        HistoryView {
-            id: 0,
-            at: self.now,
-            revision: state.revision,
-            decision: decision.name.as_str().to_owned(),
-            by: decision.by.clone(),
-            reason: decision.reason.clone(),
-            phase: state.phase,
-            live: state.live.clone(),
-            candidate: state.candidate.clone(),
-            weight: state.weight,
-            evidence: None,
-            record: record.ok(),
-        }
+        serde_json::to_value(record)
+            .inspect_err(|error| tracing::error!(%error, "a decision can't be recorded, and so not be replayed"))
+            .ok()
+    }
+}
+
+/// What is told of a transition at this moment, before it is in force: the service is as it was decided for.
+pub(super) fn entry(service: &ServiceControl, transition: &Transition, at: Timestamp) -> HistoryView {
+    let evidence = service.gathering.as_ref().map(|_| view::evidence(service));
+    HistoryView { evidence, ..without_evidence(transition, at) }
+}
+
+fn without_evidence(transition: &Transition, at: Timestamp) -> HistoryView {
+    let Transition { state, decision, .. } = transition;
+    HistoryView {
+        id: 0,
+        at,
+        revision: state.revision,
+        decision: decision.name.as_str().to_owned(),
+        by: decision.by.clone(),
+        reason: decision.reason.clone(),
+        phase: state.phase,
+        live: state.live.clone(),
+        candidate: state.candidate.clone(),
+        weight: state.weight,
+        evidence: None,
+        record: None,
     }
 }
 
@@ -267,13 +277,17 @@ mod tests {
         (canary, evidence)
     }
 
+    fn recorded(decided: &Decided, before: &ServiceState, evidence: Option<&Evidence>) -> HistoryView {
+        HistoryView { record: decided.record(before, evidence), ..without_evidence(&decided.transition, decided.now) }
+    }
+
     /// The rollback that this evidence leads to, as the store gives it back.
     fn rollback() -> HistoryView {
         let (state, evidence) = regressed();
         let rollout = state.rollout.as_ref().unwrap();
         let judgement = assess(&evidence, &rollout.plan, rollout.step, at(9)).judgement;
         let decided = Decided::by(&state, Event::Tick(Some(judgement)), at(9)).unwrap().unwrap();
-        let entry = decided.recorded(&state, Some(&evidence));
+        let entry = recorded(&decided, &state, Some(&evidence));
         assert_eq!((entry.decision.as_str(), entry.by.as_str()), ("rollback", "error-ratio"));
         serde_json::from_str(&serde_json::to_string(&entry).unwrap()).unwrap()
     }
@@ -288,7 +302,7 @@ mod tests {
     #[test]
     fn what_was_judged_and_what_was_commanded_is_decided_again_to_the_same() {
         assert_eq!(replay(&rollback()), Replayed::Same);
-        let command = Decided::by(&idle(), start(), at(0)).unwrap().unwrap().recorded(&idle(), None);
+        let command = recorded(&Decided::by(&idle(), start(), at(0)).unwrap().unwrap(), &idle(), None);
         assert_eq!(replay(&command), Replayed::Same);
         assert_eq!(replay(&HistoryView { record: None, ..command }), Replayed::NoRecord);
     }

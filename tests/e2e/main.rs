@@ -17,6 +17,7 @@ mod admin_access;
 mod architecture;
 mod bodies;
 mod commands;
+mod comparisons;
 mod configuration;
 mod dashboards;
 mod demo;
