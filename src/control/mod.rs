@@ -19,10 +19,12 @@ mod message;
 mod polling;
 pub mod ports;
 mod probe;
+mod question;
 mod reloading;
 mod service;
 mod store;
 mod storing;
+mod trial;
 mod view;
 mod writing;
 
@@ -94,6 +96,7 @@ pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle,
         live: Arc::clone(&live),
         secret: Arc::clone(&secret),
         store: store.clone(),
+        metrics: metrics.clone(),
     };
     let tools = Tools { live, secret, store, metrics, shared, sender };
     let files = FirstLook::at(&config).await;
