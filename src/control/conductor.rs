@@ -194,13 +194,16 @@ impl Conductor {
         match (transition.evidence, &service.state.rollout, &mut service.gathering) {
             (EvidenceChange::Begin, Some(rollout), gathering) => {
                 let evidence = Evidence::begin(&rollout.plan);
-                *gathering = Some(Gathering::new(evidence, &rollout.plan, workers, Timestamp::now()));
+                *gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
+            }
+            (EvidenceChange::Watch, Some(rollout), Some(gathering)) => {
+                gathering.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
             }
             (EvidenceChange::End, _, gathering) => *gathering = None,
             (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
             (_, _, None) => {}
         }
-        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::End) {
+        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::Watch | EvidenceChange::End) {
             self.poll_checks(at);
         }
         self.publish(at);
@@ -209,7 +212,8 @@ impl Conductor {
     /// Asks the PromQL checks of the rollout that is under way, and no others.
     pub(super) fn poll_checks(&mut self, at: usize) {
         let service = &mut self.services[at];
-        service.pollers = match (&service.gathering, &service.state.rollout) {
+        // After a promotion nothing is asked any more.
+        service.pollers = match (&service.state.candidate, &service.state.rollout) {
             (Some(_), Some(rollout)) => {
                 polling::start(service, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
             }
@@ -282,8 +286,11 @@ impl Conductor {
 
     fn tick(&mut self) {
         for at in 0..self.services.len() {
+            let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
             if self.services[at].needs_time() {
                 self.tick_service(at);
+            } else if looked {
+                self.show(at, false);
             }
         }
     }
@@ -294,7 +301,7 @@ impl Conductor {
         let now = Timestamp::now();
         let service = &mut self.services[at];
         if let (Some(gathering), Some(rollout)) = (&mut service.gathering, &service.state.rollout) {
-            gathering.gather(&rollout.plan, Instant::now(), now);
+            gathering.gather(rollout, Instant::now(), now);
         }
         if let Some(event) = passing_of_time(service) {
             match decide(&service.state, &event, now) {

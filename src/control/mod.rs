@@ -12,6 +12,7 @@ mod events;
 mod explain;
 mod files;
 mod gathering;
+mod guarding;
 mod handle;
 mod health;
 mod maintenance;

@@ -1,6 +1,7 @@
 //! One service as the control plane holds it, and the route that requests see of it.
 
 use super::gathering::Gathering;
+use super::guarding::Guarding;
 use super::maintenance;
 use super::message::Files;
 use super::writing::Writing;
@@ -23,7 +24,9 @@ pub(super) struct ServiceControl {
     pub(super) state: ServiceState,
     pub(super) pools: Vec<PoolControl>,
     pub(super) files: Files,
+    /// The evidence of the rollout that is under way, or watched.
     pub(super) gathering: Option<Gathering>,
+    pub(super) guarding: Guarding,
     /// The tasks that ask the PromQL checks of the rollout.
     pub(super) pollers: Vec<AbortOnDropHandle<()>>,
     pub(super) writing: Writing,
@@ -38,7 +41,7 @@ pub(super) struct PoolControl {
     pub(super) name: PoolName,
     pub(super) targets: Vec<TargetControl>,
     pub(super) load: Arc<PerWorker<PoolLoad>>,
-    tally: Arc<PerWorker<PoolTally>>,
+    pub(super) tally: Arc<PerWorker<PoolTally>>,
     tallied: Option<ReleaseId>,
 }
 
@@ -95,6 +98,7 @@ impl ServiceControl {
             state,
             files: Files::default(),
             gathering: None,
+            guarding: Guarding::default(),
             pollers: Vec::new(),
             writing: Writing::default(),
             unwritten: Vec::new(),
