@@ -10,8 +10,8 @@ const ONE_LONG_STEP: &str = "[service.rollout]\nsteps = [ { weight = 20, hold = 
 fn replayed(result: &CommandResult) -> Vec<(String, String, String)> {
     let of = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [id, _, _, decision, result, ..] = words.as_slice() else { return None };
-        id.parse::<u64>().ok()?;
+        let [id, date, _, decision, result, ..] = words.as_slice() else { return None };
+        id.parse::<u64>().ok().filter(|_| date.starts_with("20"))?;
         Some(((*id).to_owned(), (*decision).to_owned(), (*result).to_owned()))
     };
     result.out.lines().filter_map(of).collect()
