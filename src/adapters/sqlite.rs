@@ -13,10 +13,11 @@ mod opening;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use opening::OpenError;
 
-use crate::control::ports::{Record, Store, StoreError, StoredService};
+use crate::control::ports::{HistoryQuestion, Record, Store, StoreError, StoredService};
 use crate::model::ServiceName;
 use crate::model::view::HistoryView;
 use opening::{FileId, Lock};
@@ -25,6 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// Entries of the history that are kept of each service: months of releases, in a few tens of megabytes.
 const HISTORY_KEPT: i64 = 10_000;
+/// Records, of what a decision was made of, that are kept of each service: those of its newest entries.
+const RECORDS_KEPT: i64 = 1_000;
 
 /// The state of all services in one file.
 #[derive(Debug)]
@@ -110,14 +113,17 @@ impl Store for SqliteStore {
         })
     }
 
-    fn history(&mut self, service: &ServiceName, limit: usize) -> Result<Vec<HistoryView>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(HISTORY_KEPT).min(HISTORY_KEPT);
+    fn history(&mut self, service: &ServiceName, question: HistoryQuestion) -> Result<Vec<HistoryView>, StoreError> {
+        let limit = i64::try_from(question.limit).unwrap_or(HISTORY_KEPT).min(HISTORY_KEPT);
+        // An id that is too large for the store is in it no more than one that it has not given yet.
+        let id = question.id.map(|id| i64::try_from(id).unwrap_or(i64::MAX));
         self.with(|connection| {
             let mut statement = connection.prepare_cached(
-                "select id, at, revision, decision, by, reason, phase, live, candidate, weight, evidence
-                 from history where service = ?1 order by id desc limit ?2",
+                "select id, at, revision, decision, by, reason, phase, live, candidate, weight, evidence, record
+                 from history left join record on ?4 and record.history = history.id
+                 where service = ?1 and (?2 is null or id = ?2) order by id desc limit ?3",
             )?;
-            let mut rows = statement.query(params![service.as_str(), limit])?;
+            let mut rows = statement.query(params![service.as_str(), id, limit, question.record])?;
             let mut entries = Vec::new();
             while let Some(row) = rows.next()? {
                 entries.push(rows::entry(service, row)?);
@@ -165,6 +171,12 @@ fn write(connection: &Connection, record: &Record) -> Result<(), Failure> {
                  (select id from history where service = ?1 order by id desc limit 1 offset ?2)",
             )?
             .execute(params![name, HISTORY_KEPT])?;
+        connection
+            .prepare_cached(
+                "delete from record where history in
+                 (select id from history where service = ?1 order by id desc limit -1 offset ?2)",
+            )?
+            .execute(params![name, RECORDS_KEPT])?;
     }
     Ok(())
 }

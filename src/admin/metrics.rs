@@ -1,8 +1,8 @@
 //! `/metrics`: gathered when it is asked for, from the counters of the workers and the state of the services.
 
 use crate::control::{DecisionCount, Handle};
-use crate::model::view::{EvidenceView, ServiceView};
-use crate::model::{HeldBy, Phase};
+use crate::model::view::{EvidenceView, GuardView, ServiceView};
+use crate::model::{HeldBy, Phase, Timestamp};
 use crate::routing::counters::{CodeClass, DURATION_BOUNDS, METHOD_LABELS, PoolTally};
 use crate::routing::{PerWorker, Pool, Reason, Route, Table};
 use crate::telemetry::names::{self, Kind, Metric};
@@ -47,12 +47,15 @@ impl Collector for RouterMetrics {
         gathered.gauge(&names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         gathered.table(&self.handle.table());
         for (service, evidence) in self.handle.services_with_evidence() {
-            gathered.service(&service, &evidence);
+            gathered.service(&service, &evidence, Timestamp::now());
         }
         gathered.decisions(&self.handle.decisions());
         gathered.families()
     }
 }
+
+/// The label of the evidence of all guaranteed checks together.
+const ALL_CHECKS: &str = "all";
 
 /// Samples by metric.
 #[derive(Default)]
@@ -145,7 +148,7 @@ impl Gathered {
         }
     }
 
-    fn service(&mut self, service: &ServiceView, evidence: &EvidenceView) {
+    fn service(&mut self, service: &ServiceView, evidence: &EvidenceView, now: Timestamp) {
         let name = service.name.as_str();
         self.gauge(&names::STATE_DURABLE, &[name], truth(service.durable));
         for phase in Phase::ALL {
@@ -155,12 +158,36 @@ impl Gathered {
             let holds = service.held.as_ref().is_some_and(|held| held.by == by);
             self.gauge(&names::ROLLOUT_HELD, &[name, &by.to_string()], truth(holds));
         }
-        for check in &evidence.checks {
-            if let Some(evidence) = check.ln_rollback {
-                self.gauge(&names::ROLLOUT_EVIDENCE, &[name, &check.name], evidence);
-            }
-            if let Some(threshold) = check.ln_rollback_threshold {
-                self.gauge(&names::ROLLOUT_EVIDENCE_THRESHOLD, &[name, &check.name], threshold);
+        let held = service.held.as_ref().map_or(0.0, |held| now.duration_since(held.since).as_secs_f64().max(0.0));
+        self.gauge(&names::ROLLOUT_HELD_SECONDS, &[name], held);
+        self.evidence(name, ALL_CHECKS, evidence.ln_rollback, evidence.ln_rollback_threshold);
+        // A check of that name would make the whole page unreadable for Prometheus.
+        for check in evidence.checks.iter().filter(|check| check.guaranteed && check.name != ALL_CHECKS) {
+            self.evidence(name, &check.name, check.ln_rollback, check.ln_rollback_threshold);
+        }
+        if let Some(guard) = &evidence.guard {
+            self.guard(name, guard);
+        }
+    }
+
+    fn evidence(&mut self, service: &str, check: &str, evidence: Option<f64>, threshold: Option<f64>) {
+        if let Some(evidence) = evidence {
+            self.gauge(&names::ROLLOUT_EVIDENCE, &[service, check], evidence);
+        }
+        if let Some(threshold) = threshold {
+            self.gauge(&names::ROLLOUT_EVIDENCE_THRESHOLD, &[service, check], threshold);
+        }
+    }
+
+    fn guard(&mut self, service: &str, guard: &GuardView) {
+        self.gauge(&names::GUARD_FIRING, &[service], truth(guard.firing));
+        for burn in &guard.windows {
+            let window = burn.window.to_string();
+            self.gauge(&names::BURN_RATE_THRESHOLD, &[service, &window], burn.threshold);
+            for (side, rate) in [("candidate", burn.candidate), ("live", burn.live)] {
+                if let Some(rate) = rate {
+                    self.gauge(&names::BURN_RATE, &[service, side, &window], rate);
+                }
             }
         }
     }
@@ -328,11 +355,24 @@ mod tests {
             ln_rollback_threshold: ln_rollback.map(|_| 4.5),
             ..CheckView::new(name, "error-ratio", Verdict::Insufficient, String::new())
         };
-        let checks = vec![check("error-ratio", Some(f64::NEG_INFINITY)), check("failed \"jobs\"", None)];
-        let text = shown(|gathered| {
-            let view = super::super::samples::service();
-            gathered.service(&view, &EvidenceView { checks, ..EvidenceView::default() });
-        });
+        let checks = vec![
+            check("error-ratio", Some(f64::NEG_INFINITY)),
+            check("failed \"jobs\"", None),
+            CheckView { guaranteed: false, ..check("a guess", Some(7.0)) },
+            check(ALL_CHECKS, Some(7.0)),
+        ];
+        let view = super::super::samples::service();
+        let held = view.held.as_ref().unwrap().since + std::time::Duration::from_secs(90);
+        let evidence = EvidenceView { checks, ..super::super::samples::evidence() };
+        let text = shown(|gathered| gathered.service(&view, &evidence, held));
+        has(&text, "cutover_rollout_held_seconds{service=\"shop\"} 90");
+        has(&text, r#"cutover_rollout_evidence{service="shop",check="all"} -0.5"#);
+        has(&text, r#"cutover_rollout_evidence_threshold{service="shop",check="all"} 4.6"#);
+        has(&text, r#"cutover_burn_rate{service="shop",side="candidate",window="5m"} 2.5"#);
+        has(&text, r#"cutover_burn_rate{service="shop",side="live",window="5m"} 0.5"#);
+        has(&text, r#"cutover_burn_rate_threshold{service="shop",window="5m"} 14.4"#);
+        has(&text, r#"cutover_guard_firing{service="shop"} 0"#);
+        assert!(!text.contains("a guess") && !text.contains(r#"check="all"} 7"#), "{text}");
         has(&text, r#"cutover_rollout_evidence{service="shop",check="error-ratio"} -inf"#);
         has(&text, r#"cutover_rollout_evidence_threshold{service="shop",check="error-ratio"} 4.5"#);
         has(&text, r#"cutover_rollout_phase{service="shop",phase="canary"} 1"#);

@@ -5,6 +5,7 @@ use super::problem::{Kind, Problem};
 use super::request::{Named, Parameters};
 use super::routes::Api;
 use crate::control::ExplainRequest;
+use crate::control::ports::HistoryQuestion;
 use crate::model::view::{EvidenceView, ExplainView, HistoriesView, ServicesView};
 use axum::Json;
 use axum::extract::State;
@@ -45,19 +46,35 @@ pub(super) async fn history(
     Named(name): Named,
     Parameters(parameters): Parameters,
 ) -> Result<Json<HistoriesView>, Problem> {
-    let history = api.handle.history(&name, limit(&parameters)?).await?;
+    let history = api.handle.history(&name, entries(&parameters)?).await?;
     Ok(Json(HistoriesView { history }))
 }
 
-fn limit(parameters: &[(String, String)]) -> Result<usize, Problem> {
-    match parameters {
-        [] => Ok(USUAL_HISTORY),
-        [(name, number)] if name == "limit" => {
-            let number = number.parse().ok().filter(|number| (1..=LONGEST_HISTORY).contains(number));
-            number.ok_or_else(|| Problem::invalid(format!("`limit` is a number from 1 to {LONGEST_HISTORY}")))
+/// `limit=…&id=…&record=true`
+fn entries(parameters: &[(String, String)]) -> Result<HistoryQuestion, Problem> {
+    let mut question = HistoryQuestion::newest(USUAL_HISTORY);
+    for (name, value) in parameters {
+        match name.as_str() {
+            "limit" => {
+                let number = value.parse().ok().filter(|number| (1..=LONGEST_HISTORY).contains(number));
+                question.limit = number
+                    .ok_or_else(|| Problem::invalid(format!("`limit` is a number from 1 to {LONGEST_HISTORY}")))?;
+            }
+            "id" => {
+                let id = value.parse().map_err(|_| Problem::invalid("`id` is the number of an entry"))?;
+                question.id = Some(id);
+            }
+            "record" => {
+                let wanted = value.parse().map_err(|_| Problem::invalid("`record` is true or false"))?;
+                question.record = wanted;
+            }
+            other => {
+                let known = "`limit`, `id` and `record`";
+                return Err(Problem::invalid(format!("there is no parameter {other:?}; there are {known}")));
+            }
         }
-        _ => Err(Problem::invalid("the history takes one parameter, `limit`")),
     }
+    Ok(question)
 }
 
 pub(super) async fn explain(
@@ -145,11 +162,20 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_a_number_in_bounds() {
-        let of = |given: &[(&str, &str)]| limit(&pairs(given)).ok();
-        assert_eq!(of(&[]), Some(USUAL_HISTORY));
-        assert_eq!(of(&[("limit", "7")]), Some(7));
-        for bad in [&[("limit", "0")][..], &[("limit", "10001")], &[("limit", "x")], &[("limt", "1")]] {
+    fn the_history_is_asked_for_in_bounds() {
+        let of = |given: &[(&str, &str)]| entries(&pairs(given)).ok();
+        assert_eq!(of(&[]), Some(HistoryQuestion::newest(USUAL_HISTORY)));
+        assert_eq!(of(&[("limit", "7")]), Some(HistoryQuestion::newest(7)));
+        let one = HistoryQuestion { id: Some(12), limit: 1, record: true };
+        assert_eq!(of(&[("id", "12"), ("record", "true"), ("limit", "1")]), Some(one));
+        for bad in [
+            &[("limit", "0")][..],
+            &[("limit", "10001")],
+            &[("limit", "x")],
+            &[("limt", "1")],
+            &[("id", "-1")],
+            &[("record", "yes")],
+        ] {
             assert_eq!(of(bad), None, "{bad:?}");
         }
     }

@@ -83,6 +83,7 @@ async fn method_not_allowed() -> Problem {
 mod tests {
     use super::super::samples;
     use super::*;
+    use crate::model::{GatePoint, HeldBy, Phase};
     use serde_json::Value;
     use std::collections::BTreeSet;
 
@@ -123,6 +124,7 @@ mod tests {
         let service = serde_json::to_value(samples::service()).unwrap();
         assert_eq!(fields(service["rollout"].clone()), properties("Rollout"));
         assert_eq!(fields(service["rollout"]["steps"][0].clone()), properties("Step"));
+        assert_eq!(fields(service["rollout"]["gates"][0].clone()), properties("Gate"));
         assert_eq!(fields(service["held"].clone()), properties("Held"));
         assert_eq!(fields(service["mode_setting"].clone()), properties("ModeSetting"));
         assert_eq!(fields(service["pools"]["server0"].clone()), properties("Pool"));
@@ -131,8 +133,24 @@ mod tests {
         let entry = serde_json::to_value(samples::history()).unwrap();
         assert_eq!(fields(entry["evidence"].clone()), properties("Evidence"));
         assert_eq!(fields(entry["evidence"]["checks"][0].clone()), properties("Check"));
-        assert_eq!(fields(entry["evidence"]["checks"][0]["step"].clone()), properties("Counts"));
+        let check = &entry["evidence"]["checks"][0];
+        assert_eq!(fields(check["step"].clone()), properties("Counts"));
+        assert_eq!(fields(check["ratios"].clone()), properties("Ratios"));
+        assert_eq!(fields(check["ratios"]["live"].clone()), properties("Ratio"));
+        assert_eq!(fields(check["quantiles"][0].clone()), properties("Quantile"));
+        assert_eq!(fields(check["queries"][0].clone()), properties("Query"));
+        assert_eq!(fields(entry["evidence"]["guard"].clone()), properties("Guard"));
+        assert_eq!(fields(entry["evidence"]["guard"]["windows"][0].clone()), properties("Burn"));
         assert_eq!(fields(entry), properties("HistoryEntry"));
+    }
+
+    #[test]
+    fn the_description_names_every_word_of_holds_phases_and_gates() {
+        let document = described();
+        let described = |place: &str| document.pointer(&format!("/components/schemas/{place}/enum")).unwrap().clone();
+        assert_eq!(described("Held/properties/by"), serde_json::json!(HeldBy::ALL));
+        assert_eq!(described("Phase"), serde_json::json!(Phase::ALL));
+        assert_eq!(described("Gate/properties/at"), serde_json::json!(GatePoint::ALL));
     }
 
     #[test]

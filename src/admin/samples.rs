@@ -1,10 +1,11 @@
 //! Views with every field set, for tests.
 
 use crate::model::view::{
-    CheckView, CountsView, EvidenceView, HistoryView, PoolView, RolloutView, ServiceView, StepView, TargetView,
+    BurnView, CheckView, CountsView, EvidenceView, GateView, GuardView, HistoryView, PoolView, QuantileView, QueryView,
+    RatioView, RatiosView, RolloutView, ServiceView, StepView, TargetView,
 };
 use crate::model::{
-    BasisPoints, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
+    BasisPoints, GatePoint, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
 };
 
 pub(super) fn service() -> ServiceView {
@@ -37,14 +38,21 @@ pub(super) fn service() -> ServiceView {
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {
-            gates: Vec::new(),
+            gates: vec![GateView {
+                name: "migrate".to_owned(),
+                at: GatePoint::BeforeStep,
+                step: Some(0),
+                state: "passed".to_owned(),
+                detail: "exit code 0".to_owned(),
+                since: moment,
+            }],
             strategy: Strategy::Canary,
             release: "v2".parse().unwrap(),
             steps: vec![StepView {
                 weight: 12.5,
                 hold: Period::from_secs(60),
                 min_requests: 300,
-                checks: None,
+                checks: Some(vec!["error-ratio".to_owned()]),
                 approve: false,
                 expected: None,
             }],
@@ -59,10 +67,32 @@ pub(super) fn service() -> ServiceView {
     }
 }
 
-pub(super) fn history() -> HistoryView {
+/// Evidence of one check that is all of the built-in ones and a PromQL check at once.
+pub(super) fn evidence() -> EvidenceView {
     let counts = Some(CountsView::default());
+    let ratio = RatioView { ratio: 0.01, low: 0.001, high: 0.05 };
+    let quantile = QuantileView {
+        quantile: 0.99,
+        limit_ms: Some(120.0),
+        candidate_ms: Some(130.0),
+        live_ms: Some(110.0),
+        ln_rollback: 0.5,
+        slow: CountsView::default(),
+    };
+    let query = QueryView {
+        what: "value".to_owned(),
+        pool: Some("server1".parse().unwrap()),
+        query: "sum(x)".to_owned(),
+        value: Some(1.0),
+    };
     let check = CheckView {
         guaranteed: true,
+        share: Some(0.9),
+        ratios: Some(RatiosView { candidate: ratio, live: ratio }),
+        requests_needed: Some(100),
+        time_needed: Some(Period::from_secs(20)),
+        quantiles: vec![quantile],
+        queries: vec![query],
         ln_rollback: Some(-1.0),
         ln_rollback_threshold: Some(4.6),
         ln_promote: Some(3.0),
@@ -71,6 +101,18 @@ pub(super) fn history() -> HistoryView {
         step: counts,
         ..CheckView::new("error-ratio", "error-ratio", Verdict::Healthy, "fine".to_owned())
     };
+    let burn = BurnView { window: Period::from_secs(300), threshold: 14.4, candidate: Some(2.5), live: Some(0.5) };
+    EvidenceView {
+        verdict: Some(Verdict::Healthy),
+        reason: "all checks agree".to_owned(),
+        ln_rollback: Some(-0.5),
+        ln_rollback_threshold: Some(4.6),
+        guard: Some(GuardView { objective: 0.99, firing: false, windows: vec![burn], detail: "quiet".to_owned() }),
+        checks: vec![check],
+    }
+}
+
+pub(super) fn history() -> HistoryView {
     HistoryView {
         id: 1,
         at: Timestamp::from_second(1_700_000_000).unwrap(),
@@ -82,12 +124,7 @@ pub(super) fn history() -> HistoryView {
         live: "server0".parse().unwrap(),
         candidate: Some("server1".parse().unwrap()),
         weight: BasisPoints::from_percent(12.5).unwrap(),
-        evidence: Some(EvidenceView {
-            verdict: Some(Verdict::Healthy),
-            reason: "all checks agree".to_owned(),
-            checks: vec![check],
-            ..EvidenceView::default()
-        }),
-        record: None,
+        evidence: Some(evidence()),
+        record: Some(serde_json::json!({ "version": "0.1.0" })),
     }
 }

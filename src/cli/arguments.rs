@@ -91,7 +91,7 @@ pub(super) enum Remote {
     #[command(subcommand)]
     Mode(ModeCommand),
     /// Show what happened, who or what decided, and why
-    History,
+    History(HistoryArguments),
     /// Tell where a request would go, and why
     Explain(ExplainArguments),
     /// Copy the state to a file while serving
@@ -99,6 +99,19 @@ pub(super) enum Remote {
         /// The copy; must not exist yet
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct HistoryArguments {
+    /// So many of the newest decisions; 100 if it is left out, and of a replay 1000
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) limit: Option<u32>,
+    /// Show this one, with its evidence in full
+    #[arg(long, value_name = "ID", conflicts_with = "limit")]
+    pub(super) id: Option<u64>,
+    /// Decide again from the stored evidence, all or this one, and compare: exit 0 if nothing differs, else 1
+    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with = "id")]
+    pub(super) replay: Option<Option<u64>>,
 }
 
 #[derive(Debug, Args)]
@@ -285,6 +298,11 @@ mod tests {
             "mode serve",
             "mode maintenance --retry-after 10m --until 2030-01-01T00:00:00Z --message soon",
             "history --json",
+            "history -n 5",
+            "history --id 7 --json",
+            "history --replay",
+            "history --replay 7",
+            "history --replay --limit 20 --json",
             "explain --host h --path /p --method POST --header A:b --header C:d --client-ip 192.0.2.1",
             "backup copy.db",
         ] {
@@ -313,6 +331,9 @@ mod tests {
             "explain --host h",
             "explain --host h --path / --header novalue",
             "demo --fault latency",
+            "history --limit 0",
+            "history --id x",
+            "history --id 7 --replay",
             "status --service a/b",
         ] {
             let error = parse(line).map(|cli| format!("{cli:?}")).unwrap_err();

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 /// The exit code of a faulty command line or configuration.
 pub(super) const USAGE: u8 = 2;
-const FAILED: u8 = 1;
+/// The exit code of what failed.
+pub(super) const FAILED: u8 = 1;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

@@ -22,6 +22,7 @@ mod moment;
 mod output;
 mod overview;
 mod progress;
+mod replay;
 mod rollout;
 mod run;
 #[cfg(test)]
@@ -79,7 +80,7 @@ async fn remote(session: &Session, command: Remote) -> Result<ExitCode, CliError
         Remote::Switch { pool, drain } => switch::run(session, pool, drain).await,
         Remote::Rollout(command) => rollout::run(session, command).await,
         Remote::Mode(command) => mode::run(session, command).await,
-        Remote::History => history::run(session).await,
+        Remote::History(arguments) => history::run(session, arguments).await,
         Remote::Explain(request) => explain::run(session, request).await,
         Remote::Backup { file } => backup::run(session, file).await,
     }

@@ -2,7 +2,7 @@
 
 use super::CliError;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal, Write as _};
 
 /// Writes lines to standard output. A reader that has gone, as in `cutover history | head`, is no error.
 pub(super) fn say(text: &str) -> Result<(), CliError> {
@@ -71,6 +71,60 @@ pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     out
 }
 
+/// Lines with so many spaces before each.
+pub(super) fn indented(lines: &str, by: usize) -> String {
+    lines.lines().fold(String::new(), |text, line| format!("{text}{:by$}{line}", "").trim_end().to_owned() + "\n")
+}
+
+/// A ratio in percent, with as many decimals as tell two small ones apart.
+pub(super) fn percent(ratio: f64) -> String {
+    let percent = 100.0 * ratio;
+    let decimals = if percent.abs() >= 0.1 || percent == 0.0 { 2 } else { 3 };
+    let text = format!("{percent:.decimals$}");
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// The widest line that people are shown on a terminal, and the narrowest that is worth folding for.
+const WIDEST: u16 = 100;
+const NARROWEST: u16 = 60;
+
+/// Text as people read it on a terminal: no line is longer than it need be. Elsewhere it stays as it is, for `grep`.
+pub(super) fn for_people(text: String) -> String {
+    if !std::io::stdout().is_terminal() {
+        return text;
+    }
+    let width = ratatui::crossterm::terminal::size().map_or(WIDEST, |(columns, _)| columns.clamp(NARROWEST, WIDEST));
+    text.lines().fold(String::new(), |text, line| text + &folded(line, usize::from(width)) + "\n")
+}
+
+/// A line that goes on below its last column, as long as that leaves it room.
+fn folded(line: &str, width: usize) -> String {
+    let characters: Vec<char> = line.chars().collect();
+    if characters.len() <= width {
+        return line.to_owned();
+    }
+    let gap = characters.windows(2).rposition(|pair| pair == [' ', ' ']).map_or(0, |at| at + 2);
+    let hanging = if gap > width * 2 / 3 { characters.iter().take_while(|c| **c == ' ').count() + 2 } else { gap };
+    let mut lines: Vec<String> = Vec::new();
+    let mut current = String::new();
+    let mut length = 0;
+    for (number, word) in line.split(' ').enumerate() {
+        let word_length = word.chars().count();
+        let has_text = current.chars().any(|c| c != ' ');
+        if has_text && length + 1 + word_length > width {
+            lines.push(std::mem::replace(&mut current, " ".repeat(hanging)));
+            length = hanging;
+        } else if number > 0 {
+            current.push(' ');
+            length += 1;
+        }
+        current.push_str(word);
+        length += word_length;
+    }
+    lines.push(current);
+    lines.join("\n")
+}
+
 /// A number with its thousands apart: `12,345`.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -102,6 +156,24 @@ mod tests {
     fn columns_stand_below_each_other() {
         let rows = [["a".to_owned(), "b".to_owned()], ["long".to_owned(), "c".to_owned()]];
         assert_eq!(columns(&rows), "a     b\nlong  c\n");
+    }
+
+    #[test]
+    fn a_long_line_goes_on_below_its_last_column() {
+        assert_eq!(folded("7   step  one two three", 17), "7   step  one two\n          three");
+        assert_eq!(folded("    a sentence that is long", 16), "    a sentence\n    that is long");
+        assert_eq!(folded("short", 17), "short");
+        let unbroken = "x".repeat(30);
+        assert_eq!(folded(&unbroken, 17), unbroken, "a word stays whole, to be copied");
+    }
+
+    #[test]
+    fn small_ratios_are_told_apart() {
+        for (ratio, text) in
+            [(0.0, "0%"), (1.0, "100%"), (0.0025, "0.25%"), (0.000_439, "0.044%"), (0.999, "99.9%"), (0.1, "10%")]
+        {
+            assert_eq!(percent(ratio), text);
+        }
     }
 
     #[test]

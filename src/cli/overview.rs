@@ -1,7 +1,7 @@
 //! A service in words: what is live, what a rollout does, and why it does not move.
 
 use super::evidence;
-use super::output::{columns, grouped, plain};
+use super::output::{columns, grouped, indented, plain};
 use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
 use crate::model::{Held, Mode, ModeSource, Period, Phase, PoolName, Timestamp};
 use std::fmt::Write as _;
@@ -39,7 +39,7 @@ const NOT_DURABLE: &str = "the state does not hold all of this yet; it is writte
 
 /// All of a service, or all of its rollout.
 pub(super) fn overview(view: &ServiceView, evidence: Option<&EvidenceView>, extent: Extent, now: Timestamp) -> String {
-    let mut text = format!("{}\n{}", view.name, indented(&columns(&facts(view, evidence, now))));
+    let mut text = format!("{}\n{}", view.name, indented(&columns(&facts(view, evidence, now)), 2));
     if extent == Extent::Service {
         text.push_str("\npools\n");
         for (name, pool) in &view.pools {
@@ -47,10 +47,14 @@ pub(super) fn overview(view: &ServiceView, evidence: Option<&EvidenceView>, exte
         }
     }
     if let Some(rollout) = &view.rollout {
-        let _ = write!(text, "\nsteps\n{}", indented(&steps(view.phase, rollout)));
+        let _ = write!(text, "\nsteps\n{}", indented(&steps(view.phase, rollout), 2));
     }
     if let Some(evidence) = evidence.filter(|evidence| !evidence.checks.is_empty()) {
-        let _ = write!(text, "\nevidence\n{}", evidence::lines(evidence));
+        let lines = match extent {
+            Extent::Service => evidence::short(evidence),
+            Extent::Rollout => evidence::full(evidence),
+        };
+        let _ = write!(text, "\nevidence\n{lines}");
     }
     let warnings = view.warnings.iter().map(|warning| plain(warning));
     let warnings: Vec<String> = warnings.chain((!view.durable).then(|| NOT_DURABLE.to_owned())).collect();
@@ -58,10 +62,6 @@ pub(super) fn overview(view: &ServiceView, evidence: Option<&EvidenceView>, exte
         let _ = write!(text, "\nwarnings\n  ! {}\n", warnings.join("\n  ! "));
     }
     text
-}
-
-fn indented(lines: &str) -> String {
-    lines.lines().fold(String::new(), |text, line| text + "  " + line + "\n")
 }
 
 fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) -> Vec<[String; 2]> {
@@ -158,7 +158,7 @@ fn pool_lines(view: &ServiceView, name: &PoolName, pool: &PoolView) -> String {
     let drained = if pool.drained { ", drained" } else { "" };
     let mut text = format!("  {name}: {role}{release}, {} requests in it{drained}\n", grouped(pool.in_flight));
     let targets: Vec<_> = pool.targets.iter().map(|target| [plain(&target.address), health(target)]).collect();
-    text.push_str(&indented(&indented(&columns(&targets))));
+    text.push_str(&indented(&columns(&targets), 4));
     text
 }
 
@@ -256,18 +256,14 @@ steps
   to come  50%    5m        unknown: nothing comes in
 
 evidence
-  error-ratio: insufficient
-    against it  [##########----------] ln E 2.31; 4.61 rolls back
-    for it      [--------------------] ln E -0.50; 3.00 passes the step
-    rollout     candidate 3 of 1,200 failed (0.25%); live 10 of 22,800 failed (0.04%)
-    this step   candidate 0 of 0 failed; live 0 of 0 failed
-    3.1 times the errors of live
-  failed jobs (a heuristic): healthy
-    value       0.25
-    query       sum(x)
+                             says          ln E rolls back  ln E passes    needs
+  error-ratio                insufficient  2.31 of 4.61     -0.50 of 3.00
+  failed jobs (a heuristic)  healthy
 ";
         assert_eq!(shown(&canary(), Extent::Service), expected);
-        assert!(!shown(&canary(), Extent::Rollout).contains("pools"));
+        let text = shown(&canary(), Extent::Rollout);
+        assert!(!text.contains("pools"), "{text}");
+        assert!(text.contains("    against it  [##########----------] ln E 2.31; 4.61 rolls back\n"), "{text}");
     }
 
     #[test]

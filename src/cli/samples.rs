@@ -1,7 +1,8 @@
 //! A service for tests of what is shown.
 
 use crate::model::view::{
-    CheckView, CountsView, EvidenceView, PoolView, QueryView, RolloutView, ServiceView, StepView, TargetView,
+    BurnView, CheckView, CountsView, EvidenceView, GuardView, PoolView, QuantileView, QueryView, RatioView, RatiosView,
+    RolloutView, ServiceView, StepView, TargetView,
 };
 use crate::model::{Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict};
 use std::collections::BTreeMap;
@@ -91,4 +92,62 @@ pub(super) fn evidence() -> EvidenceView {
         checks: vec![check, jobs],
         ..EvidenceView::default()
     }
+}
+
+/// Evidence with everything that a check can tell.
+pub(super) fn evidence_in_full() -> EvidenceView {
+    let mut view = evidence();
+    view.ln_rollback = Some(1.1);
+    view.ln_rollback_threshold = Some(4.61);
+    let ratio = |ratio, low, high| RatioView { ratio, low, high };
+    let step = CountsView { candidate_requests: 300, candidate_failures: 1, live_requests: 5700, live_failures: 0 };
+    view.checks[0] = CheckView {
+        share: Some(0.1),
+        ln_rollback_threshold: Some(6.91),
+        step: Some(step),
+        ratios: Some(RatiosView {
+            candidate: ratio(0.0025, 0.000_51, 0.0073),
+            live: ratio(0.000_44, 0.000_21, 0.000_81),
+        }),
+        requests_needed: Some(1200),
+        time_needed: Some(Period::from_secs(250)),
+        ..view.checks[0].clone()
+    };
+    let quantile = |quantile, limit_ms, candidate_ms, live_ms, ln_rollback, slow| QuantileView {
+        quantile,
+        limit_ms,
+        candidate_ms: Some(candidate_ms),
+        live_ms: Some(live_ms),
+        ln_rollback,
+        slow,
+    };
+    let slow =
+        CountsView { candidate_requests: 1200, candidate_failures: 20, live_requests: 22_800, live_failures: 100 };
+    let latency = CheckView {
+        guaranteed: true,
+        asked: false,
+        ln_rollback_threshold: Some(6.91),
+        quantiles: vec![
+            quantile(0.5, None, 12.5, 12.1, 0.0, CountsView::default()),
+            quantile(0.999, Some(150.0), 2345.0, 120.0, 1.25, slow),
+        ],
+        ..CheckView::new("latency", "latency", Verdict::Healthy, String::new())
+    };
+    view.checks.insert(1, latency);
+    let total = QueryView { what: "total".to_owned(), pool: None, query: "sum(y)".to_owned(), value: None };
+    view.checks[2].queries[0].pool = Some("server1".parse().unwrap());
+    view.checks[2].queries.push(total);
+    let burn = |minutes: u64, candidate, live| BurnView {
+        window: Period::from_secs(60 * minutes),
+        threshold: 14.4,
+        candidate,
+        live: Some(live),
+    };
+    view.guard = Some(GuardView {
+        objective: 0.999,
+        firing: true,
+        windows: vec![burn(5, Some(20.0), 15.25), burn(60, None, 14.5)],
+        detail: "both pools burn".to_owned(),
+    });
+    view
 }

@@ -3,7 +3,7 @@
 use super::CliError;
 use super::arguments::Global;
 use super::client::{Answer, Client};
-use super::output::{plain_json, say};
+use super::output::{for_people, plain_json, say};
 use crate::model::ServiceName;
 use crate::model::view::{ServiceView, ServicesView};
 use reqwest::Method;
@@ -64,7 +64,7 @@ impl Session {
         answer: &Answer,
         text: impl FnOnce(&Answer) -> Result<String, CliError>,
     ) -> Result<ExitCode, CliError> {
-        say(&if self.json { plain_json(&answer.json) } else { text(answer)? })?;
+        say(&if self.json { plain_json(&answer.json) } else { for_people(text(answer)?) })?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,7 +1,7 @@
 //! `cutover status`: everything at a glance, once or each second.
 
 use super::CliError;
-use super::output::{complain, plain_json, say};
+use super::output::{complain, for_people, plain_json, say};
 use super::overview::{Extent, overview};
 use super::session::Session;
 use crate::model::Timestamp;
@@ -55,7 +55,7 @@ pub(super) async fn shown(session: &Session, extent: Extent) -> Result<String, C
     for view in &views {
         texts.push(with_evidence(session, view, extent).await?);
     }
-    if texts.is_empty() { Err(CliError::NoService) } else { Ok(texts.join("\n")) }
+    if texts.is_empty() { Err(CliError::NoService) } else { Ok(for_people(texts.join("\n"))) }
 }
 
 async fn with_evidence(session: &Session, view: &ServiceView, extent: Extent) -> Result<String, CliError> {

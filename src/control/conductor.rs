@@ -10,6 +10,7 @@
 //! their answers arrive as messages. So a hanging disk holds up planned changes, and nothing that protects.
 
 use super::command::CommandError;
+use super::deciding::Decided;
 use super::events::{event_of, gates_answer, passing_of_time};
 use super::files::FirstLook;
 use super::gathering::Gathering;
@@ -20,13 +21,13 @@ use super::ports::{GateKeeper, MetricsSource, Notifier};
 use super::reloading::new_service;
 use super::service::ServiceControl;
 use super::store::StoreThread;
-use super::storing::entry;
+use super::telling::announcement;
 use super::writing::WAITING;
 use super::{polling, view};
 use crate::analysis::Evidence;
 use crate::config::Config;
 use crate::model::{PoolName, ServiceName, Timestamp};
-use crate::rollout::{Event, EvidenceChange, ServiceState, Transition, decide};
+use crate::rollout::{Event, EvidenceChange, ServiceState, Transition};
 use crate::routing::{HostIndex, Live, Route, Secret, Suspicion, TICK, Table};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -138,17 +139,17 @@ impl Conductor {
             let _ = request.reply.send(Err(CommandError::UnknownService(request.service.to_string())));
             return;
         };
-        match self.transition_for(at, &request) {
+        match self.decision_on(at, &request) {
             Err(error) => drop(request.reply.send(Err(error))),
             Ok(None) => drop(request.reply.send(Ok(self.done(at, &[])))),
-            Ok(Some(transition)) if transition.protective => {
-                self.protect(at, transition);
+            Ok(Some(decided)) if decided.transition.protective => {
+                self.protect(at, decided);
                 self.services[at].writing.unanswered.push((Instant::now(), request.reply));
             }
-            Ok(Some(transition)) => {
+            Ok(Some(decided)) => {
                 let writing = &mut self.services[at].writing;
                 if writing.current.is_none() {
-                    self.plan(at, transition, Some(request.reply));
+                    self.plan(at, decided, Some(request.reply));
                 } else if writing.waiting.len() < WAITING {
                     writing.waiting.push_back((since, request));
                 } else {
@@ -159,14 +160,15 @@ impl Conductor {
         }
     }
 
-    fn transition_for(&self, at: usize, request: &Request) -> Result<Option<Transition>, CommandError> {
+    fn decision_on(&self, at: usize, request: &Request) -> Result<Option<Decided>, CommandError> {
         let service = &self.services[at];
         if request.if_match.is_some_and(|revision| revision != service.state.revision) {
             let (service, revision) = (request.service.clone(), service.state.revision);
             return Err(CommandError::Moved { service, revision });
         }
         let event = event_of(service, &request.command)?;
-        decide(&service.state, &event, Timestamp::now()).map_err(|refusal| CommandError::Refused(refusal.to_string()))
+        Decided::by(&service.state, event, Timestamp::now())
+            .map_err(|refusal| CommandError::Refused(refusal.to_string()))
     }
 
     pub(super) fn done(&self, at: usize, draining: &[PoolName]) -> Done {
@@ -182,7 +184,7 @@ impl Conductor {
     /// Puts a change in force: the state, the evidence, and one table swap.
     pub(super) fn adopt(&mut self, at: usize, transition: Transition) {
         let workers = self.tools.live.workers();
-        let told = self.tools.notifier.as_ref().map(|_| entry(&self.services[at], &transition));
+        let told = self.tools.notifier.as_ref().map(|_| announcement(&self.services[at], &transition));
         let service = &mut self.services[at];
         let decision = &transition.decision;
         tracing::info!(
@@ -201,9 +203,12 @@ impl Conductor {
         match (transition.evidence, &service.state.rollout, &mut service.gathering) {
             (EvidenceChange::Begin, Some(rollout), gathering) => {
                 let evidence = Evidence::begin(&rollout.plan);
-                *gathering = Some(Gathering::new(evidence, &rollout.plan, workers, Timestamp::now()));
+                *gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
             }
-            (EvidenceChange::Watch | EvidenceChange::End, _, gathering) => *gathering = None,
+            (EvidenceChange::Watch, Some(rollout), Some(gathering)) => {
+                gathering.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
+            }
+            (EvidenceChange::End, _, gathering) => *gathering = None,
             (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
             (_, _, None) => {}
         }
@@ -220,7 +225,8 @@ impl Conductor {
     /// Asks the PromQL checks of the rollout that is under way, and no others.
     fn poll_checks(&mut self, at: usize) {
         let service = &mut self.services[at];
-        service.pollers = match (&service.gathering, &service.state.rollout) {
+        // After a promotion nothing is asked any more.
+        service.pollers = match (&service.state.candidate, &service.state.rollout) {
             (Some(_), Some(rollout)) => {
                 polling::start(&service.config.name, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
             }
@@ -303,17 +309,20 @@ impl Conductor {
 
     fn tick(&mut self) {
         for at in 0..self.services.len() {
+            let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
             if self.services[at].needs_time() {
                 self.tick_service(at);
+            } else if looked {
+                self.show(at, false);
             }
         }
     }
 
     /// What follows from an event that is no command, where it can be acted on now; if not, it comes again.
-    fn decide(&self, at: usize, event: &Event, now: Timestamp) -> Option<Transition> {
+    fn decide(&self, at: usize, event: Event, now: Timestamp) -> Option<Decided> {
         let service = &self.services[at];
-        match decide(&service.state, event, now) {
-            Ok(transition) => transition.filter(|transition| transition.protective || service.writing.free()),
+        match Decided::by(&service.state, event, now) {
+            Ok(decided) => decided.filter(|decided| decided.transition.protective || service.writing.free()),
             Err(refusal) => {
                 tracing::error!(service = %service.config.name, %refusal, "an event was refused");
                 None
@@ -327,15 +336,15 @@ impl Conductor {
         let now = Timestamp::now();
         let service = &mut self.services[at];
         if let (Some(gathering), Some(rollout)) = (&mut service.gathering, &service.state.rollout) {
-            gathering.gather(&rollout.plan, Instant::now(), now);
+            gathering.gather(rollout, Instant::now(), now);
         }
         // Gates come second: while the disk keeps their answer from becoming part of the state, what protects goes on.
         let events = [passing_of_time(service), gates_answer(service)];
-        if let Some(transition) = events.into_iter().flatten().find_map(|event| self.decide(at, &event, now)) {
-            if transition.protective {
-                self.protect(at, transition);
+        if let Some(decided) = events.into_iter().flatten().find_map(|event| self.decide(at, event, now)) {
+            if decided.transition.protective {
+                self.protect(at, decided);
             } else {
-                self.plan(at, transition, None);
+                self.plan(at, decided, None);
             }
         }
         self.flush(at);

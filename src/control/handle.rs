@@ -4,6 +4,7 @@ use super::command::{Command, CommandError};
 use super::explain;
 use super::files::FirstLook;
 use super::message::{Done, Message, Request};
+use super::ports::HistoryQuestion;
 use super::store::StoreThread;
 use crate::config::Config;
 use crate::model::view::{DrainView, EvidenceView, ExplainView, HistoryView, ServiceView, SwitchView};
@@ -235,13 +236,13 @@ impl Handle {
         DrainView { waited_for, cut, took }
     }
 
-    /// The newest entries of a service's history, the newest last.
+    /// The entries of a service's history that are asked for, the newest last.
     ///
     /// # Errors
     /// When there is no such service, or the store can't be read.
-    pub async fn history(&self, service: &str, limit: usize) -> Result<Vec<HistoryView>, CommandError> {
+    pub async fn history(&self, service: &str, question: HistoryQuestion) -> Result<Vec<HistoryView>, CommandError> {
         let name = self.find(service)?.service.name.clone();
-        let history = self.store.call(move |store| store.history(&name, limit)).await;
+        let history = self.store.call(move |store| store.history(&name, question)).await;
         history.map_err(|error| CommandError::NotStored(error.to_string()))
     }
 

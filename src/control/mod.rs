@@ -2,18 +2,20 @@
 //!
 //! ```text
 //! gathering ─► analysis ─┐
-//! health, files, polling ┼─► conductor ─► rollout::decide ─► store ─► routing::Live ─► history, events
-//! gates (asked by a task) ┤
+//! health, files, polling ┼─► conductor ─► deciding (rollout::decide) ─► store ─► routing::Live ─► history, events, notices
+//! gates (asked by tasks) ┤
 //! Handle (commands) ─────┘
 //! ```
 
 mod command;
 mod conductor;
+mod deciding;
 mod events;
 mod explain;
 mod files;
 mod gates;
 mod gathering;
+mod guarding;
 mod handle;
 mod health;
 mod maintenance;
@@ -25,6 +27,7 @@ mod reloading;
 mod service;
 mod store;
 mod storing;
+mod telling;
 mod view;
 mod writing;
 
@@ -32,6 +35,7 @@ mod writing;
 mod tests;
 
 pub use command::{Command, CommandError};
+pub use deciding::{Replayed, replay};
 pub use handle::{DecisionCount, ExplainRequest, Handle, Readiness};
 pub use store::StoreThread;
 

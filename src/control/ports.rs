@@ -44,8 +44,27 @@ pub struct Record {
     pub state: ServiceState,
     /// The new evidence.
     pub evidence: Option<String>,
-    /// What is added to the history.
+    /// What is added to the history, the newest last. Ids are not looked at; the store gives its own.
     pub history: Vec<HistoryView>,
+}
+
+/// Which entries of a service's history are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryQuestion {
+    /// The one with this id; all where it is left out.
+    pub id: Option<u64>,
+    /// So many of the newest.
+    pub limit: usize,
+    /// Whether their records are wanted too, which are far larger than they are.
+    pub record: bool,
+}
+
+impl HistoryQuestion {
+    /// So many of the newest, without their records.
+    #[must_use]
+    pub fn newest(limit: usize) -> Self {
+        Self { id: None, limit, record: false }
+    }
 }
 
 /// Where state is kept. Calls may block; they come from a thread of their own, one at a time.
@@ -62,11 +81,11 @@ pub trait Store: Send {
     /// When the revision has moved, or the store can't be written.
     fn commit(&mut self, record: &Record) -> Result<(), StoreError>;
 
-    /// The newest entries of a service's history, the newest last. Ids of the given entries are not looked at.
+    /// The entries of a service's history that are asked for, the newest last.
     ///
     /// # Errors
     /// When the store can't be read.
-    fn history(&mut self, service: &ServiceName, limit: usize) -> Result<Vec<HistoryView>, StoreError>;
+    fn history(&mut self, service: &ServiceName, question: HistoryQuestion) -> Result<Vec<HistoryView>, StoreError>;
 
     /// Writes a consistent copy of everything into a new file.
     ///

@@ -119,13 +119,18 @@ pub(super) fn new_service(
     };
     let mut service = ServiceControl::new(config, state, workers);
     service.writing.stored = Some(service.state.revision);
-    if let (Some(rollout), Some(_)) = (&service.state.rollout, &service.state.candidate) {
-        let restored = evidence.as_deref().and_then(|json| serde_json::from_str(json).ok());
+    let watched = service.state.watch_until.is_some();
+    if let Some(rollout) = service.state.rollout.as_ref().filter(|_| watched || service.state.candidate.is_some()) {
+        let restored = evidence.as_deref().and_then(|json| serde_json::from_str::<Evidence>(json).ok());
+        let restored = restored.filter(|evidence| evidence.watch().is_some() == watched);
         if restored.is_none() {
             tracing::warn!(service = %service.config.name, "the rollout's evidence was not stored; it begins anew");
         }
-        let evidence = restored.unwrap_or_else(|| Evidence::begin(&rollout.plan));
-        service.gathering = Some(Gathering::new(evidence, &rollout.plan, workers, Timestamp::now()));
+        let mut evidence = restored.unwrap_or_else(|| Evidence::begin(&rollout.plan));
+        if watched && evidence.watch().is_none() {
+            evidence.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
+        }
+        service.gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
     }
     service
 }

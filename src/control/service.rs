@@ -2,6 +2,7 @@
 
 use super::gates::Gating;
 use super::gathering::Gathering;
+use super::guarding::Guarding;
 use super::maintenance;
 use super::message::Files;
 use super::writing::Writing;
@@ -22,7 +23,9 @@ pub(super) struct ServiceControl {
     pub(super) state: ServiceState,
     pub(super) pools: Vec<PoolControl>,
     pub(super) files: Files,
+    /// The evidence of the rollout that is under way, or watched.
     pub(super) gathering: Option<Gathering>,
+    pub(super) guarding: Guarding,
     /// The tasks that ask the PromQL checks of the rollout.
     pub(super) pollers: Vec<AbortOnDropHandle<()>>,
     pub(super) gating: Gating,
@@ -38,7 +41,7 @@ pub(super) struct PoolControl {
     pub(super) name: PoolName,
     pub(super) targets: Vec<TargetControl>,
     pub(super) load: Arc<PerWorker<PoolLoad>>,
-    tally: Arc<PerWorker<PoolTally>>,
+    pub(super) tally: Arc<PerWorker<PoolTally>>,
     tallied: Option<ReleaseId>,
 }
 
@@ -94,6 +97,7 @@ impl ServiceControl {
             state,
             files: Files::default(),
             gathering: None,
+            guarding: Guarding::default(),
             pollers: Vec::new(),
             gating: Gating::default(),
             writing: Writing::default(),

@@ -3,16 +3,15 @@
 
 use super::command::CommandError;
 use super::conductor::Conductor;
+use super::deciding::Decided;
 use super::gathering::change_evidence;
 use super::message::{Message, Reply};
 use super::ports::{Record, StoreError};
-use super::service::ServiceControl;
-use super::view;
 use super::writing::{PATIENCE, Written};
 use crate::analysis::Evidence;
 use crate::model::view::HistoryView;
 use crate::model::{PoolName, ServiceName, Timestamp};
-use crate::rollout::{EvidenceChange, ServiceState, Transition};
+use crate::rollout::{EvidenceChange, ServiceState};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -22,15 +21,23 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 const DURABLE_PATIENCE: Duration = Duration::from_secs(1);
 /// Decisions that may wait for the store; the oldest are dropped, loudly.
 const UNWRITTEN: usize = 10_000;
+/// Of those, so many keep what they were made of: it is far larger than the decision.
+const UNWRITTEN_RECORDS: usize = 100;
 
 impl Conductor {
     /// Gives a planned change to the store; it comes into force when the store has it.
-    pub(super) fn plan(&mut self, at: usize, transition: Transition, reply: Option<Reply>) {
+    pub(super) fn plan(&mut self, at: usize, decided: Decided, reply: Option<Reply>) {
         let service = &self.services[at];
         let mut history = service.unwritten.clone();
-        history.push(entry(service, &transition));
+        history.push(decided.entry(service));
+        let transition = decided.transition;
         let evidence = match (transition.evidence, &transition.state.rollout, &service.gathering) {
-            (EvidenceChange::Watch | EvidenceChange::End, _, _) => None,
+            (EvidenceChange::End, _, _) => None,
+            (EvidenceChange::Watch, Some(rollout), Some(gathering)) => {
+                let mut evidence = gathering.evidence.clone();
+                evidence.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
+                Some(evidence)
+            }
             (EvidenceChange::Begin, Some(rollout), _) => Some(Evidence::begin(&rollout.plan)),
             (change, _, Some(gathering)) => {
                 let mut evidence = gathering.evidence.clone();
@@ -45,13 +52,17 @@ impl Conductor {
     }
 
     /// Puts a protective change in force at once, and gives it to the store after that.
-    pub(super) fn protect(&mut self, at: usize, transition: Transition) {
+    pub(super) fn protect(&mut self, at: usize, decided: Decided) {
+        let entry = decided.entry(&self.services[at]);
+        let transition = decided.transition;
         if let Some(reply) = self.services[at].writing.give_up() {
             let reason = format!("{} came first: {}", transition.decision.name, transition.decision.reason);
             let _ = reply.send(Err(CommandError::Refused(reason)));
         }
         let service = &mut self.services[at];
-        let entry = entry(service, &transition);
+        if let Some(old) = service.unwritten.len().checked_sub(UNWRITTEN_RECORDS) {
+            service.unwritten[old].record = None;
+        }
         if service.unwritten.len() >= UNWRITTEN {
             tracing::error!(service = %service.config.name, "a decision could not be written for too long and is lost");
             service.unwritten.remove(0);
@@ -199,24 +210,5 @@ impl Conductor {
                 Ok(None) | Err(_) => return,
             }
         }
-    }
-}
-
-/// What the history says of a transition.
-pub(super) fn entry(service: &ServiceControl, transition: &Transition) -> HistoryView {
-    let state = &transition.state;
-    HistoryView {
-        id: 0,
-        at: Timestamp::now(),
-        revision: state.revision,
-        decision: transition.decision.name.as_str().to_owned(),
-        by: transition.decision.by.clone(),
-        reason: transition.decision.reason.clone(),
-        phase: state.phase,
-        live: state.live.clone(),
-        candidate: state.candidate.clone(),
-        weight: state.weight,
-        evidence: service.gathering.as_ref().map(|_| view::evidence(service)),
-        record: None,
     }
 }

@@ -1,6 +1,6 @@
 //! The control plane against a store that can fail and hang, and targets that accept connections.
 
-use super::ports::{GateFault, GateQuestion, Record, Store, StoreError, StoredService};
+use super::ports::{GateFault, GateQuestion, HistoryQuestion, Record, Store, StoreError, StoredService};
 use super::*;
 use crate::model::view::{HistoryView, ServiceView};
 use crate::model::{Gate, Mode, ModeSetting, Phase, PoolName, ServiceName};
@@ -45,7 +45,7 @@ impl Store for Memory {
         Ok(())
     }
 
-    fn history(&mut self, _: &ServiceName, _: usize) -> Result<Vec<HistoryView>, StoreError> {
+    fn history(&mut self, _: &ServiceName, _: HistoryQuestion) -> Result<Vec<HistoryView>, StoreError> {
         Ok(self.records.lock().unwrap().iter().flat_map(|record| record.history.clone()).collect())
     }
 
@@ -176,7 +176,7 @@ async fn what_protects_is_in_force_at_once_and_written_when_the_store_takes_it()
     assert!(bench.handle.table().services[0].planned.is_some());
     bench.set(Disk::Fine);
     bench.eventually("durable", |bench| bench.service().durable).await;
-    let history = bench.handle.history("default", 100).await.unwrap();
+    let history = bench.handle.history("default", HistoryQuestion::newest(100)).await.unwrap();
     let decisions: Vec<_> = history.iter().map(|entry| entry.decision.as_str()).collect();
     assert_eq!(decisions, ["start", "step", "rollback", "mode"], "nothing is lost and nothing is told twice");
 }

@@ -90,7 +90,8 @@ impl fmt::Display for DecisionName {
 }
 
 /// What becomes of the evidence after a transition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EvidenceChange {
     /// It goes on as it is.
     Keep,

@@ -59,10 +59,18 @@ metrics! {
         "1 for the phase that the rollout is in, else 0.";
     ROLLOUT_HELD: Gauge "cutover_rollout_held" ["service", "by"]
         "1 for who or what holds the rollout, else 0.";
+    ROLLOUT_HELD_SECONDS: Gauge "cutover_rollout_held_seconds" ["service"]
+        "Seconds since the rollout is held; 0 while it is not.";
     ROLLOUT_EVIDENCE: Gauge "cutover_rollout_evidence" ["service", "check"]
-        "During a rollout: ln E, the evidence that the candidate is worse than tolerated.";
+        "During a rollout: ln E, the evidence that the candidate is worse than tolerated, of each guaranteed check and of all together.";
     ROLLOUT_EVIDENCE_THRESHOLD: Gauge "cutover_rollout_evidence_threshold" ["service", "check"]
-        "During a rollout: the ln E at which the candidate is rolled back.";
+        "During a rollout: the ln E at which the candidate is rolled back, by this check alone or by all together.";
+    BURN_RATE: Gauge "cutover_burn_rate" ["service", "side", "window"]
+        "How fast the candidate and live spend the errors that the objective allows: 1 spends exactly those.";
+    BURN_RATE_THRESHOLD: Gauge "cutover_burn_rate_threshold" ["service", "window"]
+        "The burn rate at which the absolute guard fires, if the other window of the pair burns too.";
+    GUARD_FIRING: Gauge "cutover_guard_firing" ["service"]
+        "1 while the absolute guard says that something is broken, else 0.";
     DECISIONS: Counter "cutover_decisions_total" ["service", "decision", "check"]
         "Decisions since the start of this process, by what decided.";
     TABLE_SWAPS: Counter "cutover_table_swaps_total" []

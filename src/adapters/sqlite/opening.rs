@@ -1,5 +1,6 @@
 //! From a path to a locked, checked connection, or to an error that says what to do.
 
+use super::upgrade::{self, APPLICATION, SCHEMA};
 use crate::control::ports::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -226,45 +227,8 @@ pub(super) fn connect_and_check(path: &Path) -> Result<Connection, OpenError> {
         (APPLICATION, newer) if newer > SCHEMA => {
             Err(OpenError::Newer { path: path.to_owned(), found: newer, known: SCHEMA })
         }
-        (0, 0) if objects == 0 => {
-            make_schema(&mut connection).map_err(sqlite)?;
-            Ok(connection)
-        }
+        (APPLICATION, 1..SCHEMA) => upgrade::bring_up(&mut connection, schema).map_err(sqlite).map(|()| connection),
+        (0, 0) if objects == 0 => upgrade::bring_up(&mut connection, 0).map_err(sqlite).map(|()| connection),
         _ => Err(OpenError::Foreign(path.to_owned())),
     }
-}
-
-/// "cuto" in ASCII: tells our databases from those of other programs.
-const APPLICATION: i64 = 0x6375_746f;
-/// Rises with each change of the tables.
-const SCHEMA: i64 = 1;
-
-fn make_schema(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(
-        "create table service (
-             name text primary key not null,
-             revision integer not null,
-             state text not null,
-             evidence text
-         ) strict;
-         create table history (
-             id integer primary key not null,
-             service text not null references service (name),
-             at text not null,
-             revision integer not null,
-             decision text not null,
-             by text not null,
-             reason text not null,
-             phase text not null,
-             live text not null,
-             candidate text,
-             weight integer not null,
-             evidence text
-         ) strict;
-         create index history_of_service on history (service, id);",
-    )?;
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", SCHEMA)?;
-    transaction.commit()
 }

@@ -62,6 +62,7 @@ pub(super) fn entry(service: &ServiceName, row: &Row<'_>) -> Result<HistoryView,
     let candidate: Option<String> = column(row, "candidate")?;
     let evidence: Option<String> = column(row, "evidence")?;
     let weight: u16 = whole(row, "weight")?;
+    let record: Option<String> = column(row, "record")?;
     Ok(HistoryView {
         id: whole(row, "id")?,
         at: word(row, "at")?,
@@ -74,8 +75,24 @@ pub(super) fn entry(service: &ServiceName, row: &Row<'_>) -> Result<HistoryView,
         candidate: candidate.map(|name| name.parse().map_err(|error| corrupt("candidate", error))).transpose()?,
         weight: BasisPoints::try_from(weight).map_err(|error| corrupt("weight", error))?,
         evidence: evidence.map(|text| json(format_args!("history of service {service}"), &text)).transpose()?,
-        record: None,
+        record: record.map(|text| json(format_args!("record of service {service}"), &text)).transpose()?,
     })
+}
+
+/// A record has some tens of kilobytes with every check that a plan may have. What is larger is left out, so that all
+/// records of a service stay below a quarter of a gigabyte, come what may.
+const LARGEST_RECORD: usize = 256 * 1024;
+
+fn insert_record(connection: &Connection, service: &ServiceName, entry: i64, record: &str) -> Result<(), Failure> {
+    if record.len() > LARGEST_RECORD {
+        let bytes = record.len();
+        tracing::warn!(%service, entry, bytes, "the record of a decision is too large to be kept: it can't be replayed");
+        return Ok(());
+    }
+    connection
+        .prepare_cached("insert into record (history, record) values (?1, ?2)")?
+        .execute(params![entry, record])?;
+    Ok(())
 }
 
 /// Appends an entry, with an id of its own.
@@ -99,5 +116,8 @@ pub(super) fn insert(connection: &Connection, service: &ServiceName, entry: &His
             entry.weight.get(),
             entry.evidence.as_ref().map(text).transpose()?,
         ])?;
+    if let Some(record) = &entry.record {
+        insert_record(connection, service, connection.last_insert_rowid(), &text(record)?)?;
+    }
     Ok(())
 }

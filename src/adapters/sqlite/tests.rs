@@ -54,10 +54,10 @@ fn what_was_committed_is_there_after_it_is_opened_again() {
     let mut store = SqliteStore::open(&path).unwrap();
     let stored = StoredService { name: shop(), state: state(2), evidence: Some("evidence 2".to_owned()) };
     assert_eq!(store.load().unwrap(), [stored]);
-    let history = store.history(&shop(), 10).unwrap();
+    let history = store.history(&shop(), HistoryQuestion::newest(10)).unwrap();
     assert_eq!(history, [HistoryView { id: 1, ..entry(1) }, HistoryView { id: 2, ..entry(2) }]);
-    assert_eq!(store.history(&shop(), 1).unwrap()[0].id, 2);
-    assert!(store.history(&"other".parse().unwrap(), 10).unwrap().is_empty());
+    assert_eq!(store.history(&shop(), HistoryQuestion::newest(1)).unwrap()[0].id, 2);
+    assert!(store.history(&"other".parse().unwrap(), HistoryQuestion::newest(10)).unwrap().is_empty());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_revision_that_moved_is_refused_and_nothing_is_written() {
         assert_eq!(refused, Err(StoreError::Moved(shop(), expected)));
     }
     assert_eq!(store.load().unwrap()[0].state.revision, 1);
-    assert_eq!(store.history(&shop(), 10).unwrap().len(), 1);
+    assert_eq!(store.history(&shop(), HistoryQuestion::newest(10)).unwrap().len(), 1);
     store.commit(&record(None, 7)).unwrap();
     assert_eq!(store.load().unwrap()[0].state.revision, 7);
 }
@@ -127,9 +127,9 @@ fn a_newer_schema_is_refused_by_name() {
     let folder = folder();
     let path = folder.path().join("cutover.db");
     drop(SqliteStore::open(&path).unwrap());
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let refused = SqliteStore::open(&path).unwrap_err().to_string();
-    assert!(refused.contains("newer version of cutover (schema 2, this one knows 1)"), "{refused}");
+    assert!(refused.contains("newer version of cutover (schema 3, this one knows 2)"), "{refused}");
 }
 
 #[test]
@@ -207,9 +207,9 @@ fn the_history_keeps_the_newest_entries() {
     let other = Record { service: "other".parse().unwrap(), ..record(Some(0), 1) };
     store.commit(&other).unwrap();
     store.commit(&Record { history: Vec::new(), ..record(Some(1), 2) }).unwrap();
-    let history = store.history(&shop(), usize::MAX).unwrap();
+    let history = store.history(&shop(), HistoryQuestion::newest(usize::MAX)).unwrap();
     assert_eq!((history.len(), history[0].id), (many - 5, 6));
-    assert_eq!(store.history(&other.service, 10).unwrap().len(), 1);
+    assert_eq!(store.history(&other.service, HistoryQuestion::newest(10)).unwrap().len(), 1);
 }
 
 #[test]
@@ -223,7 +223,104 @@ fn a_backup_is_a_whole_state_and_never_overwrites() {
     assert!(store.backup(&folder.path().join("missing/copy.db")).is_err());
     let mut copied = SqliteStore::open(&copy).unwrap();
     assert_eq!(copied.load().unwrap(), store.load().unwrap());
-    assert_eq!(copied.history(&shop(), 10).unwrap(), store.history(&shop(), 10).unwrap());
+    assert_eq!(
+        copied.history(&shop(), HistoryQuestion::newest(10)).unwrap(),
+        store.history(&shop(), HistoryQuestion::newest(10)).unwrap()
+    );
     assert!(!folder.path().join(".copy.db.part").exists());
     store.commit(&record(Some(1), 2)).unwrap();
+}
+
+/// A decision with a record, whose floats have every kind of bits.
+fn recorded() -> HistoryView {
+    let record = serde_json::json!({ "e": [0.1 + 0.2, f64::MIN_POSITIVE, 1.0 / 3.0, 5e-324, 1e300, -0.0, u64::MAX] });
+    HistoryView { record: Some(record), ..entry(1) }
+}
+
+#[test]
+fn a_record_comes_back_bit_by_bit_and_only_where_it_is_asked_for() {
+    let folder = folder();
+    let path = folder.path().join("cutover.db");
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.commit(&Record { history: vec![recorded(), entry(1)], ..record(Some(0), 1) }).unwrap();
+    drop(store);
+    let mut store = SqliteStore::open(&path).unwrap();
+    assert!(store.history(&shop(), HistoryQuestion::newest(10)).unwrap().iter().all(|entry| entry.record.is_none()));
+    let all = store.history(&shop(), HistoryQuestion { record: true, ..HistoryQuestion::newest(10) }).unwrap();
+    assert_eq!((all[0].id, all[1].id, &all[1].record), (1, 2, &None));
+    let (before, after) = (recorded().record.unwrap(), all[0].record.clone().unwrap());
+    for (before, after) in before["e"].as_array().unwrap().iter().zip(after["e"].as_array().unwrap()) {
+        assert_eq!(before.as_f64().unwrap().to_bits(), after.as_f64().unwrap().to_bits());
+    }
+    let one = store.history(&shop(), HistoryQuestion { id: Some(2), limit: 10, record: true }).unwrap();
+    assert_eq!(one.iter().map(|entry| entry.id).collect::<Vec<_>>(), [2]);
+    let none = store.history(&shop(), HistoryQuestion { id: Some(u64::MAX), limit: 10, record: true }).unwrap();
+    assert!(none.is_empty());
+}
+
+#[test]
+fn the_newest_records_are_kept_and_none_that_is_too_large() {
+    let folder = folder();
+    let mut store = SqliteStore::open(&folder.path().join("cutover.db")).unwrap();
+    let kept = usize::try_from(RECORDS_KEPT).unwrap();
+    store.commit(&Record { history: vec![recorded(); kept + 3], ..record(Some(0), 1) }).unwrap();
+    let huge = HistoryView { record: Some("x".repeat(1 << 20).into()), ..entry(2) };
+    store.commit(&Record { history: vec![huge], ..record(Some(1), 2) }).unwrap();
+    let all = HistoryQuestion { record: true, ..HistoryQuestion::newest(usize::MAX) };
+    let history = store.history(&shop(), all).unwrap();
+    let with_record: Vec<_> = history.iter().filter(|entry| entry.record.is_some()).map(|entry| entry.id).collect();
+    assert_eq!((history.len(), with_record.len()), (kept + 4, kept - 1));
+    assert_eq!((with_record[0], *with_record.last().unwrap()), (5, 1003));
+}
+
+/// As the first version made and filled it.
+fn of_the_first_version(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch(upgrade::FIRST).unwrap();
+    connection.pragma_update(None, "application_id", upgrade::APPLICATION).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    let state = r#"{"revision":3,"live":"server0","candidate":"server1","weight":500,"phase":"canary","held":null,
+        "watch_until":null,"rollout":{"release":"v2","pool":"server1","previous_live":"server0","plan":{
+        "steps":[{"weight":500,"hold":"1m"}],"false_alarm":0.01,"miss":0.05,"min_requests":300,"max_hold":null,
+        "on_inconclusive":"hold","watch":"10m","checks":[{"kind":"error-ratio","tolerate":0.001},{"kind":"promql",
+        "name":"failed jobs","query":"sum(jobs)","max":0.5,"min":null,"every":"15s","failures":3}]},"step":0,
+        "step_since":"2026-11-22T04:00:00Z","waiting_since":"2026-11-22T04:00:00Z","started":"2026-11-22T03:59:00Z",
+        "weight_by_command":false},"releases":{},"rejected":[],"drained":[],"mode":{"mode":"serve"}}"#;
+    let evidence = r#"{"verdict":"insufficient","reason":"too few","checks":[{"name":"failed jobs","kind":"promql",
+        "verdict":"healthy","guaranteed":false,"query":"sum(jobs)","value":0.25,"detail":"fine"}]}"#;
+    connection.execute("insert into service values ('shop', 3, ?1, 'its evidence')", [state]).unwrap();
+    connection
+        .execute(
+            "insert into history values (7, 'shop', '2026-11-22T04:00:00Z', 3, 'step', 'time', 'why', 'canary',
+             'server0', 'server1', 500, ?1), (8, 'shop', '2026-11-22T04:00:01Z', 4, 'mode', 'operator', 'asked for',
+             'canary', 'server0', 'server1', 500, null)",
+            [evidence],
+        )
+        .unwrap();
+}
+
+#[test]
+fn a_state_of_the_first_version_is_taken_up_without_loss() {
+    let folder = folder();
+    let path = folder.path().join("cutover.db");
+    of_the_first_version(&path);
+    let mut store = SqliteStore::open(&path).unwrap();
+    let stored = store.load().unwrap().remove(0);
+    assert_eq!((stored.name, stored.evidence.as_deref()), (shop(), Some("its evidence")));
+    let checks = stored.state.rollout.unwrap().plan.checks;
+    let crate::model::Check::PromQl(check) = &checks[1] else { panic!("{checks:?}") };
+    assert_eq!(check.name, "failed jobs");
+    let bounds = crate::model::PromQlQuestion::Bounds { query: "sum(jobs)".to_owned(), max: Some(0.5), min: None };
+    assert_eq!(check.ask, bounds);
+    let all = HistoryQuestion { record: true, ..HistoryQuestion::newest(10) };
+    let history = store.history(&shop(), all).unwrap();
+    assert_eq!(history.iter().map(|entry| entry.id).collect::<Vec<_>>(), [7, 8]);
+    let check = &history[0].evidence.as_ref().unwrap().checks[0];
+    assert_eq!((check.asked, check.queries[0].query.as_str(), check.queries[0].value), (true, "sum(jobs)", Some(0.25)));
+    assert!(history.iter().all(|entry| entry.record.is_none()), "and says that it has no records");
+    let next = Record { history: vec![recorded()], state: state(4), ..record(Some(3), 4) };
+    store.commit(&next).unwrap();
+    drop(store);
+    let mut store = SqliteStore::open(&path).unwrap();
+    assert!(store.history(&shop(), all).unwrap()[2].record.is_some(), "and has them from now on");
 }

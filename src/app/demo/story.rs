@@ -9,6 +9,7 @@ use super::scene::{self, News, Scene};
 use super::screen::Screen;
 use super::stage::{SERVICE, Stage};
 use crate::app::DemoFault;
+use crate::control::ports::HistoryQuestion;
 use crate::control::{Command, Handle};
 use crate::model::view::{HistoryView, ServiceView};
 use crate::model::{Phase, Timestamp};
@@ -255,7 +256,7 @@ impl<'a> Story<'a> {
             return Ok(());
         }
         let last = self.decisions.last().map_or(0, |last| last.id);
-        for decision in self.stage.router.handle.history(SERVICE, DECISIONS).await? {
+        for decision in self.stage.router.handle.history(SERVICE, HistoryQuestion::newest(DECISIONS)).await? {
             if decision.id > last {
                 self.news(scene::in_words(&decision));
                 self.decisions.push(decision);
