@@ -24,7 +24,12 @@ keys! {
     TIMEOUTS = "[server.timeouts]": ["head", "idle", "connect", "answer", "stall"], [];
     ADMIN = "[admin]": ["listen", "token_file"], [];
     STATE = "[state]": ["path"], ["etcd"];
-    PROMETHEUS = "[prometheus]": ["url", "timeout"], [];
+    PROMETHEUS = "[prometheus]":
+        [
+            "url", "timeout", "bearer_token_file", "username", "password_file", "ca_file", "client_certificate",
+            "client_key", "headers",
+        ],
+        [];
     ACCESS_LOG = "[access_log]": ["format", "sample"], [];
     NOTIFY = "[[notify]]": ["url", "kind", "secret_file", "events", "services", "link"], [];
     SERVICE = "[[service]]":

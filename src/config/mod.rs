@@ -14,6 +14,7 @@ mod gates;
 mod keys;
 mod model;
 mod notices;
+mod prometheus;
 mod promql;
 mod quick;
 mod reader;
@@ -26,9 +27,9 @@ mod tests;
 
 pub use fault::{Fault, Faults, Position};
 pub use model::{
-    AccessLog, Admin, AdminListen, Check, Config, ErrorRatioCheck, Health, LogFormat, Maintenance, Notify, NotifyKind,
-    OnInconclusive, Pool, PromQlCheck, Prometheus, RolloutConfig, Server, Service, StepConfig, StickyBy, Timeouts,
-    UnsafeStatus,
+    AccessLog, Admin, AdminListen, Check, ClientCertificate, Config, ErrorRatioCheck, Health, LogFormat, Maintenance,
+    Notify, NotifyKind, OnInconclusive, Pool, PromQlCheck, Prometheus, PrometheusLogin, RolloutConfig, Server, Service,
+    StepConfig, StickyBy, Timeouts, UnsafeStatus,
 };
 
 use reader::{Source, Table};
@@ -81,7 +82,7 @@ fn read(root: &Table, base: &Path) -> Config {
     let state = server::state(root, base);
     let server = server::server(root, &state);
     let admin = server::admin(root, &server.listen);
-    let prometheus = server::prometheus(root);
+    let prometheus = prometheus::prometheus(root);
     let access_log = server::access_log(root);
     // A faulty section is still a section: the checks that need it are not at fault.
     let has_prometheus = root.get("prometheus").is_some();

@@ -1,7 +1,7 @@
 //! A configuration that has passed every check: the types that the rest of the product reads.
 
 use crate::model::{HostPattern, PathPrefix, Period, PoolName, ReleaseId, ServiceName, TargetAddress};
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;
@@ -95,13 +95,54 @@ impl fmt::Display for AdminListen {
     }
 }
 
-/// `[prometheus]`.
+/// `[prometheus]`. The files are read again while the router runs, so that what they hold can be renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prometheus {
-    /// The base URL of the server, `http://…`.
+    /// The base URL of the server, `http://…` or `https://…`, without a password.
     pub url: String,
     /// How long a query may take.
     pub timeout: Period,
+    /// How the router says who it is.
+    pub login: PrometheusLogin,
+    /// The certificates that the server's is checked by; those of the system where it is left out.
+    pub ca_file: Option<PathBuf>,
+    /// The router's own certificate.
+    pub client: Option<ClientCertificate>,
+    /// Sent with each query.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Prometheus {
+    /// A server that needs nothing but to be asked.
+    #[must_use]
+    pub fn at(url: String, timeout: Period) -> Self {
+        Self { url, timeout, login: PrometheusLogin::None, ca_file: None, client: None, headers: Vec::new() }
+    }
+}
+
+/// How the router says to Prometheus who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PrometheusLogin {
+    /// Not at all.
+    None,
+    /// By the token in this file.
+    Bearer(PathBuf),
+    /// By a name and the password in this file.
+    Basic {
+        /// The name.
+        username: String,
+        /// The file.
+        password_file: PathBuf,
+    },
+}
+
+/// A certificate with its key, both in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those between it and its root.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// `[access_log]`: which requests are logged to standard output, and how.

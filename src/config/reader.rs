@@ -227,6 +227,15 @@ impl<'t> Node<'t> {
         Some(self.beside(text))
     }
 
+    /// The path of a file that has to be there when the router starts.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let path = self.path()?;
+        if !path.is_file() {
+            self.warn(format!("{} is not there; make it before the router starts", path.display()));
+        }
+        Some(path)
+    }
+
     /// A path beside the file, unless it is absolute.
     pub(super) fn beside(&self, path: &str) -> PathBuf {
         self.source.base.join(path)

@@ -133,6 +133,31 @@ fn checks_mean_what_they_say() {
 }
 
 #[test]
+fn prometheus_is_asked_the_way_it_wants() {
+    let config = good(&file(
+        "[prometheus]\nurl = 'https://p/prom/'\ntimeout = '2s'\nusername = 'me'\npassword_file = '/etc/passwd'\n\
+         ca_file = '/etc/passwd'\nclient_certificate = '/etc/passwd'\nclient_key = '/etc/hosts'\n\
+         headers = { X-Scope-OrgID = 'shop' }",
+        "",
+    ));
+    let expected = Prometheus {
+        login: PrometheusLogin::Basic { username: "me".to_owned(), password_file: "/etc/passwd".into() },
+        ca_file: Some("/etc/passwd".into()),
+        client: Some(ClientCertificate { certificate: "/etc/passwd".into(), key: "/etc/hosts".into() }),
+        headers: vec![("x-scope-orgid".parse().unwrap(), "shop".parse().unwrap())],
+        ..Prometheus::at("https://p/prom".to_owned(), Period::from_secs(2))
+    };
+    assert_eq!(config.prometheus, Some(expected));
+    let token = good(&file("[prometheus]\nurl = 'http://p'\nbearer_token_file = '/etc/passwd'", ""));
+    assert_eq!(token.prometheus.unwrap().login, PrometheusLogin::Bearer("/etc/passwd".into()));
+    one_warning(
+        &file("[prometheus]\nurl = 'http://p'\nbearer_token_file = '/nowhere/token'", ""),
+        "prometheus.bearer_token_file",
+        "is not there",
+    );
+}
+
+#[test]
 fn the_secret_stays_beside_the_state() {
     let config = good(&file("[state]\npath = '/var/lib/cutover/state.db'", ""));
     assert_eq!(config.server.secret_file, PathBuf::from("/var/lib/cutover/cutover.secret"));
@@ -140,6 +165,7 @@ fn the_secret_stays_beside_the_state() {
 
 #[test]
 fn a_faulty_table_says_what_to_do() {
+    let prometheus = |keys: &str| format!("[prometheus]\nurl = 'https://p'\n{keys}");
     for (top, path, part) in [
         ("[server]\nlisten = ['8080']", "server.listen[0]", "write ADDRESS:PORT"),
         ("[server]\nlisten = '0.0.0.0:80'", "server.listen", "this is a string; write a list of addresses"),
@@ -160,8 +186,30 @@ fn a_faulty_table_says_what_to_do() {
         ("[admin]\nlisten = 'localhost'", "admin.listen", "is not an address"),
         ("[admin]\nlisten = '127.0.0.1:8080'", "admin.listen", "choose another port"),
         ("[prometheus]", "prometheus.url", "write one, such as"),
-        ("[prometheus]\nurl = 'https://p:9090'", "prometheus.url", "https is not available in this version"),
         ("[prometheus]\nurl = 'p:9090'", "prometheus.url", "is not a server's address"),
+        ("[prometheus]\nurl = 'ftp://p'", "prometheus.url", "is not a server's address"),
+        ("[prometheus]\nurl = 'http://p/?a=b'", "prometheus.url", "is not a server's address"),
+        ("[prometheus]\nurl = 'http://me:secret@p'", "prometheus.url", "write `username` and `password_file`"),
+        (&prometheus("username = 'me'"), "prometheus.password_file", "the password is missing"),
+        (&prometheus("password_file = '/dev/null'"), "prometheus.username", "the name is missing"),
+        (&prometheus("username = 'a:b'\npassword_file = '/etc/passwd'"), "prometheus.username", "without a colon"),
+        (
+            &prometheus("bearer_token_file = '/etc/passwd'\nusername = 'me'"),
+            "prometheus.bearer_token_file",
+            "one of them",
+        ),
+        (&prometheus("client_key = '/etc/passwd'"), "prometheus.client_certificate", "the certificate of the key"),
+        (&prometheus("client_certificate = '/etc/passwd'"), "prometheus.client_key", "the key of the certificate"),
+        ("[prometheus]\nurl = 'http://p'\nca_file = '/etc/passwd'", "prometheus.ca_file", "https:// in `url`"),
+        (
+            &prometheus("headers = { Authorization = 'x' }"),
+            "prometheus.headers.Authorization",
+            "write `bearer_token_file`",
+        ),
+        (&prometheus("headers = { host = 'x' }"), "prometheus.headers.host", "that of `url`"),
+        (&prometheus("headers = { 'a b' = 'x' }"), "prometheus.headers.\"a b\"", "not the name of a header"),
+        (&prometheus("headers = { a = \"x\\ny\" }"), "prometheus.headers.a", "on one line"),
+        (&prometheus("headers = { a = 1 }"), "prometheus.headers.a", "this is an integer"),
         ("[access_log]\nsample = 2", "access_log.sample", "from 0 (off) to 1 (all)"),
         ("[access_log]\nsample = nan", "access_log.sample", "write a finite number"),
         ("[access_log]\nformat = 'jsn'", "access_log.format", "did you mean \"json\"?"),
@@ -293,7 +341,7 @@ fn a_faulty_promql_check_says_what_to_do() {
         (&pair("b[{{window}}]"), ".bad", "tell them apart by {{pool}} or {{release}}"),
         (&pair("b{p=\"{{pool}}\"}[1m]"), ".bad", "write {{window}}"),
         (&pair_with("query = 'q'"), ".query", "take it out of the pair"),
-        (&pair_with("window = '1m'"), ".window", "the time since the last answer"),
+        (&pair_with("window = '1m'"), ".window", "that of a pair reaches back"),
         (&pair_with("failures = 3"), ".failures", "judged by its counts"),
         (&pair_with("tolerate = '1%'"), ".tolerate", "a number without quotes"),
     ] {
@@ -519,6 +567,8 @@ fn the_reference_shows_every_key_and_true_defaults() {
             assert!(table.get(key).is_some(), "config/cutover.toml does not show {key} of {}", keys.header);
         }
     }
+    // A token would be another way to log in.
+    let text = text.replace("bearer_token_file =", "# bearer_token_file =");
     let config = parse(&text).unwrap_or_else(|faults| panic!("{faults}")).config;
     let plain = good(&file("", ""));
     assert_eq!(Server { trusted_proxies: vec![], ..config.server }, plain.server);

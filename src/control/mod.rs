@@ -23,11 +23,13 @@ mod message;
 mod polling;
 pub mod ports;
 mod probe;
+mod question;
 mod reloading;
 mod service;
 mod store;
 mod storing;
 mod telling;
+mod trial;
 mod view;
 mod writing;
 
@@ -104,6 +106,7 @@ pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle,
         live: Arc::clone(&live),
         secret: Arc::clone(&secret),
         store: store.clone(),
+        metrics: metrics.clone(),
     };
     let tools = Tools { live, secret, store, metrics, gates, notifier, shared, sender };
     let files = FirstLook::at(&config).await;
