@@ -110,8 +110,26 @@ pub(super) struct HistoryArguments {
     #[arg(long, value_name = "ID", conflicts_with = "limit")]
     pub(super) id: Option<u64>,
     /// Decide again from the stored evidence, all or this one, and compare: exit 0 if nothing differs, else 1
-    #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with = "id")]
-    pub(super) replay: Option<Option<u64>>,
+    #[arg(
+        long,
+        value_name = "ID",
+        num_args = 0..=1,
+        default_missing_value = Replay::ALL,
+        value_parser = replay,
+        conflicts_with = "id"
+    )]
+    pub(super) replay: Option<Replay>,
+}
+
+/// Which decisions are made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replay {
+    All,
+    One(u64),
+}
+
+impl Replay {
+    const ALL: &str = "all";
 }
 
 #[derive(Debug, Args)]
@@ -244,6 +262,13 @@ fn percent(text: &str) -> Result<BasisPoints, String> {
     BasisPoints::from_percent(percent).map_err(|error| error.to_string())
 }
 
+fn replay(text: &str) -> Result<Replay, String> {
+    match text {
+        Replay::ALL => Ok(Replay::All),
+        id => id.parse().map(Replay::One).map_err(|_| "write the id of a decision, or nothing for all".to_owned()),
+    }
+}
+
 fn header(text: &str) -> Result<String, String> {
     let is_header = text.split_once(':').is_some_and(|(name, _)| name.parse::<http::HeaderName>().is_ok());
     if is_header { Ok(text.to_owned()) } else { Err("write NAME: VALUE, such as 'Cookie: cutover=…'".to_owned()) }
@@ -333,6 +358,7 @@ mod tests {
             "demo --fault latency",
             "history --limit 0",
             "history --id x",
+            "history --replay x",
             "history --id 7 --replay",
             "status --service a/b",
         ] {

@@ -25,8 +25,9 @@ pub(super) fn short(evidence: &EvidenceView) -> String {
         ]
     };
     let rows: Vec<_> = [heading].into_iter().chain(evidence.checks.iter().map(row)).chain(together).collect();
+    let table = if evidence.checks.is_empty() { String::new() } else { columns(&rows) };
     let guard = evidence.guard.as_ref().map(|guard| format!("guard: {}\n", guard_says(guard)));
-    indented(&(columns(&rows) + &guard.unwrap_or_default()), 2)
+    indented(&(table + &guard.unwrap_or_default()), 2)
 }
 
 /// All that is known of each check.
@@ -271,5 +272,7 @@ evidence
 ";
         let text = "evidence\n".to_owned() + &short(&samples::evidence_in_full());
         assert_eq!(text, expected, "{text}");
+        let only_guard = EvidenceView { checks: Vec::new(), ..samples::evidence_in_full() };
+        assert_eq!(short(&only_guard), "  guard: FIRING, at an objective of 99.9% good answers\n");
     }
 }

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 pub(super) async fn run(session: &Session, arguments: HistoryArguments) -> Result<ExitCode, CliError> {
     let path = format!("{}/history", session.service_path().await?);
-    if let Some(id) = arguments.replay {
-        return replay::run(session, &path, id, arguments.limit).await;
+    if let Some(which) = arguments.replay {
+        return replay::run(session, &path, which, arguments.limit).await;
     }
     let limit = arguments.limit.map(|limit| ("limit", limit.to_string()));
     let id = arguments.id.map(|id| ("id", id.to_string()));

@@ -49,7 +49,7 @@ pub(super) fn overview(view: &ServiceView, evidence: Option<&EvidenceView>, exte
     if let Some(rollout) = &view.rollout {
         let _ = write!(text, "\nsteps\n{}", indented(&steps(view.phase, rollout), 2));
     }
-    if let Some(evidence) = evidence.filter(|evidence| !evidence.checks.is_empty()) {
+    if let Some(evidence) = evidence.filter(|evidence| is_worth_showing(evidence)) {
         let lines = match extent {
             Extent::Service => evidence::short(evidence),
             Extent::Rollout => evidence::full(evidence),
@@ -62,6 +62,11 @@ pub(super) fn overview(view: &ServiceView, evidence: Option<&EvidenceView>, exte
         let _ = write!(text, "\nwarnings\n  ! {}\n", warnings.join("\n  ! "));
     }
     text
+}
+
+/// While no rollout is under way there is only the guard, which matters when it fires.
+fn is_worth_showing(evidence: &EvidenceView) -> bool {
+    !evidence.checks.is_empty() || evidence.guard.as_ref().is_some_and(|guard| guard.firing)
 }
 
 fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) -> Vec<[String; 2]> {

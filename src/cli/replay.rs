@@ -1,5 +1,6 @@
 //! `cutover history --replay`: decides again what was decided, from what was stored of it, and compares.
 
+use super::arguments::Replay;
 use super::history::{no_entry, time};
 use super::output::{plain, plain_json, say};
 use super::session::Session;
@@ -46,24 +47,24 @@ impl Tally {
 pub(super) async fn run(
     session: &Session,
     path: &str,
-    id: Option<u64>,
+    which: Replay,
     limit: Option<u32>,
 ) -> Result<ExitCode, CliError> {
-    let ids = match id {
-        Some(id) => vec![id],
-        None => ids(session, path, limit.unwrap_or(USUAL)).await?,
+    let ids = match which {
+        Replay::One(id) => vec![id],
+        Replay::All => ids(session, path, limit.unwrap_or(USUAL)).await?,
     };
     let mut tally = Tally::default();
     let mut results = Vec::new();
     // One at a time: a record is large, and there may be a thousand.
-    for each in ids {
-        let query = [("id", each.to_string()), ("record", true.to_string())];
+    for id in ids {
+        let query = [("id", id.to_string()), ("record", true.to_string())];
         let view: HistoriesView = session.client.get(path, &query).await?.read()?;
         let Some(entry) = view.history.first() else {
-            match id {
-                Some(id) => return Err(no_entry(id)),
+            match which {
+                Replay::One(id) => return Err(no_entry(id)),
                 // Meanwhile newer ones have taken its place.
-                None => continue,
+                Replay::All => continue,
             }
         };
         let replayed = replay(entry);
@@ -76,10 +77,13 @@ pub(super) async fn run(
     }
     if session.json {
         say(&plain_json(&json!({ "replayed": results }).to_string()))?;
-    } else if id.is_none() {
+    } else if which == Replay::All {
         say(&tally.summary())?;
     }
-    let good = tally.differ == 0 && (id.is_none() || tally.same == 1);
+    let good = match which {
+        Replay::All => tally.differ == 0,
+        Replay::One(_) => tally.same == 1,
+    };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(error::FAILED) })
 }
 
@@ -93,7 +97,7 @@ fn line(entry: &HistoryView, replayed: &Replayed) -> String {
     match replayed {
         Replayed::Same => text.push_str("same"),
         Replayed::NoRecord => {
-            text.push_str("no record: an older version decided it, or it is too old or too large to be kept")
+            text.push_str("no record: an older version decided it, or it is too old or too large to be kept");
         }
         Replayed::Differs(differences) => {
             text.push_str("DIFFERS");

@@ -21,6 +21,7 @@ mod configuration;
 mod dashboards;
 mod demo;
 mod forwarding;
+mod history;
 mod maintenance;
 mod metrics;
 mod prometheus_checks;
