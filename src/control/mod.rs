@@ -29,6 +29,7 @@ mod service;
 mod store;
 mod storing;
 mod telling;
+mod timing;
 mod trial;
 mod view;
 mod writing;

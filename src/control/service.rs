@@ -189,7 +189,7 @@ impl ServiceControl {
                 weight: self.state.weight,
                 bucketer: Bucketer::new(secret, &self.config.name, &rollout.release),
                 draws: Arc::clone(&gathering.draws),
-                failed: Arc::clone(&gathering.failed),
+                seen: Arc::clone(&gathering.seen),
             })
         });
         let preview = self.state.candidate.as_ref().filter(|_| self.state.previews()).and_then(index);
