@@ -2,7 +2,7 @@
 
 use super::evidence;
 use super::output::{columns, grouped, indented, plain};
-use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
+use crate::model::view::{EvidenceView, GateView, PoolView, RolloutView, ServiceView, StepView, TargetView};
 use crate::model::{Held, Mode, ModeSource, Period, Phase, PoolName, Timestamp};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -48,6 +48,10 @@ pub(super) fn overview(view: &ServiceView, evidence: Option<&EvidenceView>, exte
     }
     if let Some(rollout) = &view.rollout {
         let _ = write!(text, "\nsteps\n{}", indented(&steps(view.phase, rollout), 2));
+    }
+    if let Some(rollout) = view.rollout.as_ref().filter(|rollout| !rollout.gates.is_empty()) {
+        let rows: Vec<_> = rollout.gates.iter().map(|gate| gate_row(gate, now)).collect();
+        let _ = write!(text, "\ngates\n{}", indented(&columns(&rows), 2));
     }
     if let Some(evidence) = evidence.filter(|evidence| is_worth_showing(evidence)) {
         let lines = match extent {
@@ -191,6 +195,13 @@ fn steps(phase: Phase, rollout: &RolloutView) -> String {
     columns(&rows)
 }
 
+/// What was asked when, how it stands since when, and why.
+fn gate_row(gate: &GateView, now: Timestamp) -> [String; 4] {
+    let at = gate.step.map_or_else(|| gate.at.to_string(), |step| format!("{} {}", gate.at, step + 1));
+    let state = format!("{} {} ago", plain(&gate.state), between(gate.since, now));
+    [plain(&gate.name), at, state, plain(&gate.detail)]
+}
+
 /// Where a step stands in its rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
@@ -227,7 +238,7 @@ fn standing(phase: Phase, index: usize, at: usize) -> Standing {
 mod tests {
     use super::super::samples::{canary, evidence, time};
     use super::*;
-    use crate::model::{HeldBy, ModeSetting};
+    use crate::model::{GatePoint, HeldBy, ModeSetting};
 
     const NOW: &str = "2026-11-22T04:04:10.9Z";
 
@@ -269,6 +280,21 @@ evidence
         let text = shown(&canary(), Extent::Rollout);
         assert!(!text.contains("pools"), "{text}");
         assert!(text.contains("    against it  [##########----------] ln E 2.31; 4.61 rolls back\n"), "{text}");
+    }
+
+    #[test]
+    fn gates_are_told_with_what_they_said() {
+        let mut view = canary();
+        view.rollout.as_mut().unwrap().gates = vec![GateView {
+            name: "smoke".to_owned(),
+            at: GatePoint::BeforeStep,
+            step: Some(1),
+            state: "failed".to_owned(),
+            detail: "exit code 1\x07".to_owned(),
+            since: time("2026-11-22T04:02:10Z"),
+        }];
+        let text = shown(&view, Extent::Service);
+        assert!(text.contains("\ngates\n  smoke  before-step 2  failed 2m ago  exit code 1\\u{7}\n"), "{text}");
     }
 
     #[test]

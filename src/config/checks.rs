@@ -8,10 +8,10 @@ use crate::model::{Check, ErrorRatioCheck, LatencyCheck, StatusRatioCheck, Until
 /// Names under which the built-in checks are shown.
 const RESERVED: [&str; 8] =
     [Check::ERROR_RATIO, "latency", "latency-end", Check::STATUS_RATIO, "no-head", "cut-off", "grpc-trailers", ALL];
-/// As the metrics call all guaranteed checks together.
-const ALL: &str = "all";
 /// Those of them that are asked whatever the file says.
 pub(super) const ALWAYS_ON: [&str; 3] = ["no-head", "cut-off", "grpc-trailers"];
+/// As the metrics call all guaranteed checks together.
+const ALL: &str = "all";
 const LONGEST_NAME: usize = 100;
 /// Relative differences above 1 are written in percent, so that a forgotten sign is noticed; more than this is a slip.
 const LARGEST_PERCENT: f64 = 1000.0;

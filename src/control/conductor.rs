@@ -10,7 +10,7 @@
 //! their answers arrive as messages. So a hanging disk holds up planned changes, and nothing that protects.
 
 use super::command::CommandError;
-use super::deciding::{Decided, entry};
+use super::deciding::Decided;
 use super::events::{event_of, gates_answer, passing_of_time};
 use super::files::FirstLook;
 use super::gathering::Gathering;
@@ -21,6 +21,7 @@ use super::ports::{GateKeeper, MetricsSource, Notifier};
 use super::reloading::new_service;
 use super::service::ServiceControl;
 use super::store::StoreThread;
+use super::telling::announcement;
 use super::writing::WAITING;
 use super::{polling, view};
 use crate::analysis::Evidence;
@@ -180,7 +181,7 @@ impl Conductor {
     /// Puts a change in force: the state, the evidence, and one table swap.
     pub(super) fn adopt(&mut self, at: usize, transition: Transition) {
         let workers = self.tools.live.workers();
-        let told = self.tools.notifier.as_ref().map(|_| entry(&self.services[at], &transition, Timestamp::now()));
+        let told = self.tools.notifier.as_ref().map(|_| announcement(&self.services[at], &transition));
         let service = &mut self.services[at];
         let decision = &transition.decision;
         tracing::info!(

@@ -6,7 +6,7 @@
 //! ```
 
 use super::service::ServiceControl;
-use super::view;
+use super::telling::announcement;
 use crate::analysis::{Evidence, assess};
 use crate::model::view::HistoryView;
 use crate::model::{Judgement, Timestamp};
@@ -29,11 +29,12 @@ impl Decided {
         Ok(transition.map(|transition| Self { transition, event, now }))
     }
 
-    /// What the history says of it, with its record.
+    /// What the history says of it, with its record. To be asked before the transition is in force: the service is as
+    /// it was decided for.
     pub(super) fn entry(&self, service: &ServiceControl) -> HistoryView {
         let evidence = service.gathering.as_ref().map(|gathering| &gathering.evidence);
         let record = self.record(&service.state, evidence);
-        HistoryView { record, ..entry(service, &self.transition, self.now) }
+        HistoryView { at: self.now, record, ..announcement(service, &self.transition) }
     }
 
     fn record(&self, before: &ServiceState, evidence: Option<&Evidence>) -> Option<Value> {
@@ -48,30 +49,6 @@ impl Decided {
         serde_json::to_value(record)
             .inspect_err(|error| tracing::error!(%error, "a decision can't be recorded, and so not be replayed"))
             .ok()
-    }
-}
-
-/// What is told of a transition at this moment, before it is in force: the service is as it was decided for.
-pub(super) fn entry(service: &ServiceControl, transition: &Transition, at: Timestamp) -> HistoryView {
-    let evidence = service.gathering.as_ref().map(|_| view::evidence(service));
-    HistoryView { evidence, ..without_evidence(transition, at) }
-}
-
-fn without_evidence(transition: &Transition, at: Timestamp) -> HistoryView {
-    let Transition { state, decision, .. } = transition;
-    HistoryView {
-        id: 0,
-        at,
-        revision: state.revision,
-        decision: decision.name.as_str().to_owned(),
-        by: decision.by.clone(),
-        reason: decision.reason.clone(),
-        phase: state.phase,
-        live: state.live.clone(),
-        candidate: state.candidate.clone(),
-        weight: state.weight,
-        evidence: None,
-        record: None,
     }
 }
 
@@ -278,7 +255,21 @@ mod tests {
     }
 
     fn recorded(decided: &Decided, before: &ServiceState, evidence: Option<&Evidence>) -> HistoryView {
-        HistoryView { record: decided.record(before, evidence), ..without_evidence(&decided.transition, decided.now) }
+        let Transition { state, decision, .. } = &decided.transition;
+        HistoryView {
+            id: 0,
+            at: decided.now,
+            revision: state.revision,
+            decision: decision.name.as_str().to_owned(),
+            by: decision.by.clone(),
+            reason: decision.reason.clone(),
+            phase: state.phase,
+            live: state.live.clone(),
+            candidate: state.candidate.clone(),
+            weight: state.weight,
+            evidence: None,
+            record: decided.record(before, evidence),
+        }
     }
 
     /// The rollback that this evidence leads to, as the store gives it back.

@@ -56,12 +56,6 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
     })
 }
 
-/// What is said of a release that was promoted: nothing where there is no way back, because the old pool is down.
-fn judgement_of_watch(service: &ServiceControl) -> Option<Judgement> {
-    let gathering = service.gathering.as_ref().filter(|_| way_back(service))?;
-    Some(gathering.assessment().judgement.clone())
-}
-
 /// The configured plan as a command wants it: steps make a canary of it, and blue-green has none.
 fn plan_for(plan: &mut Plan, strategy: Option<Strategy>, steps: Option<&[Step]>) -> Result<(), CommandError> {
     match (strategy, steps) {
@@ -98,6 +92,12 @@ pub(super) fn gates_answer(service: &ServiceControl) -> Option<Event> {
 pub(super) fn way_back(service: &ServiceControl) -> bool {
     let previous = service.state.rollout.as_ref().map(|rollout| &rollout.previous_live);
     previous.and_then(|pool| service.pool(pool)).is_some_and(PoolControl::healthy)
+}
+
+/// What is said of a release that was promoted: nothing where there is no way back, because the old pool is down.
+fn judgement_of_watch(service: &ServiceControl) -> Option<Judgement> {
+    let gathering = service.gathering.as_ref().filter(|_| way_back(service))?;
+    Some(gathering.assessment().judgement.clone())
 }
 
 /// What the passing of time means for a service, if it means anything.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! gathering ─► analysis ─┐
-//! health, files, polling ┼─► conductor ─► deciding (rollout::decide) ─► store ─► routing::Live ─► history, events
-//! gates (asked by a task) ┤
+//! health, files, polling ┼─► conductor ─► deciding (rollout::decide) ─► store ─► routing::Live ─► history, events, notices
+//! gates (asked by tasks) ┤
 //! Handle (commands) ─────┘
 //! ```
 
@@ -28,6 +28,7 @@ mod reloading;
 mod service;
 mod store;
 mod storing;
+mod telling;
 mod timing;
 mod trial;
 mod view;

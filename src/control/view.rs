@@ -4,7 +4,7 @@ use super::gathering::Gathering;
 use super::service::{PoolControl, ServiceControl};
 use crate::analysis::expected_time;
 use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
-use crate::model::{Mode, ModeSource, Period, Phase, Timestamp, Verdict};
+use crate::model::{Mode, ModeSource, Period, Phase, Strategy, Timestamp, Verdict};
 use crate::rollout::Rollout;
 
 /// The service.
@@ -83,12 +83,31 @@ fn whole_seconds(duration: std::time::Duration) -> Period {
     Period::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
 }
 
+/// Why nobody is drawn to the candidate yet.
+fn waiting_in_preview(control: &ServiceControl, rollout: &Rollout) -> String {
+    if let Some(held) = &control.state.held {
+        return format!("held by {}: {}", held.by, held.reason);
+    }
+    let passed = Timestamp::now().duration_since(rollout.started);
+    let left = rollout.plan.preview.get().as_secs_f64() - passed.as_secs_f64();
+    let next = match rollout.plan.strategy {
+        Strategy::Canary => "the first step begins",
+        Strategy::BlueGreen => "all traffic is switched",
+    };
+    if left > 0.0 {
+        let left = whole_seconds(std::time::Duration::from_secs_f64(left));
+        format!("the preview lasts {left} more; then {next}")
+    } else {
+        format!("{next} in a moment")
+    }
+}
+
 /// Why the rollout does not move on at this moment.
 fn waiting_for(control: &ServiceControl, rollout: &Rollout, drawn: f64) -> String {
     let state = &control.state;
     match state.phase {
         Phase::Idle | Phase::Promoted | Phase::RolledBack => return String::new(),
-        Phase::Preview => return "the first step begins in a moment".to_owned(),
+        Phase::Preview => return waiting_in_preview(control, rollout),
         Phase::Canary => {}
     }
     let mut sentences = Vec::new();

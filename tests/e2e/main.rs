@@ -22,6 +22,7 @@ mod configuration;
 mod dashboards;
 mod demo;
 mod forwarding;
+mod gates;
 mod history;
 mod maintenance;
 mod metrics;
