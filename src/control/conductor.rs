@@ -90,9 +90,6 @@ impl Conductor {
             checks,
             files: AbortOnDropHandle::new(tokio::spawn(std::future::ready(()))),
         };
-        for at in 0..conductor.services.len() {
-            conductor.poll_checks(at);
-        }
         conductor.adopt_config(files);
         conductor
     }
@@ -221,12 +218,12 @@ impl Conductor {
     }
 
     /// Asks the PromQL checks of the rollout that is under way, and no others.
-    fn poll_checks(&mut self, at: usize) {
+    pub(super) fn poll_checks(&mut self, at: usize) {
         let service = &mut self.services[at];
         // After a promotion nothing is asked any more.
         service.pollers = match (&service.state.candidate, &service.state.rollout) {
             (Some(_), Some(rollout)) => {
-                polling::start(&service.config.name, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
+                polling::start(service, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
             }
             _ => Vec::new(),
         };
@@ -249,7 +246,7 @@ impl Conductor {
     /// Shows a service to whoever looks, and tells those who listen if it is news.
     pub(super) fn show(&self, at: usize, news: bool) {
         let service = &self.services[at];
-        let published = Published { service: view::service(service), evidence: view::evidence(service) };
+        let published = Published::of(service);
         self.tools.shared.publish(at, published, news);
     }
 

@@ -22,11 +22,13 @@ mod message;
 mod polling;
 pub mod ports;
 mod probe;
+mod question;
 mod reloading;
 mod service;
 mod store;
 mod storing;
 mod timing;
+mod trial;
 mod view;
 mod writing;
 
@@ -102,6 +104,7 @@ pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle,
         live: Arc::clone(&live),
         secret: Arc::clone(&secret),
         store: store.clone(),
+        metrics: metrics.clone(),
     };
     let tools = Tools { live, secret, store, metrics, gates, notifier, shared, sender };
     let files = FirstLook::at(&config).await;

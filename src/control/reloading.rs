@@ -6,7 +6,6 @@ use super::gathering::Gathering;
 use super::handle::Published;
 use super::health::Checked;
 use super::service::ServiceControl;
-use super::view;
 use crate::analysis::Evidence;
 use crate::config::{Config, Service as ServiceConfig};
 use crate::model::{PoolName, Timestamp};
@@ -99,12 +98,11 @@ impl Conductor {
         }
         self.swap();
         self.checks.follow(self.services.iter().flat_map(checked).collect());
-        self.tools.shared.publish_all(
-            self.services
-                .iter()
-                .map(|service| Published { service: view::service(service), evidence: view::evidence(service) })
-                .collect(),
-        );
+        self.tools.shared.publish_all(self.services.iter().map(Published::of).collect());
+        // What a query asks for may have another name in the file by now.
+        for at in 0..self.services.len() {
+            self.poll_checks(at);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::message::Files;
 use super::writing::Writing;
 use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Mode, ModeSource, PoolName, ReleaseId, TargetAddress};
+use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
@@ -20,6 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Debug)]
 pub(super) struct ServiceControl {
     pub(super) config: ServiceConfig,
+    /// The PromQL checks that it names.
+    pub(super) promql: Arc<[PromQlCheck]>,
     pub(super) state: ServiceState,
     pub(super) pools: Vec<PoolControl>,
     pub(super) files: Files,
@@ -93,6 +95,7 @@ impl ServiceControl {
     pub(super) fn new(config: ServiceConfig, state: ServiceState, workers: usize) -> Self {
         Self {
             pools: config.pools.iter().map(|pool| PoolControl::new(pool, workers)).collect(),
+            promql: promql(&config),
             config,
             state,
             files: Files::default(),
@@ -123,6 +126,7 @@ impl ServiceControl {
             }
             self.pools.push(kept);
         }
+        self.promql = promql(&config);
         self.config = config;
     }
 
@@ -244,4 +248,8 @@ impl ServiceControl {
             })
             .collect()
     }
+}
+
+fn promql(config: &ServiceConfig) -> Arc<[PromQlCheck]> {
+    config.rollout.checks.iter().filter_map(Check::as_promql).cloned().collect()
 }
