@@ -339,7 +339,7 @@ fn a_faulty_promql_check_says_what_to_do() {
         (&pair("b[{{window}}]"), ".bad", "tell them apart by {{pool}} or {{release}}"),
         (&pair("b{p=\"{{pool}}\"}[1m]"), ".bad", "write {{window}}"),
         (&pair_with("query = 'q'"), ".query", "take it out of the pair"),
-        (&pair_with("window = '1m'"), ".window", "the time since the last answer"),
+        (&pair_with("window = '1m'"), ".window", "that of a pair reaches back"),
         (&pair_with("failures = 3"), ".failures", "judged by its counts"),
         (&pair_with("tolerate = '1%'"), ".tolerate", "a number without quotes"),
     ] {

@@ -87,9 +87,6 @@ impl Conductor {
             checks,
             files: AbortOnDropHandle::new(tokio::spawn(std::future::ready(()))),
         };
-        for at in 0..conductor.services.len() {
-            conductor.poll_checks(at);
-        }
         conductor.adopt_config(files);
         conductor
     }
@@ -199,7 +196,10 @@ impl Conductor {
                 let evidence = Evidence::begin(&rollout.plan);
                 *gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
             }
-            (EvidenceChange::Watch | EvidenceChange::End, _, gathering) => *gathering = None,
+            (EvidenceChange::Watch, Some(rollout), Some(gathering)) => {
+                gathering.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
+            }
+            (EvidenceChange::End, _, gathering) => *gathering = None,
             (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
             (_, _, None) => {}
         }
@@ -210,11 +210,12 @@ impl Conductor {
     }
 
     /// Asks the PromQL checks of the rollout that is under way, and no others.
-    fn poll_checks(&mut self, at: usize) {
+    pub(super) fn poll_checks(&mut self, at: usize) {
         let service = &mut self.services[at];
-        service.pollers = match (&service.gathering, &service.state.rollout) {
+        // After a promotion nothing is asked any more.
+        service.pollers = match (&service.state.candidate, &service.state.rollout) {
             (Some(_), Some(rollout)) => {
-                polling::start(&service.config.name, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
+                polling::start(service, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
             }
             _ => Vec::new(),
         };
@@ -237,7 +238,7 @@ impl Conductor {
     /// Shows a service to whoever looks, and tells those who listen if it is news.
     pub(super) fn show(&self, at: usize, news: bool) {
         let service = &self.services[at];
-        let published = Published { service: view::service(service), evidence: view::evidence(service) };
+        let published = Published::of(service);
         self.tools.shared.publish(at, published, news);
     }
 
@@ -285,8 +286,11 @@ impl Conductor {
 
     fn tick(&mut self) {
         for at in 0..self.services.len() {
+            let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
             if self.services[at].needs_time() {
                 self.tick_service(at);
+            } else if looked {
+                self.show(at, false);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::command::{Command, CommandError};
 use super::service::{PoolControl, ServiceControl};
-use crate::model::{Mode, PoolName};
+use crate::model::{Judgement, Mode, PoolName};
 use crate::rollout::{Event, Start};
 
 /// The event that a command is.
@@ -57,10 +57,18 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
     })
 }
 
+/// What is said of a release that was promoted: nothing where there is no way back, because the old pool is down.
+fn judgement_of_watch(service: &ServiceControl) -> Option<Judgement> {
+    let previous = &service.state.rollout.as_ref()?.previous_live;
+    let way_back = service.pool(previous).is_some_and(PoolControl::healthy);
+    let gathering = service.gathering.as_ref().filter(|_| way_back)?;
+    Some(gathering.assessment().judgement.clone())
+}
+
 /// What the passing of time means for a service, if it means anything.
 pub(super) fn passing_of_time(service: &ServiceControl) -> Option<Event> {
     let Some(candidate) = service.state.candidate.as_ref().and_then(|name| service.pool(name)) else {
-        return service.state.watch_until.map(|_| Event::Tick(None));
+        return service.state.watch_until.map(|_| Event::Tick(judgement_of_watch(service)));
     };
     if !candidate.healthy() {
         return Some(Event::CandidateDown(candidate.fault()));

@@ -12,6 +12,7 @@ mod events;
 mod explain;
 mod files;
 mod gathering;
+mod guarding;
 mod handle;
 mod health;
 mod maintenance;
@@ -19,11 +20,13 @@ mod message;
 mod polling;
 pub mod ports;
 mod probe;
+mod question;
 mod reloading;
 mod service;
 mod store;
 mod storing;
 mod timing;
+mod trial;
 mod view;
 mod writing;
 
@@ -95,6 +98,7 @@ pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle,
         live: Arc::clone(&live),
         secret: Arc::clone(&secret),
         store: store.clone(),
+        metrics: metrics.clone(),
     };
     let tools = Tools { live, secret, store, metrics, shared, sender };
     let files = FirstLook::at(&config).await;

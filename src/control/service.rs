@@ -1,12 +1,13 @@
 //! One service as the control plane holds it, and the route that requests see of it.
 
 use super::gathering::Gathering;
+use super::guarding::Guarding;
 use super::maintenance;
 use super::message::Files;
 use super::writing::Writing;
 use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Mode, ModeSource, PoolName, ReleaseId, TargetAddress};
+use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Reason, Route, Secret, Split, Target};
@@ -18,10 +19,14 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Debug)]
 pub(super) struct ServiceControl {
     pub(super) config: ServiceConfig,
+    /// The PromQL checks that it names.
+    pub(super) promql: Arc<[PromQlCheck]>,
     pub(super) state: ServiceState,
     pub(super) pools: Vec<PoolControl>,
     pub(super) files: Files,
+    /// The evidence of the rollout that is under way, or watched.
     pub(super) gathering: Option<Gathering>,
+    pub(super) guarding: Guarding,
     /// The tasks that ask the PromQL checks of the rollout.
     pub(super) pollers: Vec<AbortOnDropHandle<()>>,
     pub(super) writing: Writing,
@@ -36,7 +41,7 @@ pub(super) struct PoolControl {
     pub(super) name: PoolName,
     pub(super) targets: Vec<TargetControl>,
     pub(super) load: Arc<PerWorker<PoolLoad>>,
-    tally: Arc<PerWorker<PoolTally>>,
+    pub(super) tally: Arc<PerWorker<PoolTally>>,
     tallied: Option<ReleaseId>,
 }
 
@@ -88,10 +93,12 @@ impl ServiceControl {
     pub(super) fn new(config: ServiceConfig, state: ServiceState, workers: usize) -> Self {
         Self {
             pools: config.pools.iter().map(|pool| PoolControl::new(pool, workers)).collect(),
+            promql: promql(&config),
             config,
             state,
             files: Files::default(),
             gathering: None,
+            guarding: Guarding::default(),
             pollers: Vec::new(),
             writing: Writing::default(),
             unwritten: Vec::new(),
@@ -116,6 +123,7 @@ impl ServiceControl {
             }
             self.pools.push(kept);
         }
+        self.promql = promql(&config);
         self.config = config;
     }
 
@@ -231,4 +239,8 @@ impl ServiceControl {
             })
             .collect()
     }
+}
+
+fn promql(config: &ServiceConfig) -> Arc<[PromQlCheck]> {
+    config.rollout.checks.iter().filter_map(Check::as_promql).cloned().collect()
 }

@@ -142,6 +142,6 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
 pub(super) fn evidence(control: &ServiceControl) -> EvidenceView {
     match (&control.gathering, &control.state.rollout) {
         (Some(gathering), Some(rollout)) => gathering.view(rollout, Timestamp::now()),
-        (Some(_) | None, _) => EvidenceView::default(),
+        (Some(_) | None, _) => EvidenceView { guard: Some(control.guard(Timestamp::now())), ..EvidenceView::default() },
     }
 }
