@@ -72,6 +72,7 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         live: 0,
         split,
         sticky: StickyBy::Cookie,
+        preview: None,
         planned: planned.then(|| answer(Reason::Planned)),
         unplanned: answer(Reason::Unplanned),
         tally: Arc::new(PerWorker::new(WORKERS)),

@@ -271,6 +271,7 @@ mod tests {
                 seen: Arc::default(),
             }),
             sticky: crate::config::StickyBy::default(),
+            preview: None,
             planned: None,
             unplanned: Arc::new(answer),
             tally: Arc::new(PerWorker::<ServiceTally>::new(2)),

@@ -29,7 +29,7 @@ pub use seen::SeenVisitors;
 pub use sides::{ByMoment, BySide, Side};
 pub use sketch::Sketch;
 pub use split::{Bucketer, COOKIE_NAME, Draw, Secret, Split, VisitorId, VisitorKey};
-pub use table::{Asked, Destination, HostIndex, Pool, Route, Table, Target};
+pub use table::{Asked, Destination, HostIndex, Pool, Preview, Route, Table, Target};
 pub use tick_counts::{BadCounts, SideCounts, TickCounts};
 pub use ticks::{OLDEST_TICK, lag, lag_ticks};
 pub use times::{AgedTimes, TimeCounts};

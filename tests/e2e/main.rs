@@ -12,6 +12,7 @@
 )]
 
 mod harness;
+mod incidents;
 
 mod admin_access;
 mod architecture;

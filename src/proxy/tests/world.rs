@@ -176,6 +176,7 @@ impl World {
             live: 0,
             split,
             sticky: setting.sticky.clone(),
+            preview: None,
             planned: setting.planned.map(|status| self.maintenance_answer(Reason::Planned, status)),
             unplanned: self.maintenance_answer(Reason::Unplanned, UnsafeStatus::default()),
             tally: Arc::clone(&self.maintenance),
