@@ -27,6 +27,8 @@ pub struct DemoOptions {
 pub enum DemoFault {
     /// Some of its answers are errors.
     Errors,
+    /// It answers four times slower.
+    Latency,
     /// It stops answering altogether.
     Crash,
     /// Nothing.

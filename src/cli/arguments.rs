@@ -308,6 +308,7 @@ mod tests {
             "check --config f.toml",
             "demo --fault errors --keep",
             "demo --fault crash",
+            "demo --fault latency",
             "demo --fault none",
             "status --watch --json",
             "switch server1 --drain 30s",
@@ -355,11 +356,11 @@ mod tests {
             "mode hold",
             "explain --host h",
             "explain --host h --path / --header novalue",
-            "demo --fault latency",
             "history --limit 0",
             "history --id x",
             "history --replay x",
             "history --id 7 --replay",
+            "demo --fault slowness",
             "status --service a/b",
         ] {
             let error = parse(line).map(|cli| format!("{cli:?}")).unwrap_err();

@@ -6,7 +6,7 @@ use crate::model::view::{EvidenceView, GuardView};
 use crate::model::{BasisPoints, Indicator, Timestamp, Until};
 use crate::rollout::{EvidenceChange, Rollout};
 use crate::routing::{
-    ByMoment, Draws, Measures, OLDEST_TICK, SeenVisitors, Side, SideCounts, TICK, TickCounts, lag_ticks,
+    ByMoment, Draws, LIMITS_AHEAD, Measures, OLDEST_TICK, SeenVisitors, Side, SideCounts, TICK, TickCounts, lag_ticks,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ pub(super) struct Gathering {
     /// Whether the evidence differs from what the store was given.
     pub(super) unsaved: bool,
     next_tick: ByMoment<u64>,
-    timed_since: Instant,
+    /// When sticky visitors are timed once more.
+    time_again_at: Instant,
     timing: Timing,
     recent: VecDeque<(u64, u64)>,
     assessment: Assessment,
@@ -46,7 +47,7 @@ impl Gathering {
             seen: Arc::default(),
             unsaved: true,
             next_tick: ByMoment::default(),
-            timed_since: begin,
+            time_again_at: begin + TIMED_EVERY,
             timing: Timing::new(&rollout.plan, begin),
             recent: VecDeque::with_capacity(RATE_TICKS),
             assessment: assess(&evidence, &rollout.plan, rollout.step, now),
@@ -56,9 +57,9 @@ impl Gathering {
 
     /// Takes in every tick whose outcomes are known by now, and judges.
     pub(super) fn gather(&mut self, rollout: &Rollout, now: Instant, time: Timestamp) {
-        if now.saturating_duration_since(self.timed_since) >= TIMED_EVERY {
+        if now >= self.time_again_at {
             self.seen.time_again();
-            self.timed_since = now;
+            self.time_again_at = now + TIMED_EVERY;
         }
         for until in Until::ALL {
             while let Some(counts) = self.next_known(until, now) {
@@ -68,8 +69,13 @@ impl Gathering {
                 self.observe(until, &counts);
             }
         }
+        let had_limits = self.timing.has_limits();
         if self.timing.pass(&self.draws, now) {
             self.timing.tell(&mut self.evidence);
+            if !had_limits && self.timing.has_limits() {
+                // Who was timed before there was a limit is not compared yet.
+                self.time_again_at = now + LIMITS_AHEAD + TICK;
+            }
         }
         self.assessment = assess(&self.evidence, &rollout.plan, rollout.step, time);
     }
@@ -169,7 +175,7 @@ impl Gathering {
         change_evidence(&mut self.evidence, change, weight);
         if change != EvidenceChange::Keep {
             self.seen = Arc::default();
-            self.timed_since = Instant::now();
+            self.time_again_at = Instant::now() + TIMED_EVERY;
             self.unsaved = true;
         }
     }

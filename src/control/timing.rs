@@ -79,6 +79,12 @@ impl Timing {
         true
     }
 
+    /// Whether answers are compared by any limit yet.
+    pub(super) fn has_limits(&self) -> bool {
+        let has_limit = |check: &CheckTiming| check.limits().iter().any(Option::is_some);
+        Until::ALL.into_iter().any(|until| self.checks.of(until).as_ref().is_some_and(has_limit))
+    }
+
     /// Tells people what it knows.
     pub(super) fn tell(&self, evidence: &mut Evidence) {
         for until in Until::ALL {

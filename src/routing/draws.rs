@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// How many ticks before they are in force limits are told, so that every worker knows of them in time.
-const LIMITS_AHEAD: u64 = 5;
+/// How long before they are in force limits are told, so that every worker knows of them in time.
+pub const LIMITS_AHEAD: Duration = Duration::from_millis(500);
 
 /// What the checks of a rollout need counted, beside what always is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -224,10 +224,9 @@ impl Draws {
         (self.reached.sum(|reached| reached.sent.get()), self.reached.sum(|reached| reached.unsent.get()))
     }
 
-    /// Puts limits in force, from half a second after `now` on.
+    /// Puts limits in force, [`LIMITS_AHEAD`] after `now`.
     pub fn set_limits(&self, limits: Limits, now: Instant) {
-        let current = self.tick_at(now);
-        self.limits.change(limits, current, current + LIMITS_AHEAD);
+        self.limits.change(limits, self.tick_at(now), self.tick_at(now + LIMITS_AHEAD));
     }
 
     /// How long answers took until a moment, since the rollout began, of both sides; zeros where nothing asks for it.

@@ -21,7 +21,7 @@ mod times;
 
 pub use balance::Dice;
 pub use counters::{PerWorker, WorkerId};
-pub use draws::{Dispatch, Draws, Measures, TICK};
+pub use draws::{Dispatch, Draws, LIMITS_AHEAD, Measures, TICK};
 pub use limits::{Limit, Limits};
 pub use live::{Live, Order, Reports, Suspicion, WorkerEnd};
 pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};

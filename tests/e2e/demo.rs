@@ -28,3 +28,8 @@ async fn the_demo_promotes_a_good_release_and_takes_back_one_with_errors() {
 async fn the_demo_promotes_a_good_release_and_takes_back_one_that_crashes() {
     demo("crash").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_promotes_a_good_release_and_takes_back_a_slow_one() {
+    demo("latency").await;
+}

@@ -51,6 +51,7 @@ impl Act {
             (Self::Opening, _) => format!("release {FIRST} serves everyone"),
             (Self::Healthy, _) => format!("release {HEALTHY} is healthy: to be promoted"),
             (Self::Bad, DemoFault::Errors) => format!("release {BAD} begins to fail: to be rolled back"),
+            (Self::Bad, DemoFault::Latency) => format!("release {BAD} becomes slow: to be rolled back"),
             (Self::Bad, DemoFault::Crash) => format!("release {BAD} crashes: to be rolled back"),
             (Self::Bad, DemoFault::None) => format!("release {BAD} is healthy too: to be promoted"),
         }

@@ -37,6 +37,8 @@ pub(super) enum Fault {
     None,
     /// This share of its answers is a 500, from this time after its first visitor on; its health check stays green.
     Errors { share: f64, after: Duration },
+    /// It takes so many times as long for an answer, from this time after its first visitor on.
+    Slow { times: u32, after: Duration },
     /// Its process ends, this time after its first visitor: its port is closed and its connections are reset.
     Crash { after: Duration },
 }
@@ -72,12 +74,24 @@ impl Running {
         Self { release, fault, first_visitor: None, first_failure: None, answers: Answers::default() }
     }
 
+    /// How long it thinks before the next answer, of what is usual.
+    fn thinks(&mut self, usual: Duration, now: Instant) -> Duration {
+        let since = *self.first_visitor.get_or_insert(now);
+        match self.fault {
+            Fault::Slow { times, after } if now.saturating_duration_since(since) >= after => {
+                self.first_failure.get_or_insert(now);
+                usual * times
+            }
+            Fault::Slow { .. } | Fault::None | Fault::Errors { .. } | Fault::Crash { .. } => usual,
+        }
+    }
+
     /// Whether the next answer is a failure.
     fn fails(&mut self, now: Instant) -> bool {
         let since = *self.first_visitor.get_or_insert(now);
         let is_faulty = match self.fault {
             Fault::Errors { share, after } => now - since >= after && rand::random_bool(share),
-            Fault::None | Fault::Crash { .. } => false,
+            Fault::None | Fault::Slow { .. } | Fault::Crash { .. } => false,
         };
         if is_faulty {
             self.first_failure.get_or_insert(now);
@@ -164,7 +178,8 @@ impl Application {
             return Ok(Response::new(Full::from("up\n")));
         }
         let body = Limited::new(request.into_body(), LARGEST_BODY).collect().await;
-        let pause = Duration::from_millis(rand::random_range(THINKING));
+        let usual = Duration::from_millis(rand::random_range(THINKING));
+        let pause = self.running().thinks(usual, Instant::now());
         tokio::time::sleep(pause).await;
         let (release, fails) = self.decide();
         let status = match (fails, is_order, body) {
@@ -186,7 +201,7 @@ impl Application {
     /// The release that answers, and whether it fails to.
     fn decide(self: &Arc<Self>) -> (String, bool) {
         let mut running = self.running();
-        let is_first = running.first_visitor.is_none();
+        let is_first = running.answers.requests == 0;
         let fails = running.fails(Instant::now());
         if let (true, Fault::Crash { after }) = (is_first, running.fault) {
             let application = Arc::clone(self);

@@ -125,6 +125,11 @@ timeout = "2s"          # a busy machine is not a sick application
 steps = [{{ weight = 5, hold = "4s" }}, {{ weight = 25, hold = "4s" }}, {{ weight = 50, hold = "4s" }}]
 min_requests = 80       # about 4 s of a 5% share of 400 requests per second
 false_alarm = 0.001     # a demo that takes a good release back, be it once in a hundred times, tells the wrong story
+[[service.rollout.check]]
+kind = "error-ratio"
+[[service.rollout.check]]
+kind = "latency"
+tolerate = "50%"        # a machine that shows a demo is busy with other things
 "#,
         server0.address, server1.address
     )

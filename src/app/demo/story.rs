@@ -32,6 +32,8 @@ const LONGEST_ROLLOUT: Duration = Duration::from_secs(22);
 const FAULT_AFTER: Duration = Duration::from_secs(6);
 /// The share of answers that fail then.
 const FAULT_SHARE: f64 = 0.3;
+/// How many times slower answers are then; from the first visitor on, since visitors are timed when a step begins.
+const SLOWER: u32 = 4;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 /// More decisions than the story has.
@@ -130,6 +132,7 @@ impl<'a> Story<'a> {
     fn bad_fault(&self) -> Fault {
         match self.fault {
             DemoFault::Errors => Fault::Errors { share: FAULT_SHARE, after: FAULT_AFTER },
+            DemoFault::Latency => Fault::Slow { times: SLOWER, after: Duration::ZERO },
             DemoFault::Crash => Fault::Crash { after: FAULT_AFTER },
             DemoFault::None => Fault::None,
         }
@@ -239,6 +242,7 @@ impl<'a> Story<'a> {
         if let (false, Some(at)) = (is_told, self.first_failure()) {
             let what = match self.fault {
                 DemoFault::Errors => format!("from now on {:.0}% of its answers are errors", FAULT_SHARE * 100.0),
+                DemoFault::Latency => format!("its answers take {SLOWER} times as long as live's"),
                 DemoFault::Crash => "its port is closed, its connections are reset".to_owned(),
                 DemoFault::None => return,
             };
@@ -282,7 +286,7 @@ impl<'a> Story<'a> {
     }
 }
 
-const FIRST_FAILURE: &str = "release 1.2 fails for the first time";
+const FIRST_FAILURE: &str = "the fault of release 1.2 shows for the first time";
 
 /// Notes the moment from which on no visitor is drawn to a release that was taken back: the control plane tells of a
 /// change once its table is in force.

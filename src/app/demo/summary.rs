@@ -59,9 +59,11 @@ fn what_the_fault_did(account: &Account) -> String {
     let rescued = format!("  {} that failed on a candidate: live answered instead\n", many(account.rescues, "GET"));
     match (account.fault, account.to_rollback) {
         (DemoFault::None, _) => format!("\n{rescued}"),
-        (DemoFault::Errors | DemoFault::Crash, None) => format!("\n  there was no rollback\n{rescued}"),
-        (DemoFault::Errors | DemoFault::Crash, Some(time)) => format!(
-            "\n  {:.2} s from the first failure of release {BAD} to its rollback in force\n{rescued}  {} and {} failed for \
+        (DemoFault::Errors | DemoFault::Latency | DemoFault::Crash, None) => {
+            format!("\n  there was no rollback\n{rescued}")
+        }
+        (DemoFault::Errors | DemoFault::Latency | DemoFault::Crash, Some(time)) => format!(
+            "\n  {:.2} s from the first sign of release {BAD}'s fault to its rollback in force\n{rescued}  {} and {} failed for \
              visitors because of release {BAD}; a POST is never sent twice\n",
             time.as_secs_f64(),
             many(counts.bad_gets + counts.broken_gets, "GET"),
