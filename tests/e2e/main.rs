@@ -24,6 +24,8 @@ mod forwarding;
 mod maintenance;
 mod metrics;
 mod prometheus_checks;
+mod prometheus_login;
+mod prometheus_pairs;
 mod restarts;
 mod rollouts;
 mod shipped_files;
