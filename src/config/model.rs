@@ -20,6 +20,8 @@ pub struct Config {
     pub prometheus: Option<Prometheus>,
     /// What is logged of requests.
     pub access_log: AccessLog,
+    /// Who is told what was decided.
+    pub notify: Vec<Notify>,
     /// At least one, with names and routes that differ.
     pub services: Vec<Service>,
 }
@@ -243,6 +245,38 @@ pub enum StickyBy {
 pub use crate::model::{
     Check, ErrorRatioCheck, OnInconclusive, Plan as RolloutConfig, PromQlCheck, Step as StepConfig,
 };
+
+/// `[[notify]]`: someone who is told what was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    /// Where it is told, by a POST; `http` or `https`. Often a secret in itself, so it belongs in no log.
+    pub url: String,
+    /// In which form.
+    pub kind: NotifyKind,
+    /// The file with the key that the body is signed with.
+    pub secret_file: Option<PathBuf>,
+    /// What is told: names of decisions, or [`Notify::GATE_FAILURE`].
+    pub events: Vec<String>,
+    /// Of which services; all where it is left out.
+    pub services: Option<Vec<ServiceName>>,
+    /// Where people can look, with `{{service}}` to be filled in.
+    pub link: Option<String>,
+}
+
+impl Notify {
+    /// The event of a gate that has failed, whatever came of it.
+    pub const GATE_FAILURE: &str = "gate-failure";
+}
+
+/// The form of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NotifyKind {
+    /// The decision and the service as JSON.
+    #[default]
+    Webhook,
+    /// What Slack and those compatible with it take.
+    Slack,
+}
 
 /// `[service.maintenance]`.
 #[derive(Debug, Clone, PartialEq)]

@@ -133,6 +133,10 @@ impl<'t> Node<'t> {
         self.parsed_as("a text in quotes")
     }
 
+    pub(super) fn yes_or_no(&self) -> Option<bool> {
+        self.value.get_ref().as_bool().or_else(|| self.expected("true or false, without quotes"))
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
         let text = self.text()?;

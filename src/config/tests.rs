@@ -1,5 +1,7 @@
 //! The configuration as a specification: what a file means, and what is said of a faulty one.
 
+mod plans;
+
 use super::*;
 use crate::model::{LatencyCheck, Period, PromQlQuestion, StatusRatioCheck, Until, Worse};
 use proptest::prelude::*;
@@ -265,7 +267,7 @@ fn a_faulty_rollout_says_what_to_do() {
         ("miss = '5%'", "miss", "a number without quotes"),
         ("min_requests = 0", "min_requests", "from 1 to"),
         ("on_inconclusive = 'wait'", "on_inconclusive", "\"hold\", \"promote\", \"rollback\""),
-        ("objective = 0.99", "objective", "not available in this version"),
+        ("objective = 1", "objective", "between 0 and 1"),
         ("watch = '-1s'", "watch", "is not a duration"),
         ("check = [{}]", "check[0].kind", "the kind is missing"),
         ("check = [{ kind = 'webhook' }]", "check[0].kind", "[[service.rollout.gate]]"),
@@ -525,7 +527,11 @@ fn the_reference_shows_every_key_and_true_defaults() {
     let tree: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
     let service = &tree["service"][0];
     let rollout = &service["rollout"];
-    // What all checks of a kind show together: some keys rule each other out.
+    // What all tables of a list show together: some keys rule each other out.
+    let together = |list: &toml::Value| {
+        let tables = list.as_array().unwrap().iter();
+        toml::Value::Table(tables.flat_map(|table| table.as_table().unwrap().clone()).collect())
+    };
     let checks_of = |kind: &str| {
         let checks = rollout["check"].as_array().unwrap().iter().filter(|check| check["kind"].as_str() == Some(kind));
         toml::Value::Table(checks.flat_map(|check| check.as_table().unwrap().clone()).collect())
@@ -538,19 +544,24 @@ fn the_reference_shows_every_key_and_true_defaults() {
         (keys::STATE, &tree["state"]),
         (keys::PROMETHEUS, &tree["prometheus"]),
         (keys::ACCESS_LOG, &tree["access_log"]),
+        (keys::NOTIFY, &together(&tree["notify"])),
         (keys::SERVICE, service),
         (keys::POOL, &service["pool"]["server0"]),
         (keys::HEALTH, &service["health"]),
         (keys::STICKY, &service["sticky"]),
         (keys::ROLLOUT, rollout),
-        (keys::STEP, &rollout["steps"][0]),
+        (keys::GATE, &together(&rollout["gate"])),
         (keys::ERROR_RATIO, &checks_of("error-ratio")),
         (keys::LATENCY, &checks_of("latency")),
         (keys::STATUS_RATIO, &checks_of("status-ratio")),
         (keys::PROMQL, &checks_of("promql")),
         (keys::MAINTENANCE, &service["maintenance"]),
     ];
-    assert_eq!(tables.len(), keys::ALL.len());
+    // What a step may ask for besides is shown in words.
+    assert_eq!(tables.len() + 1, keys::ALL.len());
+    for key in keys::STEP.known {
+        assert!(text.contains(&format!("#   {key} ")) || text.contains(&format!("{key} = ")), "{key}");
+    }
     for (keys, table) in tables {
         for key in keys.known {
             assert!(table.get(key).is_some(), "config/cutover.toml does not show {key} of {}", keys.header);
@@ -566,7 +577,12 @@ fn the_reference_shows_every_key_and_true_defaults() {
         (plain.admin.listen, plain.state, plain.access_log)
     );
     let (shown, default) = (&config.services[0], &plain.services[0]);
-    let but_checks = RolloutConfig { max_hold: None, checks: default.rollout.checks.clone(), ..shown.rollout.clone() };
+    let but_checks = RolloutConfig {
+        max_hold: None,
+        checks: default.rollout.checks.clone(),
+        gates: Vec::new(),
+        ..shown.rollout.clone()
+    };
     assert_eq!(but_checks, default.rollout);
     assert_eq!(shown.rollout.checks[0], default.rollout.checks[0]);
     assert_eq!(shown.rollout.checks[1], Check::Latency(LatencyCheck::default()));

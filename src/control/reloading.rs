@@ -14,6 +14,9 @@ use crate::routing::HostIndex;
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
+/// What gates are told that were being asked when the router ended.
+const ASKED_AGAIN: &str = "asked again after a restart";
+
 impl Conductor {
     /// Puts another configuration in force, whole, in one swap.
     pub(super) fn reload(&mut self, config: Config, files: FirstLook) -> Result<(), Vec<String>> {
@@ -55,6 +58,7 @@ impl Conductor {
         fixed(config.state == self.config.state, "state");
         fixed(config.prometheus == self.config.prometheus, "prometheus");
         fixed(config.access_log == self.config.access_log, "access_log");
+        fixed(config.notify == self.config.notify, "notify");
         for control in &self.services {
             let name = &control.config.name;
             match config.services.iter().find(|service| service.name == *name) {
@@ -89,6 +93,9 @@ impl Conductor {
         self.hosts = Arc::new(HostIndex::new(configs().map(|config| (config.hosts.as_slice(), &config.path_prefix))));
         let secret = &self.tools.secret;
         self.routes = self.services.iter_mut().map(|service| Arc::new(service.route(secret, workers))).collect();
+        for at in 0..self.services.len() {
+            self.follow_gates(at, ASKED_AGAIN);
+        }
         self.swap();
         self.checks.follow(self.services.iter().flat_map(checked).collect());
         self.tools.shared.publish_all(self.services.iter().map(Published::of).collect());

@@ -1,5 +1,6 @@
 //! One service as the control plane holds it, and the route that requests see of it.
 
+use super::gates::Gating;
 use super::gathering::Gathering;
 use super::guarding::Guarding;
 use super::maintenance;
@@ -10,7 +11,7 @@ use crate::model::view::HistoryView;
 use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
-use crate::routing::{Bucketer, PerWorker, Pool, Reason, Route, Secret, Split, Target};
+use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
 use http::HeaderValue;
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,6 +30,7 @@ pub(super) struct ServiceControl {
     pub(super) guarding: Guarding,
     /// The tasks that ask the PromQL checks of the rollout.
     pub(super) pollers: Vec<AbortOnDropHandle<()>>,
+    pub(super) gating: Gating,
     pub(super) writing: Writing,
     /// Decisions that the store does not have yet, the oldest first.
     pub(super) unwritten: Vec<HistoryView>,
@@ -100,6 +102,7 @@ impl ServiceControl {
             gathering: None,
             guarding: Guarding::default(),
             pollers: Vec::new(),
+            gating: Gating::default(),
             writing: Writing::default(),
             unwritten: Vec::new(),
             tally: Arc::new(PerWorker::new(workers)),
@@ -156,6 +159,7 @@ impl ServiceControl {
     pub(super) fn needs_time(&self) -> bool {
         self.gathering.is_some()
             || self.state.watch_until.is_some()
+            || self.gating.answer.is_some()
             || self.writing.current.is_some()
             || !self.writing.unanswered.is_empty()
             || !self.durable()
@@ -185,9 +189,13 @@ impl ServiceControl {
                 weight: self.state.weight,
                 bucketer: Bucketer::new(secret, &self.config.name, &rollout.release),
                 draws: Arc::clone(&gathering.draws),
-                failed: Arc::clone(&gathering.failed),
+                seen: Arc::clone(&gathering.seen),
             })
         });
+        let preview = self.state.candidate.as_ref().filter(|_| self.state.previews()).and_then(index);
+        let preview = preview
+            .map(|pool| Preview { pool, networks: self.config.maintenance.bypass.clone().into() })
+            .filter(|preview| !preview.networks.is_empty());
         let answer = |reason| {
             let page = self.files.page.as_ref();
             Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page))
@@ -198,6 +206,7 @@ impl ServiceControl {
             live,
             // In preview nobody is drawn, and nobody gets a cookie.
             split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
+            preview,
             sticky: self.config.sticky.clone(),
             planned: planned.then(|| answer(Reason::Planned)),
             unplanned: answer(Reason::Unplanned),

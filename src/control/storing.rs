@@ -208,7 +208,7 @@ impl Conductor {
 }
 
 /// What the history says of a transition.
-fn entry(service: &ServiceControl, transition: &Transition) -> HistoryView {
+pub(super) fn entry(service: &ServiceControl, transition: &Transition) -> HistoryView {
     let state = &transition.state;
     HistoryView {
         id: 0,

@@ -75,7 +75,7 @@ fn rollout_view(control: &ServiceControl, rollout: &Rollout) -> RolloutView {
         waiting_for: waiting_for(control, rollout, drawn),
         candidate_rate,
         live_rate,
-        gates: Vec::new(),
+        gates: control.gating.views.clone(),
     }
 }
 
