@@ -28,6 +28,8 @@ mod history;
 mod maintenance;
 mod metrics;
 mod prometheus_checks;
+mod prometheus_login;
+mod prometheus_pairs;
 mod restarts;
 mod rollouts;
 mod shipped_files;

@@ -2,6 +2,7 @@
 //! a real Prometheus, free ports, and waiting by condition.
 
 mod application;
+mod between;
 mod load;
 mod ports;
 mod prometheus;
@@ -14,6 +15,7 @@ mod visitor;
 mod waiting;
 
 pub use application::Application;
+pub use between::{Between, Manner};
 pub use load::Load;
 pub use ports::free_address;
 pub use prometheus::Prometheus;
