@@ -171,20 +171,20 @@ impl Round {
     async fn ask(&self, gate: &Gate, question: &GateQuestion) -> Result<String, GateFault> {
         let tries = gate.retries.saturating_add(1);
         self.show(gate, "asked", "no answer yet".to_owned()).await;
-        let mut tried = 0;
+        let mut attempt = 0;
         loop {
-            tried += 1;
+            attempt += 1;
             let fault = match self.try_once(gate, question).await {
                 Err(GateFault::Unanswered(fault)) => fault,
                 answered => return answered,
             };
-            let told = format!("try {tried} of {tries}: {fault}");
+            let told = format!("try {attempt} of {tries}: {fault}");
             tracing::warn!(service = %question.service, gate = gate.name, at = %question.at, "{told}");
-            if tried >= tries {
+            if attempt >= tries {
                 return Err(GateFault::Unanswered(if tries == 1 { fault } else { format!("{fault} ({tries} tries)") }));
             }
             self.show(gate, "asked", told).await;
-            tokio::time::sleep(pause(tried)).await;
+            tokio::time::sleep(pause(attempt)).await;
         }
     }
 
@@ -218,7 +218,7 @@ impl Round {
 }
 
 /// After so many tries: twice as long each time, give or take half of it, so that many routers don't come at once.
-fn pause(tried: u32) -> Duration {
-    let pause = FIRST_PAUSE.saturating_mul(1 << (tried - 1).min(16)).min(LONGEST_PAUSE);
+fn pause(attempts: u32) -> Duration {
+    let pause = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     pause.mul_f64(rand::random_range(0.5..1.5))
 }

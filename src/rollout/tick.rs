@@ -56,13 +56,6 @@ pub(super) fn in_canary(state: &ServiceState, judgement: Option<&Judgement>, now
     let because = because_of(judgement);
     match (judgement.verdict, held) {
         (Verdict::Regressed, _) => roll_back(state, because).map(Some),
-        (
-            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown | Verdict::SharedIncident,
-            Some(HeldBy::Operator | HeldBy::Gate | HeldBy::Approval),
-        )
-        | (Verdict::SourceDown, Some(HeldBy::Source | HeldBy::Evidence))
-        | (Verdict::SharedIncident, Some(HeldBy::Incident))
-        | (Verdict::Insufficient, Some(HeldBy::Evidence)) => Ok(None),
         (Verdict::SourceDown, Some(HeldBy::Incident) | None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
         (Verdict::SharedIncident, Some(HeldBy::Source | HeldBy::Evidence) | None) => {
             Ok(Some(hold(state, HeldBy::Incident, because, now)))
@@ -80,7 +73,14 @@ pub(super) fn in_canary(state: &ServiceState, judgement: Option<&Judgement>, now
         | (Verdict::Insufficient, Some(by @ (HeldBy::Source | HeldBy::Incident))) => {
             Ok(Some(go_on(state, by, because, now)))
         }
-        (Verdict::Healthy, None) => Ok(None),
+        (
+            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown | Verdict::SharedIncident,
+            Some(HeldBy::Operator | HeldBy::Gate | HeldBy::Approval),
+        )
+        | (Verdict::SourceDown, Some(HeldBy::Source | HeldBy::Evidence))
+        | (Verdict::SharedIncident, Some(HeldBy::Incident))
+        | (Verdict::Insufficient, Some(HeldBy::Evidence))
+        | (Verdict::Healthy, None) => Ok(None),
         (Verdict::Insufficient, None) => inconclusive(state, rollout, &because, now),
     }
 }
