@@ -95,6 +95,7 @@ fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) ->
         if !rollout.waiting_for.is_empty() {
             facts.push(fact("waits for", plain(&rollout.waiting_for)));
         }
+        facts.extend(rollout.gates.iter().map(gate));
         if is_under_way(view.phase) {
             let (candidate, live) = (rollout.candidate_rate, rollout.live_rate);
             facts.push(fact("requests", format!("candidate {candidate:.1}/s, live {live:.1}/s")));
@@ -105,6 +106,11 @@ fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) ->
 
 fn fact(name: &str, text: impl Into<String>) -> [String; 2] {
     [name.to_owned(), text.into()]
+}
+
+fn gate(gate: &GateView) -> [String; 2] {
+    let step = gate.step.map(|step| format!(" {}", step + 1)).unwrap_or_default();
+    fact("gate", format!("{} at {}{step}: {}, {}", plain(&gate.name), gate.at, gate.state, plain(&gate.detail)))
 }
 
 fn mode(view: &ServiceView) -> String {
@@ -131,7 +137,7 @@ fn pool_with_release(view: &ServiceView, name: &PoolName) -> String {
 
 fn phase(view: &ServiceView, now: Timestamp) -> String {
     match &view.rollout {
-        Some(rollout) if is_under_way(view.phase) => {
+        Some(rollout) if is_under_way(view.phase) && !rollout.steps.is_empty() => {
             let since = between(rollout.step_since, now);
             format!("{}, step {} of {} for {since}", view.phase, rollout.step + 1, rollout.steps.len())
         }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A router that restarts, or is replaced, is back within this.
 const OUTAGE: Duration = Duration::from_secs(60);
-/// A metrics source may be down for a while and come back; whoever waits longer should look.
-const SOURCE_OUTAGE: Duration = Duration::from_secs(600);
+/// A metrics source, or what both pools share, may be down for a while and come back; whoever waits longer should look.
+const PASSING_OUTAGE: Duration = Duration::from_secs(600);
 
 const ROLLED_BACK: u8 = 3;
 const HELD: u8 = 4;
@@ -83,16 +83,25 @@ fn ending(
         Phase::Promoted if view.live == *pool => Some(Ending::Promoted),
         Phase::Promoted => return Err(CliError::Replaced(pool.to_string())),
         Phase::RolledBack => Some(Ending::RolledBack),
-        Phase::Preview | Phase::Canary => view.held.clone().filter(|held| needs_someone(held, now)).map(Ending::Held),
+        Phase::Preview | Phase::Canary => {
+            view.held.clone().filter(|held| needs_someone(view, held, now)).map(Ending::Held)
+        }
     })
 }
 
 /// Whether a hold lasts until someone looks.
-fn needs_someone(held: &Held, now: Timestamp) -> bool {
+fn needs_someone(view: &ServiceView, held: &Held, now: Timestamp) -> bool {
     match held.by {
-        HeldBy::Operator | HeldBy::Evidence | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident => true,
-        HeldBy::Source => between(held.since, now).get() > SOURCE_OUTAGE,
+        HeldBy::Operator | HeldBy::Evidence | HeldBy::Approval => true,
+        HeldBy::Gate => !is_asking(view),
+        HeldBy::Source | HeldBy::Incident => between(held.since, now).get() > PASSING_OUTAGE,
     }
+}
+
+/// Whether gates are being asked still. One that has failed before a restart is not to be seen any more.
+fn is_asking(view: &ServiceView) -> bool {
+    let gates = view.rollout.as_ref().map_or(&[][..], |rollout| &rollout.gates);
+    !gates.is_empty() && gates.iter().all(|gate| gate.state != "failed")
 }
 
 fn exit_code(pool: &PoolName, ending: &Ending) -> ExitCode {
@@ -132,6 +141,8 @@ async fn last_reason(session: &Session, path: &str) -> String {
 mod tests {
     use super::super::samples::{canary, time};
     use super::*;
+    use crate::model::GatePoint;
+    use crate::model::view::GateView;
 
     fn end(view: &ServiceView, now: &str) -> Result<Option<Ending>, CliError> {
         ending(view, &"server1".parse().unwrap(), Some(time("2026-11-22T04:00:00Z")), time(now))
@@ -168,11 +179,31 @@ mod tests {
 
     #[test]
     fn a_hold_that_needs_someone_is_an_end_and_a_source_gets_time_to_come_back() {
-        for by in [HeldBy::Operator, HeldBy::Evidence] {
+        for by in [HeldBy::Operator, HeldBy::Evidence, HeldBy::Approval, HeldBy::Gate] {
             assert!(matches!(end(&held(by), NOW).unwrap(), Some(Ending::Held(_))), "{by}");
         }
+        assert_eq!(end(&held(HeldBy::Incident), NOW).unwrap(), None);
         assert_eq!(end(&held(HeldBy::Source), NOW).unwrap(), None);
         assert!(matches!(end(&held(HeldBy::Source), "2026-11-22T05:11:00Z").unwrap(), Some(Ending::Held(_))));
+    }
+
+    #[test]
+    fn gates_that_are_being_asked_are_waited_for_and_one_that_failed_is_an_end() {
+        let gate = |state: &str| GateView {
+            name: "smoke".to_owned(),
+            at: GatePoint::BeforePromotion,
+            step: None,
+            state: state.to_owned(),
+            detail: String::new(),
+            since: time(NOW),
+        };
+        for (states, is_end) in
+            [(["passed", "asked"], false), (["passed", "passed"], false), (["passed", "failed"], true)]
+        {
+            let mut view = held(HeldBy::Gate);
+            view.rollout.as_mut().unwrap().gates = states.map(gate).to_vec();
+            assert_eq!(end(&view, NOW).unwrap().is_some(), is_end, "{states:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A gatekeeper keeps a gate's time-out itself; this much later it is not waited for any more.
 const OVERTIME: Duration = Duration::from_secs(10);
 
+/// `GateView::state` of a gate whose turn comes, or has come.
+const ASKED: &str = "asked";
+const NO_ANSWER: &str = "no answer yet";
+
 /// The gates of a service, as far as they are asked.
 #[derive(Debug, Default)]
 pub(super) struct Gating {
@@ -36,11 +40,20 @@ impl Gating {
         self.answer.as_ref().filter(|_| self.asking == Some(asking))
     }
 
-    /// Takes in the answer, unless something else is asked by now.
+    /// Takes in the answer, unless something else is asked by now. A gate is shown as failed not before what follows from
+    /// it is decided, so that nobody takes it for the end who only looks.
     pub(super) fn take(&mut self, asking: Asking, answer: GatesAnswer) {
-        if self.asking == Some(asking) {
-            self.answer = Some(answer);
+        if self.asking != Some(asking) {
+            return;
         }
+        if let GatesAnswer::Failed { gate, reason, .. } = &answer {
+            self.views.retain(|view| view.name == *gate || view.state != ASKED);
+            for view in self.views.iter_mut().filter(|view| view.name == *gate) {
+                let (state, detail) = ("failed".to_owned(), reason.clone());
+                *view = GateView { state, detail, since: Timestamp::now(), ..view.clone() };
+            }
+        }
+        self.answer = Some(answer);
     }
 
     /// Shows how far a gate is.
@@ -77,6 +90,7 @@ impl Conductor {
             keeper: Arc::clone(&self.tools.gates),
             inbox: self.tools.sender.clone(),
         };
+        let views = round.gates.iter().map(|gate| seen(gate, asking, ASKED, NO_ANSWER.to_owned())).collect();
         let task = AbortOnDropHandle::new(tokio::spawn(round.ask_all()));
         let task = if asking.moment.point.blocks() {
             Some(task)
@@ -85,7 +99,20 @@ impl Conductor {
             drop(task.detach());
             None
         };
-        service.gating = Gating { asking: Some(asking), answer: None, views: Vec::new(), task };
+        service.gating = Gating { asking: Some(asking), answer: None, views, task };
+    }
+}
+
+/// A gate as people see it, from now on.
+fn seen(gate: &Gate, asking: Asking, state: &str, detail: String) -> GateView {
+    let moment = asking.moment;
+    GateView {
+        name: gate.name.clone(),
+        at: moment.point,
+        step: (moment.point == GatePoint::BeforeStep).then_some(moment.step),
+        state: state.to_owned(),
+        detail,
+        since: Timestamp::now(),
     }
 }
 
@@ -157,7 +184,6 @@ impl Round {
                     passed.push(format!("{name} failed and is ignored ({fault})"));
                 }
                 Err(fault) => {
-                    self.show(gate, "failed", fault.to_string()).await;
                     let (gate, on_failure) = (name.clone(), gate.on_failure);
                     return self.answer(GatesAnswer::Failed { gate, reason: fault.to_string(), on_failure }).await;
                 }
@@ -170,7 +196,7 @@ impl Round {
     /// Asks one gate until it answers, or its retries are used up.
     async fn ask(&self, gate: &Gate, question: &GateQuestion) -> Result<String, GateFault> {
         let tries = gate.retries.saturating_add(1);
-        self.show(gate, "asked", "no answer yet".to_owned()).await;
+        self.show(gate, ASKED, NO_ANSWER.to_owned()).await;
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -183,7 +209,7 @@ impl Round {
             if attempt >= tries {
                 return Err(GateFault::Unanswered(if tries == 1 { fault } else { format!("{fault} ({tries} tries)") }));
             }
-            self.show(gate, "asked", told).await;
+            self.show(gate, ASKED, told).await;
             tokio::time::sleep(pause(attempt)).await;
         }
     }
@@ -195,15 +221,7 @@ impl Round {
     }
 
     async fn show(&self, gate: &Gate, state: &str, detail: String) {
-        let moment = self.asking.moment;
-        let view = GateView {
-            name: gate.name.clone(),
-            at: moment.point,
-            step: (moment.point == GatePoint::BeforeStep).then_some(moment.step),
-            state: state.to_owned(),
-            detail,
-            since: Timestamp::now(),
-        };
+        let view = seen(gate, self.asking, state, detail);
         self.tell(Notice::Gate { service: self.questions.service.clone(), asking: self.asking, view }).await;
     }
 

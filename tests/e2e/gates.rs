@@ -43,8 +43,8 @@ async fn a_signed_webhook_is_asked_at_every_moment_and_tried_again_until_it_answ
     let gate = webhook(&receiver, "calendar", all, "secret_file = \"key\"\nretries = 5");
     let (_server0, _server1, router) = router(&format!("{ONE_STEP}{gate}")).await;
     let load = Load::on(router.address()).rate(100.0).start();
-    router.command(&["rollout", "start", "server1", "--release", "v7"]).await.ok();
-    router.phase("promoted", LONG).await;
+    let walk = router.command(&["rollout", "start", "server1", "--release", "v7", "--wait"]).await;
+    assert_eq!(walk.code, 0, "gates that are asked are no end of the rollout: {walk:?}");
     drop(load);
     receiver.letter("after-promotion").await;
     router.command(&["rollout", "rollback"]).await.ok();
