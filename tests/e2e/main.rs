@@ -27,6 +27,7 @@ mod prometheus_checks;
 mod restarts;
 mod rollouts;
 mod shipped_files;
+mod simulations;
 mod splitting;
 mod storage_faults;
 mod switching;

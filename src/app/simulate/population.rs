@@ -1,0 +1,177 @@
+//! Sticky visitors of a virtual world: how busy each is, on which side, and who has failed already.
+//!
+//! Good requests are only counted; who sent one does not matter but for the first of each visitor. So only failures and
+//! first requests are drawn visitor by visitor, and ten thousand requests per second cost no more than ten.
+
+use super::scenario::Visitors;
+use crate::model::BasisPoints;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand_distr::weighted::WeightedAliasIndex;
+use rand_distr::{Distribution, Exp1, LogNormal};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Who the visitors are. It is the same in all runs of a scenario; which of them are in the cohort is not.
+#[derive(Debug, Clone)]
+pub(super) struct People {
+    visitors: Visitors,
+    /// Each one's part of all requests.
+    activity: Vec<f64>,
+    by_activity: WeightedAliasIndex<f64>,
+    by_activity_of_unlucky: Option<WeightedAliasIndex<f64>>,
+    /// The unlucky are the first so many.
+    unlucky: usize,
+}
+
+impl People {
+    /// None where there are no visitors.
+    pub(super) fn new(visitors: Visitors, random: &mut StdRng) -> Option<Self> {
+        let number = visitors.number.min(Visitors::MOST);
+        let busy = LogNormal::new(0.0, visitors.activity_spread).ok()?;
+        let mut activity: Vec<f64> = (0..number).map(|_| busy.sample(random)).collect();
+        let sum: f64 = activity.iter().sum();
+        for part in &mut activity {
+            *part /= sum;
+        }
+        // At most `number`, since the share is at most 1.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let unlucky = ((number as f64 * visitors.unlucky).round() as usize).min(number);
+        let by_activity = WeightedAliasIndex::new(activity.clone()).ok()?;
+        let by_activity_of_unlucky = WeightedAliasIndex::new(activity[..unlucky].to_vec()).ok();
+        Some(Self { visitors, activity, by_activity, by_activity_of_unlucky, unlucky })
+    }
+
+    /// How many of the requests of unlucky visitors fail whichever release answers.
+    pub(super) fn unlucky_ratio(&self) -> f64 {
+        if self.unlucky == 0 { 0.0 } else { self.visitors.unlucky_ratio }
+    }
+}
+
+/// Both sides' parts of all requests.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Shares {
+    /// Of all visitors on that side.
+    pub(super) all: f64,
+    /// Of the unlucky ones among them.
+    pub(super) unlucky: f64,
+}
+
+/// A failure of one visitor, as the router counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Whether the candidate answered.
+    pub(super) candidate: bool,
+    /// Whether it is the visitor's first of this step.
+    pub(super) counted: bool,
+    /// Whether it is the first of the rollout.
+    pub(super) first: bool,
+}
+
+/// The visitors in one run.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    people: Arc<People>,
+    bucket: Vec<u16>,
+    weight: u16,
+    step: u32,
+    failed_in_step: Vec<u32>,
+    ever_failed: Vec<bool>,
+    seen: Vec<bool>,
+    /// When each visitor of the cohort will be seen first, the next one first, in requests since the begin.
+    first_requests: BTreeMap<u64, usize>,
+    requests: f64,
+    pub(super) candidate: Shares,
+    pub(super) live: Shares,
+}
+
+/// First requests are told apart to a millionth of a request.
+const FINE: f64 = 1e6;
+
+impl Crowd {
+    pub(super) fn new(people: Arc<People>, random: &mut StdRng) -> Self {
+        let number = people.activity.len();
+        let all = BasisPoints::ALL.get();
+        let mut crowd = Self {
+            bucket: (0..number).map(|_| random.random_range(0..all)).collect(),
+            weight: 0,
+            step: 1,
+            failed_in_step: vec![0; number],
+            ever_failed: vec![false; number],
+            seen: vec![false; number],
+            first_requests: BTreeMap::new(),
+            requests: 0.0,
+            candidate: Shares::default(),
+            live: Shares::default(),
+            people,
+        };
+        crowd.share();
+        crowd
+    }
+
+    /// Another weight, or another step: the router forgets who has failed in the last one.
+    pub(super) fn begin_step(&mut self, weight: BasisPoints, random: &mut StdRng) {
+        let before = std::mem::replace(&mut self.weight, weight.get());
+        self.step += 1;
+        for visitor in 0..self.bucket.len() {
+            if (before..self.weight).contains(&self.bucket[visitor]) {
+                let gap: f64 = random.sample(Exp1);
+                let at = self.requests + gap / self.people.activity[visitor];
+                // Saturates for those that never come; of two at the very same request one is enough.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                self.first_requests.insert((at * FINE) as u64, visitor);
+            }
+        }
+        self.share();
+    }
+
+    fn share(&mut self) {
+        let (mut candidate, mut live) = (Shares::default(), Shares::default());
+        for (visitor, part) in self.people.activity.iter().enumerate() {
+            let side = if self.bucket[visitor] < self.weight { &mut candidate } else { &mut live };
+            side.all += part;
+            if visitor < self.people.unlucky {
+                side.unlucky += part;
+            }
+        }
+        (self.candidate, self.live) = (candidate, live);
+    }
+
+    /// So many more requests have come; how many visitors of the candidate among them were new.
+    pub(super) fn pass(&mut self, requests: f64) -> u64 {
+        self.requests += requests;
+        let mut new = 0;
+        // As above: far beyond any run it saturates.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let now = (self.requests * FINE) as u64;
+        while let Some(first) = self.first_requests.first_entry().filter(|first| *first.key() <= now) {
+            new += u64::from(!std::mem::replace(&mut self.seen[first.remove()], true));
+        }
+        new
+    }
+
+    /// One failure of anyone's; nothing where `keep`, the chance that the side's release really fails, says so.
+    pub(super) fn fail(&mut self, random: &mut StdRng, keep: impl Fn(bool) -> f64) -> Option<(Failure, u64)> {
+        let visitor = self.people.by_activity.sample(random);
+        let candidate = self.bucket[visitor] < self.weight;
+        random.random_bool(keep(candidate).clamp(0.0, 1.0)).then(|| self.failed(visitor, candidate))
+    }
+
+    /// One failure of an unlucky visitor.
+    pub(super) fn fail_unlucky(&mut self, random: &mut StdRng) -> Option<(Failure, u64)> {
+        let visitor = self.people.by_activity_of_unlucky.as_ref()?.sample(random);
+        Some(self.failed(visitor, self.bucket[visitor] < self.weight))
+    }
+
+    pub(super) fn unlucky_ratio(&self) -> f64 {
+        self.people.unlucky_ratio()
+    }
+
+    /// The failure, and how many visitors of the candidate are new by it.
+    fn failed(&mut self, visitor: usize, candidate: bool) -> (Failure, u64) {
+        let counted = std::mem::replace(&mut self.failed_in_step[visitor], self.step) != self.step;
+        let first = candidate && !std::mem::replace(&mut self.ever_failed[visitor], true);
+        let new = candidate && !std::mem::replace(&mut self.seen[visitor], true);
+        (Failure { candidate, counted, first }, u64::from(new))
+    }
+}
