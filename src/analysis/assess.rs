@@ -1,229 +1,147 @@
 //! From evidence to a verdict.
 //!
-//! Any check may roll back. To pass a step every check must agree, and the candidate must have earned it: by evidence
-//! that it is no worse than tolerated, or by exposure, when it has answered enough requests and nothing leans against
-//! it. Missing data is never a pass, and a source that is down decides nothing.
+//! Any check may roll back: the guaranteed ones together, when the average of their e-values reaches 1/α, and each
+//! heuristic by itself. To pass a step every check that it asks must agree, and the candidate must have earned it: by
+//! evidence that it is no worse than tolerated, or by exposure, when it has answered enough requests and nothing leans
+//! against it. Missing data is never a pass, and a source that is down decides nothing.
 
-use super::{ComparisonEvidence, Evidence, PromQlEvidence, words};
-use crate::model::view::{CheckView, EvidenceView};
+use super::case::{Case, Entry};
+use super::compared::Compared;
+use super::{Evidence, words};
+use crate::model::view::EvidenceView;
 use crate::model::{Judgement, Plan, Timestamp, Verdict};
 
-/// The name of the built-in check of the error ratio.
-pub const ERROR_RATIO: &str = "error-ratio";
-/// The name of the built-in check for answers that don't come within the lag. It is always on, and only ever holds a
-/// step: it counts requests, not visitors, and one visitor's slow requests must not take a release back.
-const NO_HEAD: &str = "no-head";
-/// `Judgement::by` where evidence passes a step, and where exposure does.
+/// `Judgement::by` where evidence passes a step, where exposure does, and where the absolute guard stops it.
 const BY_EVIDENCE: &str = "evidence";
 const BY_EXPOSURE: &str = "exposure";
+const BY_GUARD: &str = "guard";
 
 /// What all the evidence of a rollout says at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assessment {
     /// What a decision goes by.
     pub judgement: Judgement,
-    /// What each check says: the error ratio, the missing answers, then the PromQL checks.
-    pub checks: Vec<CheckView>,
+    /// ln E of all guaranteed checks together, against "the candidate is no worse"; None in the watch.
+    pub ln_rollback: Option<f64>,
     /// Whether the step may be passed for its exposure alone, without evidence that suffices.
     pub by_exposure: bool,
-    /// Whether a check leans to regressed.
+    /// Whether a check that the step asks leans to regressed.
     pub leaning: bool,
 }
 
-impl Assessment {
-    /// As the API shows it and the history keeps it.
-    #[must_use]
-    pub fn view(&self) -> EvidenceView {
-        EvidenceView {
-            verdict: Some(self.judgement.verdict),
-            reason: self.judgement.reason.clone(),
-            ln_rollback: None,
-            ln_rollback_threshold: None,
-            guard: None,
-            checks: self.checks.clone(),
-        }
-    }
-}
-
-/// Judges the evidence by the plan. `now` only tells whether an answer has grown old.
+/// Judges the evidence by the plan, in step `step` of it, from 0; after a promotion by what the watch has seen. `now`
+/// only tells whether an answer has grown old.
 #[must_use]
-pub fn assess(evidence: &Evidence, plan: &Plan, now: Timestamp) -> Assessment {
-    let error_ratio = evidence.error_ratio().map(|compared| Comparison::new(compared, evidence.exposure(), plan));
-    let late = Comparison::new(evidence.late(), evidence.exposure(), plan);
-    let promql = evidence.promql();
-    let checks: Vec<CheckView> = error_ratio
-        .iter()
-        .map(Comparison::view)
-        .chain([late.no_head_view()])
-        .chain(promql.iter().map(|evidence| evidence.view(now)))
-        .collect();
-    let leaning = error_ratio.as_ref().is_some_and(Comparison::leaning)
-        || late.leaning()
-        || promql.iter().any(PromQlEvidence::leaning);
-    let proven = error_ratio.as_ref().is_some_and(Comparison::proven);
-    let judgement = judge(&checks, proven, evidence.exposure(), plan);
-    let by_exposure = judgement.verdict == Verdict::Healthy && !proven;
-    Assessment { judgement, checks, by_exposure, leaning }
+pub fn assess(evidence: &Evidence, plan: &Plan, step: usize, now: Timestamp) -> Assessment {
+    if let Some(watch) = evidence.watch() {
+        return Assessment { judgement: watch.judge(plan), ln_rollback: None, by_exposure: false, leaning: false };
+    }
+    assess_case(&Case::new(evidence, plan, step, now), evidence)
 }
 
-fn judge(checks: &[CheckView], proven: bool, exposure: u64, plan: &Plan) -> Judgement {
-    // The one that weighs most decides: an alarm, then a silent source, then missing evidence.
-    for verdict in [Verdict::Regressed, Verdict::SourceDown, Verdict::Insufficient] {
-        let mut that_say_so = checks.iter().filter(|check| check.verdict == verdict);
-        if let Some(check) = that_say_so.next() {
-            return Judgement {
-                verdict,
-                by: check.name.clone(),
-                reason: format!("{}: {}", check.name, check.detail),
-                proven,
-            };
-        }
+/// The same for people: everything that is known of each check, while the candidate gets `candidate_rate` requests per
+/// second.
+#[must_use]
+pub fn view(evidence: &Evidence, plan: &Plan, step: usize, now: Timestamp, candidate_rate: f64) -> EvidenceView {
+    let case = Case::new(evidence, plan, step, now);
+    let checks = case.entries.iter().map(|entry| entry.view(candidate_rate)).collect();
+    let (judgement, guard) = match evidence.watch() {
+        Some(watch) => (watch.judge(plan), Some(watch.view(plan, evidence.guard()))),
+        None => (assess_case(&case, evidence).judgement, evidence.guard().cloned()),
+    };
+    EvidenceView {
+        verdict: Some(judgement.verdict),
+        reason: judgement.reason,
+        ln_rollback: Some(case.ln_rollback()),
+        ln_rollback_threshold: Some(case.bar.rollback_at),
+        guard,
+        checks,
     }
-    let answered = words::count(exposure);
-    if proven {
-        let reason = format!("no worse than tolerated, after {answered} candidate requests in this step");
-        return Judgement { verdict: Verdict::Healthy, by: BY_EVIDENCE.to_owned(), reason, proven };
-    }
-    let needed = words::count(plan.min_requests);
-    if exposure < plan.min_requests {
-        // Only where no check compares the pools: the error ratio has said so itself.
-        let reason = format!("not enough exposure: {answered} of {needed} candidate requests in this step");
-        return Judgement { verdict: Verdict::Insufficient, by: BY_EXPOSURE.to_owned(), reason, proven };
-    }
-    let reason = format!(
-        "by exposure: {answered} candidate requests in this step, where {needed} are enough while nothing leans \
-         against it"
-    );
-    Judgement { verdict: Verdict::Healthy, by: BY_EXPOSURE.to_owned(), reason, proven }
 }
 
-/// The error ratio's evidence against its thresholds.
-struct Comparison<'a> {
-    evidence: &'a ComparisonEvidence,
-    ln_rollback: f64,
-    rollback_at: f64,
-    ln_promote: f64,
-    promote_at: f64,
-    answered: u64,
-    min_requests: u64,
+fn assess_case(case: &Case<'_>, evidence: &Evidence) -> Assessment {
+    let judgement = judge(case, evidence);
+    Assessment {
+        by_exposure: judgement.verdict == Verdict::Healthy && !judgement.proven,
+        judgement,
+        ln_rollback: Some(case.ln_rollback()),
+        leaning: case.leaning(),
+    }
 }
 
-impl<'a> Comparison<'a> {
-    fn new(evidence: &'a ComparisonEvidence, answered: u64, plan: &Plan) -> Self {
-        Self {
-            evidence,
-            ln_rollback: evidence.ln_rollback(),
-            // The α of the whole rollout is this check's alone, while no other has a guarantee to share it with.
-            rollback_at: -plan.false_alarm.ln(),
-            ln_promote: evidence.ln_promote(),
-            promote_at: -plan.miss.ln(),
-            answered,
-            min_requests: plan.min_requests,
-        }
+fn judge(case: &Case<'_>, evidence: &Evidence) -> Judgement {
+    // The one that weighs most decides: an alarm, then an incident of both, then a silent source, then missing evidence.
+    let said = |verdict, by: &str, reason| Judgement { verdict, by: by.to_owned(), reason, proven: false };
+    let of = |verdict, entry: &Entry<'_>| said(verdict, entry.name(), format!("{}: {}", entry.name(), entry.detail()));
+    let heuristic = |entry: &&Entry<'_>| matches!(entry, Entry::Heuristic(view) if view.verdict == Verdict::Regressed);
+    if case.ln_alarm() >= case.bar.rollback_at
+        && let Some(loudest) = loudest(case.compared().filter(|compared| compared.alarm_allowed()))
+    {
+        return said(Verdict::Regressed, loudest.name, alarm(case, loudest));
     }
-
-    fn over_threshold(&self) -> bool {
-        self.ln_rollback >= self.rollback_at
+    if let Some(entry) = case.entries.iter().find(heuristic) {
+        return of(Verdict::Regressed, entry);
     }
-
-    /// From half of its threshold on, exposure does not pass a step.
-    fn leaning(&self) -> bool {
-        self.ln_rollback >= self.rollback_at / 2.0
+    if let Some(guard) = evidence.guard().filter(|guard| guard.firing) {
+        return said(Verdict::SharedIncident, BY_GUARD, format!("something shared is broken: {}", guard.detail));
     }
-
-    /// Where a good part of all visitors fails, what they do again and again holds a step, though it is no alarm.
-    fn few_fail_much(&self) -> bool {
-        self.evidence.ln_every() >= self.rollback_at && self.evidence.many_of_them_fail()
+    let asked_that_say = |verdict| case.entries.iter().find(move |entry| entry.asked() && entry.verdict() == verdict);
+    if let Some(entry) = asked_that_say(Verdict::SourceDown) {
+        return of(Verdict::SourceDown, entry);
     }
-
-    /// An alarm that only waits for more draws to fail is no time to pass a step, whatever this step alone says.
-    fn proven(&self) -> bool {
-        self.ln_promote >= self.promote_at && !self.over_threshold()
+    if case.ln_rollback() >= case.bar.rollback_at
+        && let Some(loudest) = loudest(case.compared())
+    {
+        let reason = format!("{}: {}", loudest.name, loudest.of_few_visitors());
+        return said(Verdict::Insufficient, loudest.name, reason);
     }
-
-    fn exposed(&self) -> bool {
-        self.answered >= self.min_requests
+    if let Some(entry) = asked_that_say(Verdict::Insufficient) {
+        return of(Verdict::Insufficient, entry);
     }
+    passed(case)
+}
 
-    fn verdict(&self) -> (Verdict, String) {
-        let rollout = self.evidence.rollout();
-        let against = format!(
-            "{} candidate requests failed, {} of live; ln E {:.1} of {:.1} to roll back",
-            words::share(rollout.candidate_failures, rollout.candidate_requests),
-            words::share(rollout.live_failures, rollout.live_requests),
-            self.ln_rollback,
-            self.rollback_at,
+fn loudest<'c, 'e: 'c>(compared: impl Iterator<Item = &'c Compared<'e>>) -> Option<&'c Compared<'e>> {
+    compared.max_by(|one, other| one.ln_contribution().total_cmp(&other.ln_contribution()))
+}
+
+fn alarm(case: &Case<'_>, loudest: &Compared<'_>) -> String {
+    let detail = loudest.detail();
+    if loudest.verdict() == Verdict::Regressed {
+        return format!("{}: {detail}", loudest.name);
+    }
+    format!(
+        "all checks together: ln E {:.1} of {:.1} to roll back, most of it by {}: {detail}",
+        case.ln_alarm(),
+        case.bar.rollback_at,
+        loudest.name,
+    )
+}
+
+fn passed(case: &Case<'_>) -> Judgement {
+    let answered = words::count(case.bar.answered);
+    let proven = case.proven();
+    let (by, reason) = if proven {
+        (BY_EVIDENCE, format!("no worse than tolerated, after {answered} candidate requests in this step"))
+    } else {
+        let needed = words::count(case.bar.min_requests);
+        let reason = format!(
+            "by exposure: {answered} candidate requests in this step, where {needed} are enough while nothing leans \
+             against it"
         );
-        let short = format!(
-            "{} of {} candidate requests in this step, ln E {:.1} of {:.1} to promote",
-            words::count(self.answered),
-            words::count(self.min_requests),
-            self.ln_promote,
-            self.promote_at,
-        );
-        if self.over_threshold() && self.evidence.alarm_allowed() {
-            (Verdict::Regressed, format!("the candidate fails more than live: {against}"))
-        } else if self.over_threshold() {
-            let draws = self.evidence.failing_draws();
-            (
-                Verdict::Insufficient,
-                format!("only {draws} different visitors have failed, too few for an alarm: {against}"),
-            )
-        } else if self.few_fail_much() {
-            let draws = self.evidence.failing_draws();
-            (
-                Verdict::Insufficient,
-                format!("{draws} of the few visitors fail again and again, which is no alarm and no pass: {against}"),
-            )
-        } else if self.proven() {
-            (Verdict::Healthy, format!("no worse than tolerated: {against}; {short}"))
-        } else if self.leaning() {
-            (Verdict::Insufficient, format!("the evidence leans against the candidate: {against}; {short}"))
-        } else if self.exposed() {
-            (Verdict::Healthy, format!("enough exposure, and nothing leans against the candidate: {against}; {short}"))
-        } else {
-            (Verdict::Insufficient, format!("not enough evidence: {short}"))
-        }
-    }
-
-    /// As the check for answers that don't come.
-    fn no_head_view(&self) -> CheckView {
-        let rollout = self.evidence.rollout();
-        let verdict = if self.leaning() { Verdict::Insufficient } else { Verdict::Healthy };
-        let detail = format!(
-            "{} candidate requests got no answer within 2 s, {} of live; ln E {:.1}, and {:.1} holds the step",
-            words::share(rollout.candidate_failures, rollout.candidate_requests),
-            words::share(rollout.live_failures, rollout.live_requests),
-            self.ln_rollback,
-            self.rollback_at / 2.0,
-        );
-        CheckView {
-            rollout: Some(rollout),
-            step: Some(self.evidence.step()),
-            ..CheckView::new(NO_HEAD, NO_HEAD, verdict, detail)
-        }
-    }
-
-    fn view(&self) -> CheckView {
-        let (verdict, detail) = self.verdict();
-        CheckView {
-            guaranteed: true,
-            ln_rollback: Some(self.ln_rollback),
-            ln_rollback_threshold: Some(self.rollback_at),
-            ln_promote: Some(self.ln_promote),
-            ln_promote_threshold: Some(self.promote_at),
-            rollout: Some(self.evidence.rollout()),
-            step: Some(self.evidence.step()),
-            ..CheckView::new(ERROR_RATIO, ERROR_RATIO, verdict, detail)
-        }
-    }
+        (BY_EXPOSURE, reason)
+    };
+    Judgement { verdict: Verdict::Healthy, by: by.to_owned(), reason, proven }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::{Pair, PromQlAnswer, PromQlReport};
-    use crate::model::{BasisPoints, Check, ErrorRatioCheck, Period, PromQlCheck, PromQlQuestion};
+    use crate::analysis::{Bad, PromQlAnswer, PromQlReport, SideTick, Tick};
+    use crate::model::{
+        BasisPoints, Check, ErrorRatioCheck, Indicator, LatencyCheck, Period, PromQlCheck, PromQlQuestion,
+        StatusRatioCheck, Until,
+    };
 
     fn now() -> Timestamp {
         Timestamp::UNIX_EPOCH
@@ -257,35 +175,68 @@ mod tests {
         evidence
     }
 
-    fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Pair {
-        Pair { candidate_requests, candidate_failures, live_requests, live_failures, ..Pair::default() }
+    /// All requests are timed, and none of them is in want of a head.
+    fn side(requests: u64, failures: u64) -> SideTick {
+        let mut side = SideTick { requests, timed: requests, ..SideTick::default() };
+        side.bad[Indicator::Failed.index()] = Bad { counted: failures, all: failures, new_draws: 0 };
+        side
+    }
+
+    fn tick(candidate_requests: u64, candidate_failures: u64, live_requests: u64, live_failures: u64) -> Tick {
+        Tick {
+            known_at: Until::Head,
+            candidate: side(candidate_requests, candidate_failures),
+            live: side(live_requests, live_failures),
+            new_draws: 0,
+            limited: [false; LatencyCheck::QUANTILES],
+        }
+    }
+
+    /// The same, of different draws.
+    fn drawn(tick: Tick, seen: u64, failing: u64) -> Tick {
+        let mut tick = Tick { new_draws: seen, ..tick };
+        tick.candidate.bad[Indicator::Failed.index()].new_draws = failing;
+        tick
+    }
+
+    /// The ends of answers of which none was bad.
+    fn ends(tick: Tick) -> Tick {
+        Tick {
+            known_at: Until::End,
+            candidate: side(tick.candidate.requests, 0),
+            live: side(tick.live.requests, 0),
+            ..tick
+        }
+    }
+
+    fn assess_first(evidence: &Evidence, plan: &Plan) -> Assessment {
+        assess(evidence, plan, 0, now())
     }
 
     #[test]
     fn no_data_is_never_a_pass_and_says_what_is_missing() {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
-        evidence.observe_failures(tick(120, 0, 120, 0));
-        let assessment = assess(&evidence, &plan, now());
+        evidence.observe(&tick(120, 0, 120, 0));
+        let assessment = assess_first(&evidence, &plan);
         assert_eq!(assessment.judgement.verdict, Verdict::Insufficient);
         assert_eq!(
             assessment.judgement.reason,
             "error-ratio: not enough evidence: 120 of 300 candidate requests in this step, ln E 0.1 of 3.0 to promote"
         );
-        assert_eq!(assess(&begun(&plan), &plan, now()).judgement.verdict, Verdict::Insufficient);
+        assert_eq!(assess_first(&begun(&plan), &plan).judgement.verdict, Verdict::Insufficient);
     }
 
     #[test]
     fn exposure_passes_where_nothing_leans() {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
-        evidence.observe_failures(tick(300, 0, 300, 0));
-        let assessment = assess(&evidence, &plan, now());
+        evidence.observe(&tick(300, 0, 300, 0));
+        let assessment = assess_first(&evidence, &plan);
         assert_eq!((assessment.judgement.verdict, assessment.by_exposure), (Verdict::Healthy, true));
         assert_eq!(assessment.judgement.by, BY_EXPOSURE);
-        evidence.add_draws(300, 7);
-        evidence.observe_failures(tick(300, 7, 300, 0));
-        let assessment = assess(&evidence, &plan, now());
+        evidence.observe(&drawn(tick(300, 7, 300, 0), 300, 7));
+        let assessment = assess_first(&evidence, &plan);
         assert!(assessment.leaning, "{assessment:?}");
         assert_eq!(assessment.judgement.verdict, Verdict::Insufficient);
     }
@@ -295,10 +246,15 @@ mod tests {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
         for _ in 0..100 {
-            evidence.observe_failures(tick(100, 0, 100, 0));
+            evidence.observe(&tick(100, 0, 100, 0));
         }
-        let assessment = assess(&evidence, &plan, now());
+        assert!(!assess_first(&evidence, &plan).judgement.proven, "nothing is known of the ends yet");
+        for _ in 0..100 {
+            evidence.observe(&ends(tick(100, 0, 100, 0)));
+        }
+        let assessment = assess_first(&evidence, &plan);
         assert_eq!((assessment.judgement.verdict, assessment.by_exposure), (Verdict::Healthy, false));
+        assert!(assessment.judgement.proven);
         assert_eq!(assessment.judgement.by, BY_EVIDENCE);
     }
 
@@ -306,11 +262,10 @@ mod tests {
     fn an_alarm_waits_for_three_failing_visitors() {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
-        evidence.observe_failures(tick(400, 20, 400, 0));
-        evidence.add_draws(400, 2);
-        assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Insufficient);
-        evidence.add_draws(0, 1);
-        let assessment = assess(&evidence, &plan, now());
+        evidence.observe(&drawn(tick(400, 20, 400, 0), 400, 2));
+        assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Insufficient);
+        evidence.observe(&drawn(tick(0, 0, 0, 0), 0, 1));
+        let assessment = assess_first(&evidence, &plan);
         assert_eq!(assessment.judgement.verdict, Verdict::Regressed);
         assert!(
             assessment.judgement.reason.starts_with(
@@ -327,10 +282,10 @@ mod tests {
         let plan = plan(vec![promql("queue"), compared(), promql("jobs")]);
         let mut evidence = begun(&plan);
         let verdict = |evidence: &Evidence| {
-            let judgement = assess(evidence, &plan, now()).judgement;
+            let judgement = assess_first(evidence, &plan).judgement;
             (judgement.verdict, judgement.by)
         };
-        evidence.observe_failures(tick(300, 0, 300, 0));
+        evidence.observe(&tick(300, 0, 300, 0));
         assert_eq!(verdict(&evidence), (Verdict::Insufficient, "queue".to_owned()));
         evidence.answer("queue", report(Ok(0.0)), now());
         evidence.answer("jobs", report(Err("timed out")), now());
@@ -343,47 +298,226 @@ mod tests {
         assert_eq!(verdict(&evidence), (Verdict::Regressed, "queue".to_owned()));
     }
 
+    fn hanging(tick: Tick, candidate: u64, live: u64) -> Tick {
+        let mut tick = tick;
+        tick.candidate.undecided = candidate;
+        tick.live.undecided = live;
+        tick
+    }
+
+    /// The timed requests of a tick hang in the same proportion.
+    fn timed_hanging(tick: Tick, candidate: u64, live: u64) -> Tick {
+        let mut tick = hanging(tick, candidate, live);
+        let bad = |count| Bad { counted: count, all: count, new_draws: count };
+        tick.candidate.bad[Indicator::NoHead.index()] = bad(candidate);
+        tick.live.bad[Indicator::NoHead.index()] = bad(live);
+        tick
+    }
+
     #[test]
-    fn a_candidate_that_gives_no_answer_passes_no_step() {
+    fn a_candidate_that_gives_no_answer_passes_no_step_though_one_visitor_may_be_all_of_it() {
         let plan = plan(vec![compared()]);
-        for hanging in [100, 10] {
+        for hang in [100, 10] {
             let mut evidence = begun(&plan);
             for _ in 0..500 {
-                evidence.observe_failures(Pair { candidate_late: hanging, ..tick(100, 0, 100, 0) });
+                evidence.observe(&hanging(tick(100, 0, 100, 0), hang, 0));
             }
-            let assessment = assess(&evidence, &plan, now());
-            assert_eq!(assessment.judgement.verdict, Verdict::Insufficient, "{hanging} of 100 hang: {assessment:?}");
+            let assessment = assess_first(&evidence, &plan);
+            assert_eq!(assessment.judgement.verdict, Verdict::Insufficient, "{hang} of 100 hang: {assessment:?}");
             assert!(assessment.leaning);
-            assert_eq!(assessment.checks[1].verdict, Verdict::Insufficient);
         }
         let mut evidence = begun(&plan);
         for _ in 0..500 {
-            evidence.observe_failures(Pair { candidate_late: 10, live_late: 10, ..tick(100, 0, 100, 0) });
+            evidence.observe(&hanging(tick(100, 0, 100, 0), 10, 10));
         }
-        assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Healthy, "live is as slow");
+        assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy, "live is as slow");
+    }
+
+    #[test]
+    fn a_candidate_that_leaves_many_visitors_without_an_answer_is_taken_back() {
+        let plan = plan(vec![compared()]);
+        let mut evidence = begun(&plan);
+        for _ in 0..10 {
+            evidence.observe(&drawn(timed_hanging(tick(100, 0, 100, 0), 10, 0), 100, 0));
+        }
+        let judgement = assess_first(&evidence, &plan).judgement;
+        assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::Regressed, "no-head"), "{judgement:?}");
+        assert!(
+            judgement.reason.contains("100 of 1,000 (10%) timed candidate requests got no answer"),
+            "{judgement:?}"
+        );
     }
 
     #[test]
     fn a_release_that_fails_for_its_few_visitors_passes_no_step() {
         let plan = plan(vec![compared()]);
         let mut evidence = begun(&plan);
-        evidence.add_draws(2, 2);
-        evidence.observe_failures(Pair { candidate_failed: 2, ..tick(10, 2, 10, 0) });
+        let again_and_again = |counted| {
+            let mut tick = tick(10, counted, 10, 0);
+            tick.candidate.bad[Indicator::Failed.index()].all = 8;
+            tick
+        };
+        evidence.observe(&drawn(again_and_again(2), 2, 2));
         for _ in 0..200 {
-            evidence.observe_failures(Pair { candidate_failed: 8, ..tick(10, 0, 10, 0) });
+            evidence.observe(&again_and_again(0));
         }
-        let assessment = assess(&evidence, &plan, now());
+        let assessment = assess_first(&evidence, &plan);
         assert_eq!(assessment.judgement.verdict, Verdict::Insufficient, "{assessment:?}");
         assert!(assessment.judgement.reason.contains("2 of the few visitors"), "{assessment:?}");
     }
 
     #[test]
-    fn without_a_comparison_exposure_is_still_needed() {
+    fn without_a_comparison_of_failures_exposure_is_still_needed() {
         let plan = plan(vec![promql("jobs")]);
         let mut evidence = begun(&plan);
         evidence.answer("jobs", report(Ok(0.0)), now());
-        assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Insufficient);
-        evidence.observe_failures(tick(300, 300, 300, 0));
-        assert_eq!(assess(&evidence, &plan, now()).judgement.verdict, Verdict::Healthy);
+        assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Insufficient);
+        evidence.observe(&tick(300, 300, 300, 0));
+        assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy);
+    }
+
+    /// Answers of which so many are slow, at the first quantile.
+    fn slow(candidate: u64, live: u64) -> Tick {
+        let mut tick = drawn(tick(100, 0, 100, 0), 100, 0);
+        tick.limited[0] = true;
+        let bad = |count| Bad { counted: count, all: count, new_draws: count };
+        tick.candidate.bad[Indicator::SlowHead(0).index()] = bad(candidate);
+        tick.live.bad[Indicator::SlowHead(0).index()] = bad(live);
+        tick
+    }
+
+    fn latency() -> Check {
+        Check::Latency(LatencyCheck::default())
+    }
+
+    #[test]
+    fn a_slower_candidate_is_taken_back_and_a_shared_slow_down_is_not() {
+        let plan = plan(vec![compared(), latency()]);
+        let mut evidence = begun(&plan);
+        (0..40).for_each(|_| evidence.observe(&slow(90, 50)));
+        let judgement = assess_first(&evidence, &plan).judgement;
+        assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::Regressed, "latency"), "{judgement:?}");
+        let mut evidence = begun(&plan);
+        (0..40).for_each(|_| evidence.observe(&slow(98, 98)));
+        assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy);
+    }
+
+    #[test]
+    fn what_was_never_timed_is_no_pass() {
+        let plan = plan(vec![compared(), latency()]);
+        let mut evidence = begun(&plan);
+        evidence.observe(&tick(1000, 0, 1000, 0));
+        let judgement = assess_first(&evidence, &plan).judgement;
+        assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::Insufficient, "latency"), "{judgement:?}");
+    }
+
+    #[test]
+    fn a_step_asks_the_checks_that_it_names_and_any_check_may_take_back() {
+        let mut plan = plan(vec![compared(), latency(), promql("jobs")]);
+        plan.steps[0].checks = Some(vec!["error-ratio".to_owned()]);
+        plan.steps[0].min_requests = Some(50);
+        let mut evidence = begun(&plan);
+        evidence.observe(&tick(50, 0, 50, 0));
+        evidence.answer("jobs", report(Err("timed out")), now());
+        assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy, "the others are not asked");
+        assert_eq!(
+            assess(&evidence, &plan, 1, now()).judgement.verdict,
+            Verdict::SourceDown,
+            "in the next step they are"
+        );
+        (0..40).for_each(|_| evidence.observe(&slow(90, 50)));
+        assert_eq!(assess_first(&evidence, &plan).judgement.by, "latency");
+        let mut evidence = begun(&plan);
+        evidence.answer("jobs", report(Ok(2.0)), now());
+        evidence.answer("jobs", report(Ok(2.0)), now());
+        assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Regressed);
+    }
+
+    #[test]
+    fn each_check_alone_is_judged_by_its_share_and_all_together_by_the_whole() {
+        let plan = plan(vec![compared(), latency(), Check::StatusRatio(StatusRatioCheck::default())]);
+        let evidence = begun(&plan);
+        let view = view(&evidence, &plan, 0, now(), 0.0);
+        let shares: f64 = view.checks.iter().filter_map(|check| check.share).sum();
+        assert!((shares - 1.0).abs() < 1e-12, "{shares}");
+        let names: Vec<&str> = view.checks.iter().map(|check| check.name.as_str()).collect();
+        assert_eq!(names, ["error-ratio", "latency", "status-ratio", "no-head", "cut-off", "grpc-trailers"]);
+        for check in &view.checks {
+            let threshold = check.ln_rollback_threshold.unwrap() + check.share.unwrap().ln();
+            assert!((threshold - 100f64.ln()).abs() < 1e-9, "{check:?}");
+        }
+        assert!(view.ln_rollback.unwrap().abs() < 1e-9);
+    }
+
+    #[test]
+    fn two_checks_that_each_nearly_give_an_alarm_give_one_together() {
+        let plan = plan(vec![
+            compared(),
+            latency(),
+            Check::StatusRatio(StatusRatioCheck { tolerate: 0.0, ..StatusRatioCheck::default() }),
+        ]);
+        let mut evidence = begun(&plan);
+        let mut seen = false;
+        for _ in 0..200 {
+            let mut tick = drawn(tick(100, 3, 100, 1), 100, 3);
+            tick.candidate.bad[Indicator::Status.index()] = Bad { counted: 3, all: 3, new_draws: 3 };
+            tick.live.bad[Indicator::Status.index()] = Bad { counted: 1, all: 1, new_draws: 0 };
+            evidence.observe(&tick);
+            let judgement = assess_first(&evidence, &plan).judgement;
+            if judgement.verdict == Verdict::Regressed {
+                seen = judgement.reason.starts_with("all checks together: ln E ");
+                break;
+            }
+        }
+        assert!(seen);
+    }
+
+    #[test]
+    fn an_incident_of_both_pools_passes_nothing_and_takes_nothing_back() {
+        let plan = plan(vec![compared()]);
+        let mut evidence = begun(&plan);
+        evidence.observe(&tick(1000, 0, 1000, 0));
+        let mut guard = crate::model::view::GuardView {
+            objective: 0.99,
+            firing: true,
+            windows: Vec::new(),
+            detail: "both pools fail".to_owned(),
+        };
+        evidence.set_guard(guard.clone());
+        let judgement = assess_first(&evidence, &plan).judgement;
+        assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::SharedIncident, "guard"));
+        guard.firing = false;
+        evidence.set_guard(guard);
+        assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy);
+    }
+
+    #[test]
+    fn people_see_how_much_is_missing_and_for_how_long() {
+        let plan = plan(vec![compared(), latency()]);
+        let mut evidence = begun(&plan);
+        evidence.observe(&tick(100, 0, 100, 0));
+        let view = view(&evidence, &plan, 0, now(), 10.0);
+        assert_eq!(
+            (view.checks[0].requests_needed, view.checks[0].time_needed),
+            (Some(200), Some(Period::from_secs(20)))
+        );
+        let ratios = view.checks[0].ratios.unwrap();
+        assert!(ratios.candidate.ratio.abs() < 1e-12 && ratios.candidate.high < 0.1, "{ratios:?}");
+        assert_eq!(view.checks[1].quantiles.len(), 3);
+        let silent = super::view(&evidence, &plan, 0, now(), 0.0);
+        assert_eq!((silent.checks[0].requests_needed, silent.checks[0].time_needed), (Some(200), None));
+    }
+
+    #[test]
+    fn what_an_older_version_stored_goes_on_and_new_checks_begin() {
+        let plan = plan(vec![compared(), promql("jobs")]);
+        let mut evidence = begun(&plan);
+        evidence.observe(&drawn(tick(400, 20, 400, 0), 400, 20));
+        let mut stored = serde_json::to_value(&evidence).unwrap();
+        let known = ["error_ratio", "late", "promql", "exposure"];
+        stored.as_object_mut().unwrap().retain(|field, _| known.contains(&field.as_str()));
+        let restored: Evidence = serde_json::from_value(stored).unwrap();
+        assert_eq!(restored.error_ratio(), evidence.error_ratio());
+        assert_eq!(assess_first(&restored, &plan).judgement.verdict, Verdict::Regressed);
     }
 }

@@ -1,6 +1,7 @@
 //! What counts of both pools say: does the candidate fail more often than live, over the same seconds?
 
-use super::eprocess::{LateStart, NO_WORSE, Null, Plain, WORSE};
+use super::eprocess::{LateStart, NO_WORSE, Null, Plain, WORSE, as_f64};
+use super::expect::first_that_suffices;
 use crate::model::{BasisPoints, view::CountsView};
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +110,7 @@ impl ComparisonEvidence {
     }
 
     /// So many more distinct draws of the candidate have been seen, and so many have failed for the first time.
-    pub fn add_draws(&mut self, seen: u64, failing: u64) {
+    pub(super) fn add_draws(&mut self, seen: u64, failing: u64) {
         self.draws_seen = self.draws_seen.saturating_add(seen);
         self.failing_draws = self.failing_draws.saturating_add(failing);
     }
@@ -148,6 +149,15 @@ impl ComparisonEvidence {
     #[must_use]
     pub fn ln_promote(&self) -> f64 {
         self.promote.ln_e()
+    }
+
+    /// Candidate requests of this step that are still needed until ln E for promotion is at `promote_at`, if none of
+    /// either pool is bad; None where no number suffices.
+    pub(super) fn requests_to_promote(&self, promote_at: f64) -> Option<u64> {
+        let null = Null { ratio: 1.0, tolerate: self.tolerate };
+        first_that_suffices(|requests| {
+            self.promote.ln_after_clean_run(&NO_WORSE, null, self.weight.ratio(), as_f64(requests)) >= promote_at
+        })
     }
 
     /// Counts of the whole rollout.

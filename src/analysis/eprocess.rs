@@ -80,6 +80,10 @@ impl Shares {
         })
     }
 
+    fn of_clean_run(share: f64, candidate_requests: f64) -> Self {
+        Self { candidate: share, live: 1.0 - share, candidate_requests, candidate_failures: 0.0, live_failures: 0.0 }
+    }
+
     /// D(x).
     fn mix(&self, ratio: f64) -> f64 {
         self.candidate * ratio + self.live
@@ -96,13 +100,6 @@ impl Shares {
         let of_live = if self.live_failures > 0.0 { self.live_failures * (null_mix / bet_mix).ln() } else { 0.0 };
         of_candidate + of_live - null.tolerate * self.candidate_requests * (gain - 1.0)
     }
-}
-
-/// ln E of `candidate_requests` and as many of live as the share says, where none fails: what a clean run is worth.
-pub(super) fn ln_of_clean_run(bets: &Bets, null: Null, share: f64, candidate_requests: f64) -> f64 {
-    let run =
-        Shares { candidate: share, live: 1.0 - share, candidate_requests, candidate_failures: 0.0, live_failures: 0.0 };
-    ln_mean(&bets.map(|bet| run.ln_e(bet, null)))
 }
 
 /// One sum per bet, as a logarithm: −∞ is a bet that is lost, or not placed yet.
@@ -148,6 +145,16 @@ impl Plain {
     pub(super) fn ln_e(&self) -> f64 {
         ln_mean(&self.sums.0)
     }
+
+    /// ln E after so many candidate requests more, and as many of live as the share says, if none of them fails.
+    pub(super) fn ln_after_clean_run(&self, bets: &Bets, null: Null, share: f64, candidate_requests: f64) -> f64 {
+        let run = Shares::of_clean_run(share, candidate_requests);
+        let mut sums = self.sums.0;
+        for (sum, bet) in sums.iter_mut().zip(bets) {
+            *sum += run.ln_e(*bet, null);
+        }
+        ln_mean(&sums)
+    }
 }
 
 /// A mixture that keeps some of its stake back for a fault that begins late, which would otherwise be buried under a
@@ -173,12 +180,17 @@ impl LateStart {
 
     pub(super) fn observe(&mut self, tick: Pair, bets: &Bets, null: Null) {
         let Some(shares) = Shares::of(tick) else { return };
+        self.observe_bets(bets, |bet| shares.ln_e(bet, null));
+    }
+
+    /// Takes in what each bet has earned.
+    pub(super) fn observe_bets(&mut self, bets: &Bets, ln_e: impl Fn(f64) -> f64) {
         let share = if self.first_tick { FIRST_SHARE } else { LATER_SHARE };
         self.first_tick = false;
         let ln_placed = self.ln_left + share.ln();
         self.ln_left += (-share).ln_1p();
         for (sum, bet) in self.sums.0.iter_mut().zip(bets) {
-            *sum = ln_add(*sum, ln_placed) + shares.ln_e(*bet, null);
+            *sum = ln_add(*sum, ln_placed) + ln_e(*bet);
         }
     }
 
@@ -192,6 +204,11 @@ fn ln_add(a: f64, b: f64) -> f64 {
     let (larger, smaller) = if a >= b { (a, b) } else { (b, a) };
     // Both −∞: their difference would be undefined.
     if smaller == f64::NEG_INFINITY { larger } else { larger + (smaller - larger).exp().ln_1p() }
+}
+
+/// The logarithm of the sum of the exponentials.
+pub(super) fn ln_sum(lns: impl Iterator<Item = f64>) -> f64 {
+    lns.fold(f64::NEG_INFINITY, ln_add)
 }
 
 /// The logarithm of the mean of the exponentials.

@@ -374,7 +374,7 @@ fn a_candidate_that_fails_everything_is_noticed_within_two_seconds() {
     let mut random = random(9);
     let slowest = (0..2000)
         .map(|_| {
-            let mut evidence = ComparisonEvidence::new(super::evidence::NO_HEAD_TOLERATE);
+            let mut evidence = ComparisonEvidence::new(super::evidence::ALWAYS_ON_TOLERATE);
             evidence.begin_step(BasisPoints::from_percent(5.0).unwrap());
             let mut first_failure = None;
             for tick_number in 1..1000 {

@@ -44,18 +44,33 @@ pub struct Bad {
 }
 
 impl Tick {
-    /// As the comparison of one indicator sees it.
+    /// As the comparison of one indicator sees it: of all requests, or of the timed ones, where that is what it counts.
     pub(super) fn pair(&self, indicator: Indicator) -> Pair {
         let at = indicator.index();
-        Pair {
-            candidate_requests: self.candidate.requests,
-            candidate_failures: self.candidate.bad[at].counted,
-            candidate_failed: self.candidate.bad[at].all,
-            candidate_late: self.candidate.undecided,
-            live_requests: self.live.requests,
-            live_failures: self.live.bad[at].counted,
-            live_failed: self.live.bad[at].all,
-            live_late: self.live.undecided,
+        match indicator {
+            Indicator::Failed | Indicator::Status | Indicator::CutOff | Indicator::GrpcTrailers => Pair {
+                candidate_requests: self.candidate.requests,
+                candidate_failures: self.candidate.bad[at].counted,
+                candidate_failed: self.candidate.bad[at].all,
+                candidate_late: self.candidate.undecided,
+                live_requests: self.live.requests,
+                live_failures: self.live.bad[at].counted,
+                live_failed: self.live.bad[at].all,
+                live_late: self.live.undecided,
+            },
+            // What came too late to be seen is bad in this very way: it is counted as such, and not left out.
+            Indicator::NoHead | Indicator::SlowHead(_) | Indicator::SlowEnd(_) => Pair {
+                candidate_requests: self.candidate.timed,
+                candidate_failures: self.candidate.bad[at].counted,
+                live_requests: self.live.timed,
+                live_failures: self.live.bad[at].counted,
+                ..Pair::default()
+            },
         }
+    }
+
+    /// Draws of the candidate that were bad in this way for the first time.
+    pub(super) fn failing_draws(&self, indicator: Indicator) -> u64 {
+        self.candidate.bad[indicator.index()].new_draws
     }
 }

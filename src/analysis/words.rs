@@ -1,5 +1,7 @@
 //! Numbers as people read them, and as JSON keeps them.
 
+use std::time::Duration;
+
 /// With a comma every three digits.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -18,11 +20,26 @@ pub(super) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "none of none".to_owned();
     }
-    let percent = super::eprocess::as_f64(part) / super::eprocess::as_f64(whole) * 100.0;
-    // Three decimals tell 0.1% from 0.15%, and are left out where they are 0.
-    let percent = format!("{percent:.3}");
-    let percent = percent.trim_end_matches('0').trim_end_matches('.');
-    format!("{} of {} ({percent}%)", count(part), count(whole))
+    let ratio = super::eprocess::as_f64(part) / super::eprocess::as_f64(whole);
+    format!("{} of {} ({})", count(part), count(whole), percent(ratio))
+}
+
+/// A ratio, 0 to 1, as `0.1%`.
+pub(super) fn percent(ratio: f64) -> String {
+    // Three decimals tell 0.1% from 0.15%.
+    format!("{}%", number(ratio * 100.0))
+}
+
+/// With up to three decimals.
+pub(super) fn number(number: f64) -> String {
+    let text = format!("{number:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// In milliseconds, as precisely as such a time is known.
+pub(super) fn time(time: Duration) -> String {
+    let ms = time.as_secs_f64() * 1000.0;
+    if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
 }
 
 /// A number as text: JSON has no infinity, and text gives every bit back.

@@ -37,7 +37,11 @@ keys! {
         ["objective"];
     STEP = "a step": ["weight", "hold"], [];
     ERROR_RATIO = "an error-ratio check": ["kind", "tolerate"], [];
-    PROMQL = "a promql check": ["kind", "name", "query", "max", "min", "every", "failures"], ["compare"];
+    LATENCY = "a latency check": ["kind", "until", "quantile", "quantiles", "tolerate"], [];
+    STATUS_RATIO = "a status-ratio check": ["kind", "statuses", "tolerate"], [];
+    PROMQL = "a promql check":
+        ["kind", "name", "query", "max", "min", "compare", "worse", "bad", "total", "tolerate", "window", "every", "failures"],
+        [];
     MAINTENANCE = "[service.maintenance]": ["page", "file", "retry_after", "unsafe_status", "bypass"], [];
 }
 

@@ -1,15 +1,17 @@
 //! Text to model: the configuration file, its faults, and the types that the rest of the product reads.
 //!
 //! ```text
-//! text ─▶ toml (spanned tree, syntax faults) ─▶ reader (types, unknown keys) ─▶ server, service, rollout, routes
+//! text ─▶ toml (spanned tree, syntax faults) ─▶ reader (types, unknown keys) ─▶ server, service, rollout, checks, routes
 //!      ─▶ Config with warnings, or every fault with its line, column and path
 //! ```
 //!
 //! The walk never stops at a fault: it notes it and goes on, so that all of them are told at once.
 
+mod checks;
 mod fault;
 mod keys;
 mod model;
+mod promql;
 mod quick;
 mod reader;
 mod rollout;

@@ -124,6 +124,11 @@ impl<'t> Node<'t> {
         self.value.get_ref().as_str().or_else(|| self.expected("a text in quotes"))
     }
 
+    /// The text, where it is one.
+    pub(super) fn text_if_any(&self) -> Option<&'t str> {
+        self.value.get_ref().as_str()
+    }
+
     pub(super) fn parsed<T: FromStr<Err: Display>>(&self) -> Option<T> {
         self.parsed_as("a text in quotes")
     }

@@ -1,7 +1,7 @@
 //! The configuration as a specification: what a file means, and what is said of a faulty one.
 
 use super::*;
-use crate::model::Period;
+use crate::model::{LatencyCheck, Period, PromQlQuestion, StatusRatioCheck, Until, Worse};
 use proptest::prelude::*;
 use std::path::PathBuf;
 
@@ -94,8 +94,40 @@ fn a_full_service_means_what_it_says() {
     assert_eq!(service.rollout.on_inconclusive, OnInconclusive::Rollback);
     assert_eq!(service.maintenance.unsafe_status, UnsafeStatus::MethodNotAllowed);
     let [Check::PromQl(check)] = service.rollout.checks.as_slice() else { panic!("{:?}", service.rollout.checks) };
-    let crate::model::PromQlQuestion::Bounds { max, min, .. } = check.ask else { panic!("{:?}", check.ask) };
+    let PromQlQuestion::Bounds { max, min, .. } = check.ask else { panic!("{:?}", check.ask) };
     assert_eq!((min, max, check.every, check.failures), (Some(1.0), None, Period::from_secs(15), 3));
+}
+
+#[test]
+fn checks_mean_what_they_say() {
+    let config = good(&file(
+        "[prometheus]\nurl = 'http://p'",
+        "[[service.rollout.check]]\nkind = 'latency'\nquantile = 0.95\ntolerate = '150%'\n\
+         [[service.rollout.check]]\nkind = 'latency'\nuntil = 'end'\ntolerate = 0.25\n\
+         [[service.rollout.check]]\nkind = 'status-ratio'\nstatuses = [429]\n\
+         [[service.rollout.check]]\nkind = 'promql'\nname = 'queue'\nquery = 'q{p=\"{{pool}}\"}[{{window}}]'\n\
+         window = '90s'\ncompare = 'live'\nworse = 'lower'\n\
+         [[service.rollout.check]]\nkind = 'promql'\nname = 'jobs'\nbad = 'b{p=\"{{pool}}\"}[{{window}}]'\n\
+         total = 't{r=\"{{release}}\"}[{{window}}]'\nevery = '30s'",
+    ));
+    let [
+        Check::Latency(head),
+        Check::Latency(end),
+        Check::StatusRatio(status),
+        Check::PromQl(compare),
+        Check::PromQl(pair),
+    ] = config.services[0].rollout.checks.as_slice()
+    else {
+        panic!("{:?}", config.services[0].rollout.checks)
+    };
+    assert_eq!(*head, LatencyCheck { until: Until::Head, quantiles: vec![0.95], tolerate: 1.5 });
+    assert_eq!(*end, LatencyCheck { until: Until::End, quantiles: vec![0.5, 0.9, 0.99], tolerate: 0.25 });
+    assert_eq!(*status, StatusRatioCheck { statuses: vec![429], tolerate: 0.01 });
+    let query = "q{p=\"{{pool}}\"}[{{window}}]".to_owned();
+    assert_eq!(compare.ask, PromQlQuestion::Compare { query, tolerate: 0.1, worse: Worse::Lower });
+    assert_eq!((compare.window, compare.every), (Period::from_secs(90), Period::from_secs(15)));
+    let PromQlQuestion::Pair { tolerate, .. } = pair.ask else { panic!("{:?}", pair.ask) };
+    assert_eq!((pair.every, tolerate.to_string().as_str()), (Period::from_secs(30), "0.001"));
 }
 
 #[test]
@@ -188,11 +220,37 @@ fn a_faulty_rollout_says_what_to_do() {
         ("objective = 0.99", "objective", "not available in this version"),
         ("watch = '-1s'", "watch", "is not a duration"),
         ("check = [{}]", "check[0].kind", "the kind is missing"),
-        ("check = [{ kind = 'latency', quantile = 0.99 }]", "check[0].kind", "not available in this version"),
-        ("check = [{ kind = 'webhook' }]", "check[0].kind", "not available in this version"),
+        ("check = [{ kind = 'webhook' }]", "check[0].kind", "[[service.rollout.gate]]"),
+        ("check = [{ kind = 'latency', quantile = 1 }]", "check[0].quantile", "above 0 and below 1"),
+        ("check = [{ kind = 'latency', quantiles = [] }]", "check[0].quantiles", "write 1 to 3 quantiles"),
+        ("check = [{ kind = 'latency', quantiles = [0.1, 0.2, 0.3, 0.4] }]", "check[0].quantiles", "1 to 3 quantiles"),
+        ("check = [{ kind = 'latency', quantiles = [0.9, 0.5] }]", "check[0].quantiles", "in rising order"),
+        ("check = [{ kind = 'latency', quantiles = [0.5, 0.5] }]", "check[0].quantiles", "each once"),
+        ("check = [{ kind = 'latency', quantiles = [0.5, '1'] }]", "check[0].quantiles[1]", "a number without quotes"),
+        ("check = [{ kind = 'latency', quantile = 0.5, quantiles = [0.5] }]", "check[0].quantile", "one of the two"),
+        ("check = [{ kind = 'latency', until = 'tail' }]", "check[0].until", "\"head\", \"end\""),
+        ("check = [{ kind = 'latency', tolerate = 10 }]", "check[0].tolerate", "such as \"10%\" or 0.1"),
+        ("check = [{ kind = 'latency', tolerate = '10' }]", "check[0].tolerate", "such as \"10%\" or 0.1"),
+        ("check = [{ kind = 'latency', tolerate = '-1%' }]", "check[0].tolerate", "write 0% to 1000%"),
+        ("check = [{ kind = 'latency', tolerate = 'nan%' }]", "check[0].tolerate", "write 0% to 1000%"),
+        (
+            "check = [{ kind = 'latency' }, { kind = 'latency', until = 'head' }]",
+            "check[1]",
+            "a latency check until the head",
+        ),
+        (
+            "check = [{ kind = 'latency', until = 'end' }, { kind = 'latency', until = 'end' }]",
+            "check[1]",
+            "a latency check until the end",
+        ),
+        ("check = [{ kind = 'status-ratio', statuses = [] }]", "check[0].statuses", "write at least one"),
+        ("check = [{ kind = 'status-ratio', statuses = [500] }]", "check[0].statuses[0]", "from 400 to 499"),
+        ("check = [{ kind = 'status-ratio', statuses = [404, 404] }]", "check[0].statuses[1]", "listed twice"),
+        ("check = [{ kind = 'status-ratio', tolerate = 2 }]", "check[0].tolerate", "from 0 to 1"),
+        ("check = [{ kind = 'status-ratio' }, { kind = 'status-ratio' }]", "check[1]", "a status-ratio check already"),
         ("check = [{ kind = 'error-ratio', tolerate = '10%' }]", "check[0].tolerate", "a number without quotes"),
         ("check = [{ kind = 'error-ratio', tolerate = 1.5 }]", "check[0].tolerate", "from 0 to 1"),
-        ("check = [{ kind = 'error-ratio', quantile = 1 }]", "check[0].quantile", "unknown key"),
+        ("check = [{ kind = 'error-ratio', quantile = 1 }]", "check[0].quantile", "it belongs in a latency check"),
         ("check = [{ kind = 'error-ratio' }, { kind = 'error-ratio' }]", "check[1]", "take one out"),
     ] {
         one_fault(&file("", &format!("[service.rollout]\n{more}")), &format!("service[0].rollout.{key}"), part);
@@ -202,6 +260,10 @@ fn a_faulty_rollout_says_what_to_do() {
 #[test]
 fn a_faulty_promql_check_says_what_to_do() {
     let sound = "kind = 'promql'\nname = 'n'\nquery = 'q'\n";
+    let each = "kind = 'promql'\nname = 'n'\nquery = 'q{r=\"{{release}}\"}'\n";
+    let total = "total = 't{p=\"{{pool}}\"}[{{window}}]'";
+    let pair = |bad: &str| format!("kind = 'promql'\nname = 'n'\nbad = '{bad}'\n{total}");
+    let pair_with = |key: &str| format!("{}\n{key}", pair("b{p=\"{{pool}}\"}[{{window}}]"));
     let check = |keys: &str| file("[prometheus]\nurl = 'http://p:1'", &format!("[[service.rollout.check]]\n{keys}"));
     for (keys, key, part) in [
         ("kind = 'promql'\nquery = 'q'\nmax = 1", ".name", "the name is missing"),
@@ -210,12 +272,28 @@ fn a_faulty_promql_check_says_what_to_do() {
         ("kind = 'promql'\nname = 'n'\nquery = '{{relase}}'\nmax = 1", ".query", "to fill in for {{relase}}"),
         ("kind = 'promql'\nname = 'n'\nquery = '{{pool'\nmax = 1", ".query", "is not closed"),
         ("kind = 'promql'\nname = 'error-ratio'\nquery = 'q'\nmax = 1", ".name", "choose another"),
+        ("kind = 'promql'\nname = 'cut-off'\nquery = 'q'\nmax = 1", ".name", "choose another"),
         (sound, ".max", "write max = … or min = …"),
         (&format!("{sound}max = 1\nmin = 2"), "", "min is above max"),
         (&format!("{sound}max = inf"), ".max", "write a finite number"),
         (&format!("{sound}max = 1\nevery = '500ms'"), ".every", "write at least 1s"),
         (&format!("{sound}max = 1\nfailures = 0"), ".failures", "from 1 to"),
-        (&format!("{sound}compare = 'live'"), ".compare", "not available in this version"),
+        (&format!("{sound}max = 1\nwindow = '10ms'"), ".window", "write at least 1s"),
+        (&format!("{sound}max = 1\nworse = 'lower'"), ".worse", "add compare"),
+        (&format!("{sound}max = 1\ntolerate = '10%'"), ".tolerate", "add compare"),
+        (&format!("{sound}compare = 'live'"), ".query", "tell them apart by {{pool}} or {{release}}"),
+        (&format!("{each}compare = 'others'"), ".compare", "write one of \"live\""),
+        (&format!("{each}compare = 'live'\nmax = 1"), ".max", "is a fixed bound"),
+        (&format!("{each}compare = 'live'\nworse = 'up'"), ".worse", "\"higher\", \"lower\""),
+        (&format!("{each}compare = 'live'\ntolerate = 10"), ".tolerate", "such as \"10%\" or 0.1"),
+        ("kind = 'promql'\nname = 'n'\nbad = 'b{p=\"{{pool}}\"}[{{window}}]'", ".total", "the other half of the pair"),
+        ("kind = 'promql'\nname = 'n'\ntotal = 'b{p=\"{{pool}}\"}[{{window}}]'", ".bad", "the other half of the pair"),
+        (&pair("b[{{window}}]"), ".bad", "tell them apart by {{pool}} or {{release}}"),
+        (&pair("b{p=\"{{pool}}\"}[1m]"), ".bad", "write {{window}}"),
+        (&pair_with("query = 'q'"), ".query", "take it out of the pair"),
+        (&pair_with("window = '1m'"), ".window", "the time since the last answer"),
+        (&pair_with("failures = 3"), ".failures", "judged by its counts"),
+        (&pair_with("tolerate = '1%'"), ".tolerate", "a number without quotes"),
     ] {
         one_fault(&check(keys), &format!("service[0].rollout.check[0]{key}"), part);
     }
@@ -262,6 +340,9 @@ fn services_need_pools_a_name_and_a_route_of_their_own() {
 fn what_is_probably_not_meant_is_warned_about() {
     let check = "[[service.rollout.check]]\nkind = 'error-ratio'\ntolerate = 0";
     one_warning(&file("", check), "service[0].rollout.check[0].tolerate", "nothing could be promoted by evidence");
+    let check = "[[service.rollout.check]]\nkind = 'promql'\nname = 'n'\nquery = 'q'\nmax = 1\nwindow = '1m'";
+    let unused = file("[prometheus]\nurl = 'http://p'", check);
+    one_warning(&unused, "service[0].rollout.check[0].window", "does not mention {{window}}");
     let by_address = "[service.sticky]\nby = 'client-ip'";
     one_warning(&file("", by_address), "service[0].sticky.by", "server.trusted_proxies");
     good(&file("[server]\ntrusted_proxies = ['10.0.0.0/8']", by_address));
@@ -396,6 +477,11 @@ fn the_reference_shows_every_key_and_true_defaults() {
     let tree: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
     let service = &tree["service"][0];
     let rollout = &service["rollout"];
+    // What all checks of a kind show together: some keys rule each other out.
+    let checks_of = |kind: &str| {
+        let checks = rollout["check"].as_array().unwrap().iter().filter(|check| check["kind"].as_str() == Some(kind));
+        toml::Value::Table(checks.flat_map(|check| check.as_table().unwrap().clone()).collect())
+    };
     let tables = [
         (keys::ROOT, &toml::Value::Table(tree.clone())),
         (keys::SERVER, &tree["server"]),
@@ -410,8 +496,10 @@ fn the_reference_shows_every_key_and_true_defaults() {
         (keys::STICKY, &service["sticky"]),
         (keys::ROLLOUT, rollout),
         (keys::STEP, &rollout["steps"][0]),
-        (keys::ERROR_RATIO, &rollout["check"][0]),
-        (keys::PROMQL, &rollout["check"][1]),
+        (keys::ERROR_RATIO, &checks_of("error-ratio")),
+        (keys::LATENCY, &checks_of("latency")),
+        (keys::STATUS_RATIO, &checks_of("status-ratio")),
+        (keys::PROMQL, &checks_of("promql")),
         (keys::MAINTENANCE, &service["maintenance"]),
     ];
     assert_eq!(tables.len(), keys::ALL.len());
@@ -431,6 +519,8 @@ fn the_reference_shows_every_key_and_true_defaults() {
     let but_checks = RolloutConfig { max_hold: None, checks: default.rollout.checks.clone(), ..shown.rollout.clone() };
     assert_eq!(but_checks, default.rollout);
     assert_eq!(shown.rollout.checks[0], default.rollout.checks[0]);
+    assert_eq!(shown.rollout.checks[1], Check::Latency(LatencyCheck::default()));
+    assert_eq!(shown.rollout.checks[3], Check::StatusRatio(StatusRatioCheck::default()));
     assert_eq!(Health { path: None, ..shown.health.clone() }, default.health);
     assert_eq!(Maintenance { page: None, file: None, ..shown.maintenance.clone() }, default.maintenance);
 }

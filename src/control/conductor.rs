@@ -197,13 +197,13 @@ impl Conductor {
         match (transition.evidence, &service.state.rollout, &mut service.gathering) {
             (EvidenceChange::Begin, Some(rollout), gathering) => {
                 let evidence = Evidence::begin(&rollout.plan);
-                *gathering = Some(Gathering::new(evidence, &rollout.plan, workers, Timestamp::now()));
+                *gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
             }
-            (EvidenceChange::End, _, gathering) => *gathering = None,
+            (EvidenceChange::Watch | EvidenceChange::End, _, gathering) => *gathering = None,
             (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
             (_, _, None) => {}
         }
-        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::End) {
+        if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::Watch | EvidenceChange::End) {
             self.poll_checks(at);
         }
         self.publish(at);
@@ -297,7 +297,7 @@ impl Conductor {
         let now = Timestamp::now();
         let service = &mut self.services[at];
         if let (Some(gathering), Some(rollout)) = (&mut service.gathering, &service.state.rollout) {
-            gathering.gather(&rollout.plan, Instant::now(), now);
+            gathering.gather(rollout, Instant::now(), now);
         }
         if let Some(event) = passing_of_time(service) {
             match decide(&service.state, &event, now) {

@@ -1,8 +1,9 @@
 //! Gathers the evidence of one rollout: reads the workers' counts tick by tick, in order, once each is complete.
 
-use crate::analysis::{Assessment, Bad, Evidence, PromQlReport, SideTick, Tick, assess};
-use crate::model::{BasisPoints, Indicator, LatencyCheck, Plan, Timestamp, Until};
-use crate::rollout::EvidenceChange;
+use crate::analysis::{self, Assessment, Bad, Evidence, PromQlReport, SideTick, Tick, assess};
+use crate::model::view::EvidenceView;
+use crate::model::{BasisPoints, Indicator, LatencyCheck, Timestamp, Until};
+use crate::rollout::{EvidenceChange, Rollout};
 use crate::routing::{Draws, FailedVisitors, LAG_TICKS, SideCounts, TICK};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,20 +33,20 @@ pub(super) struct Gathering {
 
 impl Gathering {
     /// With evidence that is new, or that a restart brought back.
-    pub(super) fn new(evidence: Evidence, plan: &Plan, workers: usize, now: Timestamp) -> Self {
+    pub(super) fn new(evidence: Evidence, rollout: &Rollout, workers: usize, now: Timestamp) -> Self {
         Self {
             draws: Arc::new(Draws::new(workers, Instant::now())),
             failed: Arc::default(),
             unsaved: true,
             next_tick: 0,
             recent: VecDeque::with_capacity(RATE_TICKS),
-            assessment: assess(&evidence, plan, now),
+            assessment: assess(&evidence, &rollout.plan, rollout.step, now),
             evidence,
         }
     }
 
     /// Takes in every tick whose outcomes are known by now, and judges.
-    pub(super) fn gather(&mut self, plan: &Plan, now: Instant, time: Timestamp) {
+    pub(super) fn gather(&mut self, rollout: &Rollout, now: Instant, time: Timestamp) {
         let current = self.draws.tick_at(now);
         self.next_tick = self.next_tick.max(current.saturating_sub(OLDEST));
         // A tick is over when the next one is: a worker may be about to count in it still.
@@ -63,23 +64,21 @@ impl Gathering {
                 continue;
             }
             self.unsaved = true;
-            let side = |counts: SideCounts| {
+            let side = |counts: SideCounts, new_draws| {
                 let mut side =
                     SideTick { requests: counts.requests, undecided: counts.undecided(), ..SideTick::default() };
-                side.bad[Indicator::Failed.index()] =
-                    Bad { counted: counts.failures, all: counts.failed, ..Bad::default() };
+                side.bad[Indicator::Failed.index()] = Bad { counted: counts.failures, all: counts.failed, new_draws };
                 side
             };
             self.evidence.observe(&Tick {
                 known_at: Until::Head,
-                candidate: side(counts.candidate),
-                live: side(counts.live),
+                candidate: side(counts.candidate, counts.failing_draws),
+                live: side(counts.live, 0),
                 new_draws: counts.new_draws,
                 limited: [false; LatencyCheck::QUANTILES],
             });
-            self.evidence.add_draws(counts.new_draws, counts.failing_draws);
         }
-        self.assessment = assess(&self.evidence, plan, time);
+        self.assessment = assess(&self.evidence, &rollout.plan, rollout.step, time);
     }
 
     /// Takes in the answer of a PromQL check.
@@ -91,6 +90,11 @@ impl Gathering {
     /// What the evidence says.
     pub(super) fn assessment(&self) -> &Assessment {
         &self.assessment
+    }
+
+    /// The evidence as people see it.
+    pub(super) fn view(&self, rollout: &Rollout, now: Timestamp) -> EvidenceView {
+        analysis::view(&self.evidence, &rollout.plan, rollout.step, now, self.rates().0)
     }
 
     /// Whether the candidate's first requests in a row could not be sent at all.

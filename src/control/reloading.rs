@@ -118,7 +118,7 @@ pub(super) fn new_service(
             tracing::warn!(service = %service.config.name, "the rollout's evidence was not stored; it begins anew");
         }
         let evidence = restored.unwrap_or_else(|| Evidence::begin(&rollout.plan));
-        service.gathering = Some(Gathering::new(evidence, &rollout.plan, workers, Timestamp::now()));
+        service.gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
     }
     service
 }

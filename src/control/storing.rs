@@ -30,7 +30,7 @@ impl Conductor {
         let mut history = service.unwritten.clone();
         history.push(entry(service, &transition));
         let evidence = match (transition.evidence, &transition.state.rollout, &service.gathering) {
-            (EvidenceChange::End, _, _) => None,
+            (EvidenceChange::Watch | EvidenceChange::End, _, _) => None,
             (EvidenceChange::Begin, Some(rollout), _) => Some(Evidence::begin(&rollout.plan)),
             (change, _, Some(gathering)) => {
                 let mut evidence = gathering.evidence.clone();

@@ -140,5 +140,8 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
 
 /// The evidence.
 pub(super) fn evidence(control: &ServiceControl) -> EvidenceView {
-    control.gathering.as_ref().map(|gathering| gathering.assessment().view()).unwrap_or_default()
+    match (&control.gathering, &control.state.rollout) {
+        (Some(gathering), Some(rollout)) => gathering.view(rollout, Timestamp::now()),
+        (Some(_) | None, _) => EvidenceView::default(),
+    }
 }

@@ -79,6 +79,24 @@ pub fn grpc_status_fails(code: &[u8]) -> bool {
 }
 
 impl Happening {
+    /// Whether it says something of the target: it answered, or failed to.
+    #[must_use]
+    pub fn is_of_target(self) -> bool {
+        match self {
+            Self::Answered(_)
+            | Self::ConnectFailed
+            | Self::ClosedBeforeHead
+            | Self::MalformedHead
+            | Self::HeadTimeout
+            | Self::GrpcFailedInHead(_)
+            | Self::GrpcFailedInTrailers(_)
+            | Self::CutAfterHead(_) => true,
+            Self::BadRequest(_) | Self::VisitorGone | Self::RouterLimit | Self::Maintenance(_) | Self::NoService => {
+                false
+            }
+        }
+    }
+
     /// The row of the table for this happening.
     #[must_use]
     pub fn ruling(self) -> Ruling {

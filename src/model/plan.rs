@@ -64,6 +64,13 @@ impl Default for Plan {
     }
 }
 
+impl Plan {
+    /// The gates that are asked at a point, in the order in which they are asked.
+    pub fn gates_at(&self, point: GatePoint) -> impl Iterator<Item = &Gate> {
+        self.gates.iter().filter(move |gate| gate.at.contains(&point))
+    }
+}
+
 /// How traffic moves to the candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -344,6 +351,17 @@ impl GatePoint {
     }
 }
 
+impl GatePoint {
+    /// Whether the rollout waits for the answer; at the other points it has moved already.
+    #[must_use]
+    pub fn blocks(self) -> bool {
+        match self {
+            Self::BeforeRollout | Self::BeforeStep | Self::BeforePromotion => true,
+            Self::AfterPromotion | Self::OnRollback => false,
+        }
+    }
+}
+
 impl fmt::Display for GatePoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -357,6 +375,32 @@ pub struct GateMoment {
     pub point: GatePoint,
     /// The step that is about to begin, from 0; 0 at the other points.
     pub step: usize,
+}
+
+impl GateMoment {
+    /// A point that comes once in a rollout.
+    #[must_use]
+    pub fn at(point: GatePoint) -> Self {
+        Self { point, step: 0 }
+    }
+
+    /// Before a step, from 0.
+    #[must_use]
+    pub fn before_step(step: usize) -> Self {
+        Self { point: GatePoint::BeforeStep, step }
+    }
+}
+
+impl fmt::Display for GateMoment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.point {
+            GatePoint::BeforeStep => write!(f, "{} {}", self.point, self.step + 1),
+            GatePoint::BeforeRollout
+            | GatePoint::BeforePromotion
+            | GatePoint::AfterPromotion
+            | GatePoint::OnRollback => self.point.fmt(f),
+        }
+    }
 }
 
 /// Who is asked.

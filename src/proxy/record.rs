@@ -182,7 +182,9 @@ impl Record {
         let worker = &self.visitor.worker;
         if let Some(from) = self.place.replace(to) {
             let pool = from.pool();
-            pool.tally.of(worker.id).ended(CodeClass::Status(after.ruling().status), worker.now() - self.arrived);
+            let tally = pool.tally.of(worker.id);
+            tally.judged(after);
+            tally.ended(CodeClass::Status(after.ruling().status), worker.now() - self.arrived);
             if rescue {
                 pool.load.of(worker.id).rescues.add(1);
             }
@@ -203,7 +205,9 @@ impl Record {
         }
         if let Some(left) = self.place.take() {
             let class = CodeClass::Status(Happening::ConnectFailed.ruling().status);
-            left.pool().tally.of(worker.id).ended(class, worker.now() - self.arrived);
+            let tally = left.pool().tally.of(worker.id);
+            tally.judged(Happening::ConnectFailed);
+            tally.ended(class, worker.now() - self.arrived);
         }
     }
 
@@ -211,6 +215,9 @@ impl Record {
     pub(super) fn answers(&mut self, happening: Happening, status: u16) {
         self.happening = happening;
         self.status = Some(status);
+        if let Some(place) = &self.place {
+            place.pool().tally.of(self.visitor.worker.id).judged(happening);
+        }
         self.visitor.enter(Phase::Body);
     }
 
@@ -233,6 +240,9 @@ impl Record {
     pub(super) fn failed_in_trailers(&mut self) {
         if let Happening::Answered(status) = self.happening {
             self.happening = Happening::GrpcFailedInTrailers(status);
+            if let Some(place) = &self.place {
+                place.pool().tally.of(self.visitor.worker.id).failed.add(1);
+            }
         }
     }
 

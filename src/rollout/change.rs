@@ -3,7 +3,7 @@
 use super::time::{elapsed, later};
 use super::transition::{Decision, DecisionName, EvidenceChange, Transition};
 use super::{Refusal, Rejected, Rollout, ServiceState};
-use crate::model::{BasisPoints, Held, HeldBy, Phase, Timestamp};
+use crate::model::{BasisPoints, GatePoint, Held, HeldBy, Phase, Timestamp};
 
 /// Rejected releases that are remembered: more than anyone tries in a row.
 const REJECTED_KEPT: usize = 32;
@@ -57,6 +57,15 @@ pub(super) fn hold(state: &ServiceState, by: HeldBy, because: Because, now: Time
     transition(next, DecisionName::Hold, because, Kind::Protective, EvidenceChange::Keep)
 }
 
+/// Holds a rollout whose gates are being asked, if no one else holds it; nothing where none are.
+pub(super) fn hold_for_gates(state: &mut ServiceState, now: Timestamp) {
+    let Some(asking) = state.rollout.as_ref().and_then(|rollout| rollout.asking) else { return };
+    if state.held.is_none() {
+        let reason = format!("the gates of {} are being asked", asking.moment);
+        state.held = Some(Held { by: HeldBy::Gate, reason, since: now });
+    }
+}
+
 /// Ends a hold, if there is one. The longest hold of a step does not count the time in which the rollout was held
 /// for a reason of its own; after a hold for want of evidence it counts anew.
 pub(super) fn release(state: &mut ServiceState, now: Timestamp) {
@@ -77,22 +86,22 @@ pub(super) fn begin_step(
     because: Because,
     now: Timestamp,
 ) -> Result<Transition, Refusal> {
-    let rollout =
-        Rollout { step, step_since: now, waiting_since: now, weight_by_command: false, ..rollout(state)?.clone() };
-    let steps = rollout.plan.steps.len();
-    let because =
-        Because { reason: format!("step {} of {steps} at {weight}: {}", step + 1, because.reason), ..because };
+    let rollout = Rollout {
+        step,
+        step_since: now,
+        waiting_since: now,
+        weight_by_command: false,
+        asking: None,
+        approved: false,
+        ..rollout(state)?.clone()
+    };
+    let of = match rollout.plan.steps.len() {
+        0 => String::new(),
+        steps => format!("step {} of {steps} ", step + 1),
+    };
+    let because = Because { reason: format!("{of}at {weight}: {}", because.reason), ..because };
     let next = ServiceState { phase: Phase::Canary, weight, held: None, rollout: Some(rollout), ..state.clone() };
     Ok(transition(next, DecisionName::Step, because, Kind::Planned, EvidenceChange::NewStep))
-}
-
-/// The next step, or the promotion after the last one.
-pub(super) fn pass_step(state: &ServiceState, because: Because, now: Timestamp) -> Result<Transition, Refusal> {
-    let rollout = rollout(state)?;
-    match rollout.plan.steps.get(rollout.step + 1) {
-        Some(step) => begin_step(state, rollout.step + 1, step.weight, because, now),
-        None => promote(state, because, now),
-    }
 }
 
 /// The candidate becomes live; the old pool stays warm for the watch.
@@ -103,7 +112,8 @@ pub(super) fn promote(state: &ServiceState, because: Because, now: Timestamp) ->
     next.watch_until = Some(later(now, rollout.plan.watch.get()));
     next.rejected.retain(|rejected| rejected.release != rollout.release);
     end(&mut next, Phase::Promoted);
-    Ok(transition(next, DecisionName::Promote, because, Kind::Planned, EvidenceChange::End))
+    next.ask_at(GatePoint::AfterPromotion);
+    Ok(transition(next, DecisionName::Promote, because, Kind::Planned, EvidenceChange::Watch))
 }
 
 /// The candidate is taken back.
@@ -112,6 +122,22 @@ pub(super) fn roll_back(state: &ServiceState, because: Because) -> Result<Transi
     let mut next = state.clone();
     reject(&mut next.rejected, rollout);
     end(&mut next, Phase::RolledBack);
+    next.ask_at(GatePoint::OnRollback);
+    Ok(transition(next, DecisionName::Rollback, because, Kind::Protective, EvidenceChange::End))
+}
+
+/// The pool that was live before becomes live again, while the promotion is watched.
+pub(super) fn take_back(state: &ServiceState, because: Because) -> Result<Transition, Refusal> {
+    let rollout = rollout(state)?;
+    let mut next = state.clone();
+    next.live = rollout.previous_live.clone();
+    next.watch_until = None;
+    reject(&mut next.rejected, rollout);
+    end(&mut next, Phase::RolledBack);
+    next.ask_at(GatePoint::OnRollback);
+    let reason =
+        format!("the promotion of {} is taken back, {} is live again: {}", rollout.release, next.live, because.reason);
+    let because = Because { reason, ..because };
     Ok(transition(next, DecisionName::Rollback, because, Kind::Protective, EvidenceChange::End))
 }
 
@@ -125,7 +151,7 @@ pub(super) fn end(state: &mut ServiceState, phase: Phase) {
     state.drained.remove(&state.live);
 }
 
-pub(super) fn reject(rejected: &mut Vec<Rejected>, rollout: &Rollout) {
+fn reject(rejected: &mut Vec<Rejected>, rollout: &Rollout) {
     rejected.retain(|known| known.release != rollout.release);
     rejected.push(Rejected { pool: rollout.pool.clone(), release: rollout.release.clone() });
     let too_many = rejected.len().saturating_sub(REJECTED_KEPT);

@@ -1,19 +1,25 @@
 //! What the commands of an operator do.
 
 use super::change::{
-    Because, Kind, begin_step, end, hold, promote as promote_now, reject, release, roll_back, rollout, transition,
+    Because, Kind, end, hold, hold_for_gates, promote as promote_now, release, roll_back, rollout, take_back,
+    transition,
 };
 use super::transition::{DecisionName, EvidenceChange, OPERATOR, Transition};
-use super::{PinnedRelease, Refusal, Rollout, ServiceState, Start};
-use crate::model::{BasisPoints, Held, HeldBy, Mode, ModeSetting, Phase, Plan, PoolName, ReleaseId, Timestamp};
+use super::{PinnedRelease, Refusal, Rollout, ServiceState, Start, walk};
+use crate::model::{
+    BasisPoints, GateMoment, GatePoint, Held, HeldBy, Mode, ModeSetting, Phase, Plan, PoolName, ReleaseId, Strategy,
+    Timestamp,
+};
 
 pub(super) fn start(state: &ServiceState, start: &Start, now: Timestamp) -> Result<Transition, Refusal> {
     let pool = &start.pool;
     if *pool == state.live {
         return Err(Refusal::AlreadyLive(pool.clone()));
     }
-    if !leads_somewhere(&start.plan) {
-        return Err(Refusal::BadSteps);
+    match start.plan.strategy {
+        Strategy::Canary if !leads_somewhere(&start.plan) => return Err(Refusal::BadSteps),
+        Strategy::BlueGreen if !start.plan.steps.is_empty() => return Err(Refusal::NoStepsWanted),
+        Strategy::Canary | Strategy::BlueGreen => {}
     }
     if !start.candidate_healthy {
         return Err(Refusal::Unhealthy(pool.clone()));
@@ -85,23 +91,37 @@ pub(super) fn pause(state: &ServiceState, now: Timestamp) -> Option<Transition> 
 pub(super) fn resume(state: &ServiceState, now: Timestamp) -> Result<Option<Transition>, Refusal> {
     let Some(held) = &state.held else { return Ok(None) };
     let rollout = rollout(state)?;
-    if rollout.weight_by_command {
-        return next_higher_step(state, rollout, now).map(Some);
+    if held.by == HeldBy::Approval {
+        return Err(Refusal::ApprovalNeeded);
+    }
+    let asking = rollout.asking.is_some();
+    if asking && held.by == HeldBy::Gate {
+        // They are being asked already.
+        return Ok(None);
+    }
+    if rollout.weight_by_command && !asking {
+        return walk::out_of_commanded_weight(state, now).map(Some);
     }
     let mut next = state.clone();
     release(&mut next, now);
+    hold_for_gates(&mut next, now);
     let because = Because::new(OPERATOR, format!("resumed by a command; it was held by {}", held.by));
     Ok(Some(transition(next, DecisionName::Resume, because, Kind::Planned, EvidenceChange::Keep)))
 }
 
-/// After a weight by command: the first step above it, or, above the last one, the last one's hold at this weight.
-fn next_higher_step(state: &ServiceState, rollout: &Rollout, now: Timestamp) -> Result<Transition, Refusal> {
-    let steps = &rollout.plan.steps;
-    let because = Because::new(OPERATOR, format!("resumed by a command at {}", state.weight));
-    match steps.iter().position(|step| step.weight > state.weight) {
-        Some(higher) => begin_step(state, higher, steps[higher].weight, because, now),
-        None => begin_step(state, steps.len().saturating_sub(1), state.weight, because, now),
+/// What waits for an operator may go on, once the evidence allows it.
+pub(super) fn approve(state: &ServiceState, now: Timestamp) -> Result<Transition, Refusal> {
+    let waits = state.held.as_ref().is_some_and(|held| held.by == HeldBy::Approval);
+    if !waits {
+        return Err(Refusal::NothingToApprove);
     }
+    let mut next = state.clone();
+    release(&mut next, now);
+    if let Some(rollout) = next.rollout.as_mut() {
+        rollout.approved = true;
+    }
+    let because = Because::new(OPERATOR, "approved by a command; it goes on once the evidence allows it");
+    Ok(transition(next, DecisionName::Approve, because, Kind::Planned, EvidenceChange::Keep))
 }
 
 pub(super) fn set_weight(
@@ -118,7 +138,14 @@ pub(super) fn set_weight(
     release(&mut next, now);
     next.phase = Phase::Canary;
     next.weight = weight;
-    next.rollout = Some(Rollout { weight_by_command: true, ..next.rollout.unwrap_or_else(|| rollout.clone()) });
+    next.rollout = Some(Rollout {
+        weight_by_command: true,
+        // A command goes over the gates that stand before it; those after it are asked in their turn, even again.
+        asking: None,
+        cleared: Some(GateMoment::at(GatePoint::BeforeRollout)),
+        approved: false,
+        ..next.rollout.unwrap_or_else(|| rollout.clone())
+    });
     let reason = format!("{weight} by a command, from {}; `cutover rollout resume` goes on", state.weight);
     next.held = Some(Held { by: HeldBy::Operator, reason: reason.clone(), since: now });
     let kind = if weight <= state.weight { Kind::Protective } else { Kind::Planned };
@@ -131,7 +158,17 @@ pub(super) fn set_weight(
 }
 
 pub(super) fn promote(state: &ServiceState, now: Timestamp) -> Result<Transition, Refusal> {
-    promote_now(state, Because::new(OPERATOR, "promoted by a command"), now)
+    let rollout = rollout(state)?;
+    let mut reason = "promoted by a command".to_owned();
+    if let Some(asking) = rollout.asking {
+        reason = format!("{reason}, while the gates of {} were being asked", asking.moment);
+    } else if !rollout.is_cleared(GateMoment::at(GatePoint::BeforePromotion)) {
+        reason = format!("{reason}, without asking the gates of {}", GatePoint::BeforePromotion);
+    }
+    if rollout.plan.approve && !rollout.approved {
+        reason = format!("{reason}, which is its approval");
+    }
+    promote_now(state, Because::new(OPERATOR, reason), now)
 }
 
 pub(super) fn rollback(state: &ServiceState) -> Result<Transition, Refusal> {
@@ -145,14 +182,7 @@ pub(super) fn rollback_promotion(state: &ServiceState, now: Timestamp) -> Result
     if state.watch_until.is_none_or(|until| now >= until) {
         return Err(Refusal::WatchOver { release: rollout.release.clone(), previous: previous.clone() });
     }
-    let mut next = state.clone();
-    next.live = previous.clone();
-    next.watch_until = None;
-    reject(&mut next.rejected, rollout);
-    end(&mut next, Phase::RolledBack);
-    let reason = format!("the promotion of {} was rolled back by a command; {previous} is live again", rollout.release);
-    let because = Because::new(OPERATOR, reason);
-    Ok(transition(next, DecisionName::Rollback, because, Kind::Protective, EvidenceChange::Keep))
+    take_back(state, Because::new(OPERATOR, "rolled back by a command"))
 }
 
 pub(super) fn rolled_back_already(state: &ServiceState) -> Refusal {
@@ -179,7 +209,8 @@ pub(super) fn switch(state: &ServiceState, pool: &PoolName, drain: bool) -> Resu
     if let (Some(candidate), Some(rollout)) = (&state.candidate, &state.rollout) {
         reason = format!("{reason}; the rollout of {} to {candidate} ends", rollout.release);
     }
-    let evidence = if state.candidate.is_some() { EvidenceChange::End } else { EvidenceChange::Keep };
+    let gathered = state.candidate.is_some() || state.watch_until.is_some();
+    let evidence = if gathered { EvidenceChange::End } else { EvidenceChange::Keep };
     Ok(transition(next, DecisionName::Switch, Because::new(OPERATOR, reason), Kind::Planned, evidence))
 }
 

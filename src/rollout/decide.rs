@@ -1,6 +1,6 @@
 //! The decision: which event means what in which phase.
 
-use super::{Event, Refusal, ServiceState, Transition, command, tick};
+use super::{Event, Refusal, ServiceState, Transition, command, gates, tick};
 use crate::model::{Phase, Timestamp};
 
 /// What follows from `event` at `now`: the transition, or None where nothing changes.
@@ -19,9 +19,11 @@ pub fn decide(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Opt
         (Preview | Canary, Event::Resume) => command::resume(state, now),
         (Preview | Canary, Event::SetWeight(weight)) => command::set_weight(state, *weight, now),
         (Preview | Canary, Event::Promote) => command::promote(state, now).map(Some),
-        (Idle | Promoted | RolledBack, Event::Pause | Event::Resume | Event::SetWeight(_) | Event::Promote) => {
-            Err(Refusal::NoRollout)
-        }
+        (Preview | Canary, Event::Approve) => command::approve(state, now).map(Some),
+        (
+            Idle | Promoted | RolledBack,
+            Event::Pause | Event::Resume | Event::SetWeight(_) | Event::Promote | Event::Approve,
+        ) => Err(Refusal::NoRollout),
 
         (Preview | Canary, Event::Rollback) => command::rollback(state).map(Some),
         (Promoted, Event::Rollback) => command::rollback_promotion(state, now).map(Some),
@@ -35,12 +37,15 @@ pub fn decide(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Opt
 
         (Preview, Event::Tick(judgement)) => tick::in_preview(state, judgement.as_ref(), now),
         (Canary, Event::Tick(judgement)) => tick::in_canary(state, judgement.as_ref(), now),
-        (Promoted, Event::Tick(_)) => Ok(tick::in_watch(state, now)),
+        (Promoted, Event::Tick(judgement)) => tick::in_watch(state, judgement.as_ref(), now),
         (Idle | RolledBack, Event::Tick(_)) => Ok(None),
 
         (Preview | Canary, Event::CandidateDown(reason)) => tick::candidate_down(state, reason).map(Some),
         (Preview | Canary, Event::CandidateUnreachable) => tick::candidate_unreachable(state).map(Some),
-        (Idle | Preview | Canary | Promoted | RolledBack, Event::Approve | Event::Gates { .. }) => Ok(None),
+        (Preview | Canary | Promoted | RolledBack, Event::Gates { asking, answer, way_back }) => {
+            gates::answered(state, *asking, answer, *way_back, now)
+        }
+        (Idle, Event::Gates { .. }) => Ok(None),
 
         // There is no candidate; that a pool which is live is down is a matter of failover.
         (Idle | Promoted | RolledBack, Event::CandidateDown(_) | Event::CandidateUnreachable) => Ok(None),

@@ -25,6 +25,8 @@ pub enum Event {
         asking: Asking,
         /// The answer of all of them.
         answer: GatesAnswer,
+        /// Whether the pool that was live before has a healthy target, so that there is a way back from a promotion.
+        way_back: bool,
     },
     /// `rollout weight`: this share for the candidate, and hold.
     SetWeight(BasisPoints),
@@ -37,7 +39,8 @@ pub enum Event {
     },
     /// `mode`.
     SetMode(ModeSetting),
-    /// Time has passed; with what the evidence says at this moment, where a rollout is under way.
+    /// Time has passed; with what the evidence says at this moment, where a rollout is under way or watched. The
+    /// caller says nothing of a promotion while there is no way back from it, because the old pool is down.
     Tick(Option<Judgement>),
     /// The candidate has no healthy target; with the sentence that says why.
     CandidateDown(String),

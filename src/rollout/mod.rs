@@ -6,18 +6,21 @@
 //! now ──────────┘
 //! ```
 //!
-//! The phases walk `idle → preview → canary → promoted | rolled_back`. No clock, no socket, no randomness: the same
+//! What the machine does by itself begins in `tick`; `walk` says where it goes next and who is asked first, `gates` what
+//! they answer; `command` is what operators do. The phases walk `idle → preview → canary → promoted | rolled_back`. No clock, no socket, no randomness: the same
 //! inputs decide the same, so that a history can be replayed.
 
 mod change;
 mod command;
 mod decide;
 mod event;
+mod gates;
 mod refusal;
 mod state;
 mod tick;
 mod time;
 mod transition;
+mod walk;
 
 #[cfg(test)]
 mod simulation;

@@ -32,12 +32,21 @@ pub enum Refusal {
     /// Start with a plan that leads nowhere.
     #[error("the steps of a rollout must have rising weights above 0, and there must be one at least")]
     BadSteps,
+    /// Start of a blue-green rollout with steps.
+    #[error("a blue-green rollout moves all traffic at once and has no steps; leave them out, or make it a canary")]
+    NoStepsWanted,
     /// Start without a release, where none can be made up.
     #[error("pool {0} needs a release: name it with --release")]
     ReleaseNeeded(PoolName),
     /// A command for a rollout that is not there.
     #[error("no rollout is under way; `cutover rollout start POOL` begins one")]
     NoRollout,
+    /// Approval when nothing waits for it.
+    #[error("nothing waits for an approval; `cutover rollout status` says what the rollout waits for")]
+    NothingToApprove,
+    /// Resume of what waits for an approval.
+    #[error("the rollout waits for an approval; `cutover rollout approve` gives it")]
+    ApprovalNeeded,
     /// Rollback when there is nothing to go back to.
     #[error("no rollout is under way that could be rolled back; `cutover switch POOL` moves all traffic to a pool")]
     NothingToRollBack,

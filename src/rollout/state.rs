@@ -1,7 +1,8 @@
 //! The state of a service: all that a restart has to bring back, but the evidence.
 
 use crate::model::{
-    BasisPoints, GateMoment, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step, Timestamp,
+    BasisPoints, GateMoment, GatePoint, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step, Strategy,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +60,7 @@ pub struct Rollout {
     /// The gates that are being asked.
     #[serde(default)]
     pub asking: Option<Asking>,
-    /// The last moment whose gates have all passed.
+    /// The last moment whose gates have all passed, or that a command went over.
     #[serde(default)]
     pub cleared: Option<GateMoment>,
     /// Whether an operator has approved that this step is left.
@@ -73,7 +74,7 @@ pub struct Rollout {
 pub struct Asking {
     /// When.
     pub moment: GateMoment,
-    /// Rises each time that gates of the rollout are asked, so that an answer can't be taken for another.
+    /// The revision that asks them, so that an answer can't be taken for another's, not even of another rollout.
     pub number: u64,
 }
 
@@ -114,6 +115,16 @@ impl ServiceState {
             mode: ModeSetting::default(),
         }
     }
+
+    /// Whether those who may bypass maintenance get the candidate, undrawn: in the preview of a blue-green rollout, once
+    /// its gates have let it begin.
+    #[must_use]
+    pub fn previews(&self) -> bool {
+        let begun = |rollout: &Rollout| {
+            rollout.plan.strategy == Strategy::BlueGreen && rollout.is_cleared(GateMoment::at(GatePoint::BeforeRollout))
+        };
+        self.phase == Phase::Preview && self.rollout.as_ref().is_some_and(begun)
+    }
 }
 
 /// Ten times its hold is the longest time in a step, where the plan says nothing.
@@ -122,16 +133,41 @@ const DEFAULT_MAX_HOLD_FACTOR: u32 = 10;
 const SHORTEST_HOLD: Period = Period::from_secs(1);
 
 impl Rollout {
-    /// The step it is at. None only for a plan without steps, which cannot be started.
+    /// The step it is at; a blue-green rollout has none.
     #[must_use]
     pub fn current_step(&self) -> Option<&Step> {
         self.plan.steps.get(self.step).or_else(|| self.plan.steps.last())
     }
 
+    /// The shortest time in the step it is at. Where a command gave a blue-green candidate a share, it is the preview's.
+    #[must_use]
+    pub fn hold(&self) -> Period {
+        self.current_step().map_or(self.plan.preview, |step| step.hold)
+    }
+
+    /// Whether the candidate may become live next, as far as steps go.
+    #[must_use]
+    pub fn at_last_step(&self) -> bool {
+        self.step + 1 >= self.plan.steps.len()
+    }
+
+    /// Whether no gate has to be asked at this moment any more, or none is there.
+    #[must_use]
+    pub fn is_cleared(&self, moment: GateMoment) -> bool {
+        let passed = match moment.point {
+            // Whatever was cleared came after it, or is it.
+            GatePoint::BeforeRollout => self.cleared.is_some(),
+            GatePoint::BeforeStep | GatePoint::BeforePromotion | GatePoint::AfterPromotion | GatePoint::OnRollback => {
+                self.cleared == Some(moment)
+            }
+        };
+        passed || self.plan.gates_at(moment.point).next().is_none()
+    }
+
     /// The longest time in the step it is at, before `on_inconclusive` applies; never shorter than its hold.
     #[must_use]
     pub fn max_hold(&self) -> Period {
-        let hold = self.current_step().map_or(SHORTEST_HOLD, |step| step.hold);
+        let hold = self.hold();
         match self.plan.max_hold {
             Some(longest) => longest.max(hold),
             None => hold.max(SHORTEST_HOLD).get().saturating_mul(DEFAULT_MAX_HOLD_FACTOR).into(),

@@ -1,5 +1,8 @@
 //! What each event means in each phase.
 
+mod gates;
+mod plans;
+
 use super::{DecisionName, Event, EvidenceChange, OPERATOR, Refusal, ServiceState, Start, Transition, decide};
 use crate::model::{
     BasisPoints, HeldBy, Judgement, Mode, ModeSetting, OnInconclusive, Period, Phase, Plan, PoolName, Step, Timestamp,
@@ -66,8 +69,12 @@ impl Story {
 
     /// At 5% since second 1.
     fn in_canary() -> Self {
+        Self::in_canary_by(plan())
+    }
+
+    fn in_canary_by(plan: Plan) -> Self {
         let mut story = Self::new();
-        story.run(0, &start());
+        story.start(plan);
         story.run(1, &tick(Verdict::Insufficient));
         assert_eq!((story.state.phase, story.state.weight), (Phase::Canary, percent(5.0)));
         story
@@ -78,6 +85,10 @@ impl Story {
         let mut story = Self::in_canary();
         story.run(20, &Event::Promote);
         story
+    }
+
+    fn start(&mut self, plan: Plan) {
+        self.run(0, &Event::Start(Start { plan, ..start_of(Some("v2")) }));
     }
 
     fn run(&mut self, second: i64, event: &Event) -> Option<DecisionName> {
@@ -119,7 +130,7 @@ fn a_healthy_release_walks_its_steps_to_promoted_and_out_of_its_watch() {
     assert_eq!(story.run(121, &tick(Verdict::Healthy)), Some(DecisionName::Promote));
     assert_eq!((story.state.phase, &story.state.live), (Phase::Promoted, &pool("server1")));
     assert_eq!((&story.state.candidate, story.state.weight), (&None, BasisPoints::ZERO));
-    assert_eq!((story.last().protective, story.last().evidence), (false, EvidenceChange::End));
+    assert_eq!((story.last().protective, story.last().evidence), (false, EvidenceChange::Watch));
     assert_eq!(story.state.watch_until, Some(at(721)));
     assert_eq!(story.run(720, &Event::Tick(None)), None);
     assert_eq!(story.run(721, &Event::Tick(None)), Some(DecisionName::WatchOver));
@@ -271,7 +282,7 @@ fn commands_for_a_rollout_need_one() {
     let mut rolled_back = Story::in_canary();
     rolled_back.run(2, &Event::Rollback);
     for story in [idle, Story::promoted(), rolled_back] {
-        for event in [Event::Pause, Event::Resume, Event::Promote, Event::SetWeight(percent(1.0))] {
+        for event in [Event::Pause, Event::Resume, Event::Promote, Event::Approve, Event::SetWeight(percent(1.0))] {
             assert_eq!(story.refused(30, &event), Refusal::NoRollout, "{:?} {event:?}", story.state.phase);
         }
     }

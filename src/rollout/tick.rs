@@ -1,10 +1,10 @@
 //! What the machine does by itself: as time passes, and when the candidate cannot answer.
 
-use super::change::{Because, Kind, begin_step, hold, pass_step, release, roll_back, rollout, transition};
+use super::change::{Because, Kind, hold, release, roll_back, rollout, take_back, transition};
 use super::time::elapsed;
 use super::transition::{DecisionName, EvidenceChange, Transition};
-use super::{Refusal, Rollout, ServiceState};
-use crate::model::{HeldBy, Judgement, OnInconclusive, Timestamp, Verdict};
+use super::{Refusal, Rollout, ServiceState, walk};
+use crate::model::{Advance, HeldBy, Judgement, OnInconclusive, Timestamp, Verdict};
 
 /// `Decision::by` of what time alone brings, of a plan's `on_inconclusive`, and of health.
 const BY_TIME: &str = "time";
@@ -13,24 +13,33 @@ const BY_HEALTH: &str = "health";
 
 type Decided = Result<Option<Transition>, Refusal>;
 
-/// Nobody is in the cohort yet: the first step begins, unless something speaks against it.
+/// Nobody is in the cohort yet: the walk begins, unless something speaks against it. A blue-green candidate has no
+/// drawn traffic to be judged by, so it is enough that no check objects.
 pub(super) fn in_preview(state: &ServiceState, judgement: Option<&Judgement>, now: Timestamp) -> Decided {
     let verdict = judgement.map_or(Verdict::Insufficient, |judgement| judgement.verdict);
     let because = judgement.map_or_else(no_evidence, because_of);
     match (verdict, state.held.as_ref().map(|held| held.by)) {
         (Verdict::Regressed, _) => roll_back(state, because).map(Some),
         (
-            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown,
-            Some(HeldBy::Operator | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident),
+            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown | Verdict::SharedIncident,
+            Some(HeldBy::Operator | HeldBy::Gate | HeldBy::Approval),
         )
         | (Verdict::SourceDown, Some(HeldBy::Source))
-        | (Verdict::SharedIncident, _) => Ok(None),
-        (Verdict::SourceDown, Some(HeldBy::Evidence) | None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
-        (Verdict::Healthy | Verdict::Insufficient, Some(HeldBy::Evidence | HeldBy::Source) | None) => {
+        | (Verdict::SharedIncident, Some(HeldBy::Incident)) => Ok(None),
+        (Verdict::SourceDown, Some(HeldBy::Evidence | HeldBy::Incident) | None) => {
+            Ok(Some(hold(state, HeldBy::Source, because, now)))
+        }
+        (Verdict::SharedIncident, Some(HeldBy::Evidence | HeldBy::Source) | None) => {
+            Ok(Some(hold(state, HeldBy::Incident, because, now)))
+        }
+        (
+            Verdict::Healthy | Verdict::Insufficient,
+            Some(HeldBy::Evidence | HeldBy::Source | HeldBy::Incident) | None,
+        ) => {
             let rollout = rollout(state)?;
-            let first = rollout.plan.steps.first().ok_or(Refusal::BadSteps)?;
-            let because = Because::new(BY_TIME, format!("release {} has a healthy target", rollout.release));
-            begin_step(state, 0, first.weight, because, now).map(Some)
+            let up = Because::new(BY_TIME, format!("release {} has a healthy target", rollout.release));
+            let out = walk::out_of_preview(state, up, now)?;
+            Ok(out.or_else(|| state.held.as_ref().map(|held| go_on(state, held.by, because, now))))
         }
     }
 }
@@ -41,25 +50,37 @@ pub(super) fn in_canary(state: &ServiceState, judgement: Option<&Judgement>, now
     let held = state.held.as_ref().map(|held| held.by);
     let Some(judgement) = judgement else {
         // Nothing to judge by ends no hold.
-        return if held.is_some() { Ok(None) } else { inconclusive(state, rollout, &no_evidence(), now) };
+        let waits = held.is_some() || rollout.weight_by_command;
+        return if waits { Ok(None) } else { inconclusive(state, rollout, &no_evidence(), now) };
     };
     let because = because_of(judgement);
     match (judgement.verdict, held) {
         (Verdict::Regressed, _) => roll_back(state, because).map(Some),
-        (Verdict::Healthy, Some(HeldBy::Evidence | HeldBy::Source) | None) if hold_is_over(rollout, now) => {
-            pass_step(state, because, now).map(Some)
-        }
         (
-            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown,
-            Some(HeldBy::Operator | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident),
+            Verdict::Healthy | Verdict::Insufficient | Verdict::SourceDown | Verdict::SharedIncident,
+            Some(HeldBy::Operator | HeldBy::Gate | HeldBy::Approval),
         )
         | (Verdict::SourceDown, Some(HeldBy::Source | HeldBy::Evidence))
-        | (Verdict::Insufficient, Some(HeldBy::Evidence))
-        | (Verdict::Healthy, None)
-        | (Verdict::SharedIncident, _) => Ok(None),
-        (Verdict::SourceDown, None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
-        (Verdict::Healthy, Some(by @ (HeldBy::Evidence | HeldBy::Source)))
-        | (Verdict::Insufficient, Some(by @ HeldBy::Source)) => Ok(Some(go_on(state, by, because, now))),
+        | (Verdict::SharedIncident, Some(HeldBy::Incident))
+        | (Verdict::Insufficient, Some(HeldBy::Evidence)) => Ok(None),
+        (Verdict::SourceDown, Some(HeldBy::Incident) | None) => Ok(Some(hold(state, HeldBy::Source, because, now))),
+        (Verdict::SharedIncident, Some(HeldBy::Source | HeldBy::Evidence) | None) => {
+            Ok(Some(hold(state, HeldBy::Incident, because, now)))
+        }
+        (Verdict::Healthy | Verdict::Insufficient, None) if rollout.weight_by_command => {
+            // An operator has resumed, and the gates before the next step have let it pass.
+            walk::out_of_commanded_weight(state, now).map(Some)
+        }
+        (Verdict::Healthy, Some(HeldBy::Evidence | HeldBy::Source | HeldBy::Incident) | None)
+            if !rollout.weight_by_command && may_leave(rollout, judgement, now) =>
+        {
+            walk::out_of_step(state, because, now).map(Some)
+        }
+        (Verdict::Healthy, Some(by @ (HeldBy::Evidence | HeldBy::Source | HeldBy::Incident)))
+        | (Verdict::Insufficient, Some(by @ (HeldBy::Source | HeldBy::Incident))) => {
+            Ok(Some(go_on(state, by, because, now)))
+        }
+        (Verdict::Healthy, None) => Ok(None),
         (Verdict::Insufficient, None) => inconclusive(state, rollout, &because, now),
     }
 }
@@ -72,17 +93,20 @@ fn no_evidence() -> Because {
     Because::new(BY_TIME, "no evidence has been gathered")
 }
 
-fn hold_is_over(rollout: &Rollout, now: Timestamp) -> bool {
-    rollout.current_step().is_none_or(|step| elapsed(rollout.step_since, now) >= step.hold.get())
+/// Whether a healthy candidate has been in the step for long enough.
+fn may_leave(rollout: &Rollout, judgement: &Judgement, now: Timestamp) -> bool {
+    match rollout.plan.advance {
+        Advance::Early if judgement.proven => true,
+        Advance::Early | Advance::AfterHold => elapsed(rollout.step_since, now) >= rollout.hold().get(),
+    }
 }
 
 /// The machine ends its own hold.
 fn go_on(state: &ServiceState, held_by: HeldBy, because: Because, now: Timestamp) -> Transition {
     let why = match held_by {
         HeldBy::Source => "the metrics source answers again",
-        HeldBy::Evidence | HeldBy::Operator | HeldBy::Gate | HeldBy::Approval | HeldBy::Incident => {
-            "the evidence suffices now"
-        }
+        HeldBy::Incident => "the pools answer well again",
+        HeldBy::Evidence | HeldBy::Operator | HeldBy::Gate | HeldBy::Approval => "the evidence suffices now",
     };
     let mut next = state.clone();
     release(&mut next, now);
@@ -99,17 +123,23 @@ fn inconclusive(state: &ServiceState, rollout: &Rollout, because: &Because, now:
     let because = Because::new(BY_PLAN, format!("inconclusive after {max_hold}: {}", because.reason));
     match rollout.plan.on_inconclusive {
         OnInconclusive::Hold => Ok(Some(hold(state, HeldBy::Evidence, because, now))),
-        OnInconclusive::Promote => pass_step(state, because, now).map(Some),
+        OnInconclusive::Promote => walk::out_of_step(state, because, now).map(Some),
         OnInconclusive::Rollback => roll_back(state, because).map(Some),
     }
 }
 
-/// After a promotion, until the old pool need not stay warm any more.
-pub(super) fn in_watch(state: &ServiceState, now: Timestamp) -> Option<Transition> {
-    state.watch_until.filter(|until| now >= *until)?;
-    let next = ServiceState { watch_until: None, ..state.clone() };
-    let because = Because::new(BY_TIME, format!("{} has been live for its watch", state.live));
-    Some(transition(next, DecisionName::WatchOver, because, Kind::Planned, EvidenceChange::Keep))
+/// After a promotion, until the old pool need not stay warm any more: what regresses now is still taken back.
+pub(super) fn in_watch(state: &ServiceState, judgement: Option<&Judgement>, now: Timestamp) -> Decided {
+    let Some(until) = state.watch_until else { return Ok(None) };
+    if now >= until {
+        let next = ServiceState { watch_until: None, ..state.clone() };
+        let because = Because::new(BY_TIME, format!("{} has been live for its watch", state.live));
+        return Ok(Some(transition(next, DecisionName::WatchOver, because, Kind::Planned, EvidenceChange::End)));
+    }
+    match judgement {
+        Some(judgement) if judgement.verdict == Verdict::Regressed => take_back(state, because_of(judgement)).map(Some),
+        Some(_) | None => Ok(None),
+    }
 }
 
 pub(super) fn candidate_down(state: &ServiceState, reason: &str) -> Result<Transition, Refusal> {

@@ -3,6 +3,7 @@
 //! Each worker has cells of its own, on cache lines of its own, and is their only writer; so a count is a plain
 //! load and store, with no locked instruction and no line moving between cores. Sums are made by the reader.
 
+use crate::model::Happening;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -150,6 +151,10 @@ pub struct PoolTally {
     by_class: [Counter; 6],
     /// From the request's head to the end of the answer.
     pub durations: Durations,
+    /// Requests that the pool answered, or owed an answer and failed.
+    pub answered: Counter,
+    /// Those of them that count against the pool.
+    pub failed: Counter,
 }
 
 impl PoolTally {
@@ -157,6 +162,16 @@ impl PoolTally {
     pub fn ended(&self, class: CodeClass, duration: Duration) {
         self.by_class[class.index()].add(1);
         self.durations.observe(duration);
+    }
+
+    /// Counts what came of one request by the head of its answer, unless that says nothing of the pool.
+    pub fn judged(&self, happening: Happening) {
+        if happening.is_of_target() {
+            self.answered.add(1);
+            if happening.ruling().counts {
+                self.failed.add(1);
+            }
+        }
     }
 
     /// The counts, in the order of [`CodeClass::LABELS`].
@@ -248,6 +263,24 @@ mod tests {
         assert!(!load.suspect());
         load.cleared();
         assert!(load.suspect());
+    }
+
+    #[test]
+    fn what_the_visitor_or_the_router_did_says_nothing_of_the_pool() {
+        let tally = PoolTally::default();
+        for happening in [
+            Happening::Answered(200),
+            Happening::Answered(404),
+            Happening::Answered(503),
+            Happening::ConnectFailed,
+            Happening::BadRequest(400),
+            Happening::VisitorGone,
+            Happening::RouterLimit,
+            Happening::Maintenance(503),
+        ] {
+            tally.judged(happening);
+        }
+        assert_eq!((tally.answered.get(), tally.failed.get()), (4, 2));
     }
 
     #[test]

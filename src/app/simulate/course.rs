@@ -2,7 +2,7 @@
 
 use super::world::World;
 use crate::analysis::{Evidence, SideTick, Tick, assess};
-use crate::model::{HeldBy, Indicator, Phase, Plan, Timestamp};
+use crate::model::{HeldBy, Indicator, Phase, Plan, Timestamp, Until};
 use crate::rollout::{Event, EvidenceChange, Refusal, ServiceState, Start, decide};
 use crate::routing::TICK;
 use std::time::Duration;
@@ -37,30 +37,69 @@ pub enum End {
 
 /// Without a failure of the candidate, evidence is looked at once in so many ticks: only failures and slow answers speak
 /// against it, and a step passed a second later is no other result.
-const CALM_TICKS: u64 = 10;
+const CALM_TICKS: u32 = 10;
 
-/// Walks a rollout with this plan, for at most `longest`.
+/// How closely a walk looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// The end of the walk, whatever has come of it.
+    pub longest: Duration,
+    /// Until then it looks at the router's ticks, and afterwards at ten of them as one, so that long walks end soon.
+    /// That is never sooner than the router itself would decide.
+    pub close_until: Duration,
+}
+
+impl Pace {
+    /// Close to the end.
+    #[must_use]
+    pub fn close(longest: Duration) -> Self {
+        Self { longest, close_until: longest }
+    }
+}
+
+/// Walks a rollout with this plan.
 ///
 /// # Errors
 /// When the plan can't be started.
-pub fn walk(world: &mut World, plan: &Plan, longest: Duration) -> Result<Course, Refusal> {
+pub fn walk(world: &mut World, plan: &Plan, pace: Pace) -> Result<Course, Refusal> {
     let mut walk = Walk::start(plan)?;
-    let ticks = longest.as_millis() / TICK.as_millis();
-    for number in 0..u64::try_from(ticks).unwrap_or(u64::MAX) {
+    let (mut after, mut number, mut length) = (Duration::ZERO, 0_u64, TICK);
+    while after < pace.longest {
+        if length == TICK && after >= pace.close_until {
+            length = TICK.saturating_mul(CALM_TICKS);
+            world.look_every(length);
+        }
         let tick = world.tick();
+        after += length;
         walk.observe(&tick);
-        if number.is_multiple_of(CALM_TICKS) || speaks_against(&tick.candidate) {
-            walk.judge(world, TICK.saturating_mul(u32::try_from(number + 1).unwrap_or(u32::MAX)))?;
+        if length > TICK || number.is_multiple_of(u64::from(CALM_TICKS)) || speaks_against(&tick.candidate) {
+            walk.judge(world, after)?;
             if walk.end.is_some() {
                 break;
             }
         }
+        number += 1;
     }
-    Ok(walk.end(longest))
+    Ok(walk.end(pace.longest))
 }
 
 fn speaks_against(side: &SideTick) -> bool {
     side.bad[Indicator::Failed.index()].all > 0
+}
+
+/// Both ticks as one: in a virtual world an answer ends with its head, and ends are looked at less often.
+fn joined(mut sum: Tick, tick: Tick) -> Tick {
+    for (sum, side) in [(&mut sum.candidate, tick.candidate), (&mut sum.live, tick.live)] {
+        sum.requests += side.requests;
+        sum.undecided += side.undecided;
+        sum.timed += side.timed;
+        for (sum, bad) in sum.bad.iter_mut().zip(side.bad) {
+            sum.counted += bad.counted;
+            sum.all += bad.all;
+            sum.new_draws += bad.new_draws;
+        }
+    }
+    sum
 }
 
 struct Walk {
@@ -72,6 +111,8 @@ struct Walk {
     steps: Vec<Duration>,
     candidate_requests: u64,
     candidate_failed: u64,
+    /// What has ended since the last calm look.
+    ends: Option<Tick>,
 }
 
 impl Walk {
@@ -99,6 +140,7 @@ impl Walk {
             steps: Vec::new(),
             candidate_requests: 0,
             candidate_failed: 0,
+            ends: None,
         })
     }
 
@@ -110,13 +152,16 @@ impl Walk {
         self.candidate_requests += tick.candidate.requests;
         self.candidate_failed += failed.all;
         self.evidence.observe(tick);
-        self.evidence.add_draws(tick.new_draws, failed.new_draws);
+        self.ends = self.ends.take().map_or(Some(*tick), |ends| Some(joined(ends, *tick)));
     }
 
     fn judge(&mut self, world: &mut World, after: Duration) -> Result<(), Refusal> {
+        if let Some(ends) = self.ends.take() {
+            self.evidence.observe(&Tick { known_at: Until::End, new_draws: 0, ..ends });
+        }
         let Some(rollout) = &self.state.rollout else { return Ok(()) };
         let now = self.began.checked_add(after).unwrap_or(Timestamp::MAX);
-        let judgement = assess(&self.evidence, &rollout.plan, now).judgement;
+        let judgement = assess(&self.evidence, &rollout.plan, rollout.step, now).judgement;
         let Some(next) = decide(&self.state, &Event::Tick(Some(judgement)), now)? else { return Ok(()) };
         if self.state.phase == Phase::Canary
             && next.evidence != EvidenceChange::Keep
@@ -169,7 +214,7 @@ pub fn longest(plan: &Plan) -> Duration {
         sum = sum.saturating_add(rollout.max_hold().get());
     }
     // Each step begins at a look that comes after it was passed.
-    sum.saturating_add(TICK * u32::try_from(CALM_TICKS * 10).unwrap_or(u32::MAX)).min(LONGEST)
+    sum.saturating_add(TICK * CALM_TICKS * 10).min(LONGEST)
 }
 
 /// Nobody waits longer for a simulation of a longer rollout.
@@ -195,7 +240,7 @@ mod tests {
     fn course(scenario: &Scenario, seed: u64) -> Course {
         let plan = Plan::default();
         let ground = Ground::new(scenario, &plan, 1);
-        walk(&mut World::new(&ground, seed), &plan, longest(&plan)).unwrap()
+        walk(&mut World::new(&ground, seed), &plan, Pace::close(longest(&plan))).unwrap()
     }
 
     #[test]

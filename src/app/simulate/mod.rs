@@ -17,7 +17,7 @@ mod svg;
 mod world;
 
 pub use chart::{chart, legend, seconds};
-pub use course::{Course, End, longest, walk};
+pub use course::{Course, End, Pace, longest, walk};
 pub use figures::{Quantile, Share};
 pub use reduced::{BlueGreen, simulated_plan};
 pub use report::{Moment, Report, Simulation, Spread, StepSummary, Summary, parallel, seed, simulate};

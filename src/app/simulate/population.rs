@@ -9,7 +9,6 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rand_distr::weighted::WeightedAliasIndex;
 use rand_distr::{Distribution, Exp1, LogNormal};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Who the visitors are. It is the same in all runs of a scenario; which of them are in the cohort is not.
@@ -78,15 +77,23 @@ pub(super) struct Crowd {
     failed_in_step: Vec<u32>,
     ever_failed: Vec<bool>,
     seen: Vec<bool>,
-    /// When each visitor of the cohort will be seen first, the next one first, in requests since the begin.
-    first_requests: BTreeMap<u64, usize>,
+    /// When each visitor will come first in this step, in requests since the begin; the next one is last.
+    first_requests: Vec<(f64, usize)>,
     requests: f64,
     pub(super) candidate: Shares,
     pub(super) live: Shares,
 }
 
-/// First requests are told apart to a millionth of a request.
-const FINE: f64 = 1e6;
+/// Visitors whose first request of the step has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct FirstRequests {
+    /// On the candidate.
+    pub(super) candidate: u64,
+    /// On live.
+    pub(super) live: u64,
+    /// Those on the candidate that it has not seen before.
+    pub(super) new: u64,
+}
 
 impl Crowd {
     pub(super) fn new(people: Arc<People>, random: &mut StdRng) -> Self {
@@ -99,7 +106,7 @@ impl Crowd {
             failed_in_step: vec![0; number],
             ever_failed: vec![false; number],
             seen: vec![false; number],
-            first_requests: BTreeMap::new(),
+            first_requests: Vec::new(),
             requests: 0.0,
             candidate: Shares::default(),
             live: Shares::default(),
@@ -111,17 +118,13 @@ impl Crowd {
 
     /// Another weight, or another step: the router forgets who has failed in the last one.
     pub(super) fn begin_step(&mut self, weight: BasisPoints, random: &mut StdRng) {
-        let before = std::mem::replace(&mut self.weight, weight.get());
+        self.weight = weight.get();
         self.step += 1;
-        for visitor in 0..self.bucket.len() {
-            if (before..self.weight).contains(&self.bucket[visitor]) {
-                let gap: f64 = random.sample(Exp1);
-                let at = self.requests + gap / self.people.activity[visitor];
-                // Saturates for those that never come; of two at the very same request one is enough.
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                self.first_requests.insert((at * FINE) as u64, visitor);
-            }
-        }
+        // Requests of one come as a Poisson process, so that the wait for the next one begins anew at any moment.
+        let begin = self.requests;
+        let first = |part: &f64| begin + random.sample::<f64, _>(Exp1) / part;
+        self.first_requests = self.people.activity.iter().map(first).zip(0..).collect();
+        self.first_requests.sort_unstable_by(|one, other| other.0.total_cmp(&one.0));
         self.share();
     }
 
@@ -137,17 +140,19 @@ impl Crowd {
         (self.candidate, self.live) = (candidate, live);
     }
 
-    /// So many more requests have come; how many visitors of the candidate among them were new.
-    pub(super) fn pass(&mut self, requests: f64) -> u64 {
+    /// So many more requests have come; whose first ones were among them.
+    pub(super) fn pass(&mut self, requests: f64) -> FirstRequests {
         self.requests += requests;
-        let mut new = 0;
-        // As above: far beyond any run it saturates.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let now = (self.requests * FINE) as u64;
-        while let Some(first) = self.first_requests.first_entry().filter(|first| *first.key() <= now) {
-            new += u64::from(!std::mem::replace(&mut self.seen[first.remove()], true));
+        let mut first = FirstRequests::default();
+        while let Some((_, visitor)) = self.first_requests.pop_if(|(at, _)| *at <= self.requests) {
+            if self.bucket[visitor] < self.weight {
+                first.candidate += 1;
+                first.new += u64::from(!std::mem::replace(&mut self.seen[visitor], true));
+            } else {
+                first.live += 1;
+            }
         }
-        new
+        first
     }
 
     /// One failure of anyone's; nothing where `keep`, the chance that the side's release really fails, says so.

@@ -1,6 +1,6 @@
 //! Many runs of a scenario, and what they say together.
 
-use super::course::{Course, End, longest, walk};
+use super::course::{Course, End, Pace, longest, walk};
 use super::figures::{Quantile, Share, as_f64};
 use super::scenario::Scenario;
 use super::world::{Ground, World};
@@ -123,7 +123,7 @@ fn courses(
     let ground = Ground::new(scenario, &simulation.plan, simulation.seed);
     parallel(simulation.runs, |run| {
         let mut world = World::new(&ground, seed(simulation.seed, world, run as u64));
-        walk(&mut world, &simulation.plan, longest)
+        walk(&mut world, &simulation.plan, Pace::close(longest))
     })
     .into_iter()
     .collect()
