@@ -79,7 +79,9 @@ fn section(out: &mut String, title: &str, lines: Vec<String>) {
     for line in lines {
         let _ = writeln!(out, "- {line}");
     }
-    out.push('\n');
+    if !out.ends_with("\n\n") {
+        out.push('\n');
+    }
 }
 
 fn false_rollbacks(all: &[Record]) -> Vec<String> {

@@ -16,8 +16,9 @@ use std::time::Duration;
 
 /// How long a rule has to notice.
 pub const HORIZON: Duration = Duration::from_secs(3600);
-/// For so long the product's own ticks are looked at; afterwards ten as one, which is never sooner.
-const CLOSE: Duration = Duration::from_secs(600);
+/// For so long the product's own ticks are looked at; afterwards ten as one, which is never sooner, and at the most a
+/// second later.
+const CLOSE: Duration = Duration::from_secs(120);
 /// When late faults begin.
 const LATE: Duration = Duration::from_secs(600);
 /// Requests of a sticky visitor in an hour, on average.
@@ -149,7 +150,7 @@ fn outcome(cell: &Cell, runs: &[Run]) -> Option<Outcome> {
 pub fn product(cell: &Cell, runs: usize, from: u64) -> Option<Outcome> {
     let plan = cell.plan();
     let ground = Ground::new(&cell.scenario(), &plan, from);
-    let pace = Pace { longest: HORIZON, close_until: CLOSE.max(cell.begins() * 2) };
+    let pace = Pace { longest: HORIZON, close_until: CLOSE };
     outcome(cell, &walks(&ground, &plan, pace, runs, from))
 }
 

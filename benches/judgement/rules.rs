@@ -178,7 +178,8 @@ pub fn fisher(counts: &Counts) -> f64 {
     // From what was seen on the terms only fall.
     let mut sum = 0.0;
     for failures in counts.candidate_failed..=failed.min(counts.candidate) {
-        let term = chance.pmf(failures);
+        // By its logarithm: the binomial coefficients of an hour's requests are beyond any float.
+        let term = chance.ln_pmf(failures).exp();
         sum += term;
         if term < sum * 1e-9 {
             break;

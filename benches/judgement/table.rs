@@ -1,7 +1,7 @@
 //! The table of the README, as Markdown.
 
 use super::aims::Reference;
-use super::grid::{Kind, LatencyRow, Outcome};
+use super::grid::{Cell, Kind, LatencyRow, Outcome};
 use super::{DEFAULT, Record, STRICT, Size, names};
 use cutover::app::simulate::Share;
 use std::fmt::Write as _;
@@ -9,6 +9,16 @@ use std::fmt::Write as _;
 /// Where delays are shown: the cell of STATISTICS §7.
 pub const SHOWN: (f64, f64, f64) = (0.001, 5.0, 1000.0);
 const SHOWN_RATIOS: [f64; 3] = [2.0, 3.0, 10.0];
+
+fn same(one: f64, other: f64) -> bool {
+    (one - other).abs() < 1e-9
+}
+
+/// Whether a cell's delays are shown.
+pub fn is_shown(cell: &Cell) -> bool {
+    let (base, share, rate) = SHOWN;
+    cell.kind == Kind::Plain && same(cell.base, base) && same(cell.share, share) && same(cell.rate, rate)
+}
 
 /// A share in percent.
 pub fn percent(share: f64) -> String {
@@ -68,14 +78,7 @@ fn rules(out: &mut String, all: &[Record]) {
         let (seen, _) = pooled(&of(all, rule, is_clear));
         let _ = write!(out, "| {name} | {} ({}) | {}", percent(mean), percent(worst), percent(1.0 - seen));
         let at = |ratio: f64| {
-            all.iter().find(|record| {
-                let cell = record.cell;
-                record.rule == rule
-                    && cell.kind == Kind::Plain
-                    && [(cell.base, base), (cell.share, share), (cell.rate, rate), (cell.ratio, ratio)]
-                        .iter()
-                        .all(|(a, b)| (a - b).abs() < 1e-9)
-            })
+            all.iter().find(|record| record.rule == rule && is_shown(&record.cell) && same(record.cell.ratio, ratio))
         };
         for ratio in SHOWN_RATIOS {
             let _ = write!(out, " | {}", at(ratio).map_or("–".to_owned(), |record| delays(&record.outcome)));
@@ -100,7 +103,9 @@ fn worlds(out: &mut String, all: &[Record]) {
         for kind in Kind::ALL {
             let cells = of(all, rule, |record| record.cell.ratio <= 1.0 && record.cell.kind == kind);
             let (mean, worst) = pooled(&cells);
-            let _ = write!(out, " | {} ({})", percent(mean), percent(worst));
+            let shown =
+                if cells.is_empty() { "–".to_owned() } else { format!("{} ({})", percent(mean), percent(worst)) };
+            let _ = write!(out, " | {shown}");
         }
         let _ = writeln!(out, " |");
     }
