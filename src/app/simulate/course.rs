@@ -87,19 +87,18 @@ fn speaks_against(side: &SideTick) -> bool {
     side.bad[Indicator::Failed.index()].all > 0
 }
 
-/// Both ticks as one: in a virtual world an answer ends with its head, and ends are looked at less often.
-fn joined(mut sum: Tick, tick: Tick) -> Tick {
-    for (sum, side) in [(&mut sum.candidate, tick.candidate), (&mut sum.live, tick.live)] {
+/// A tick more: in a virtual world an answer ends with its head, and ends are looked at less often.
+fn join(sum: &mut Tick, tick: &Tick) {
+    for (sum, side) in [(&mut sum.candidate, &tick.candidate), (&mut sum.live, &tick.live)] {
         sum.requests += side.requests;
         sum.undecided += side.undecided;
         sum.timed += side.timed;
-        for (sum, bad) in sum.bad.iter_mut().zip(side.bad) {
+        for (sum, bad) in sum.bad.iter_mut().zip(&side.bad) {
             sum.counted += bad.counted;
             sum.all += bad.all;
             sum.new_draws += bad.new_draws;
         }
     }
-    sum
 }
 
 struct Walk {
@@ -152,7 +151,10 @@ impl Walk {
         self.candidate_requests += tick.candidate.requests;
         self.candidate_failed += failed.all;
         self.evidence.observe(tick);
-        self.ends = self.ends.take().map_or(Some(*tick), |ends| Some(joined(ends, *tick)));
+        match &mut self.ends {
+            Some(ends) => join(ends, tick),
+            None => self.ends = Some(*tick),
+        }
     }
 
     fn judge(&mut self, world: &mut World, after: Duration) -> Result<(), Refusal> {
