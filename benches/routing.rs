@@ -7,8 +7,8 @@ use cutover::config::{StickyBy, UnsafeStatus};
 use cutover::model::{BasisPoints, HostPattern, PathPrefix};
 use cutover::routing::counters::TargetLoad;
 use cutover::routing::{
-    Asked, Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, PerWorker, Pool, Reason, RetryAfter, Route, Secret,
-    Split, Table, Target, VisitorId,
+    Asked, Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route,
+    Secret, Split, Table, Target, VisitorId,
 };
 use divan::{Bencher, black_box};
 use http::header::{COOKIE, HOST};
@@ -64,7 +64,7 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         weight: BasisPoints::try_from(1000).expect("a weight"),
         bucketer: Bucketer::new(&secret(), &service, &"2".parse().expect("a release")),
         draws: Arc::clone(draws),
-        failed: Arc::default(),
+        seen: Arc::default(),
     });
     Route {
         service,
@@ -72,6 +72,7 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         live: 0,
         split,
         sticky: StickyBy::Cookie,
+        preview: None,
         planned: planned.then(|| answer(Reason::Planned)),
         unplanned: answer(Reason::Unplanned),
         tally: Arc::new(PerWorker::new(WORKERS)),
@@ -122,10 +123,10 @@ fn decide(bencher: Bencher<'_, '_>, route: Route, headers: &HeaderMap) {
 
 /// The decision on one request.
 mod decision {
-    use super::{Arc, Bencher, Draws, Instant, VisitorId, WORKERS, decide, headers, route, secret};
+    use super::{Arc, Bencher, Draws, Instant, Measures, VisitorId, WORKERS, decide, headers, route, secret};
 
     fn draws() -> Arc<Draws> {
-        Arc::new(Draws::new(WORKERS, Instant::now()))
+        Arc::new(Draws::new(WORKERS, Instant::now(), Measures::default()))
     }
 
     #[divan::bench(sample_size = 1000)]
@@ -153,6 +154,43 @@ mod decision {
     #[divan::bench(sample_size = 1000)]
     fn in_maintenance(bencher: Bencher<'_, '_>) {
         decide(bencher, route("site0", None, true), &headers(None));
+    }
+}
+
+/// What a split counts of one request: its dispatch, its head and its end.
+mod counting {
+    use super::{Bencher, Draws, Instant, Measures, WORKERS};
+    use cutover::model::{Check, LatencyCheck, Plan, Until};
+    use cutover::routing::{SeenVisitors, Side, VisitorKey, WorkerId};
+    use divan::black_box;
+
+    fn count(bencher: Bencher<'_, '_>, checks: Vec<Check>, key: VisitorKey) {
+        let epoch = Instant::now();
+        let draws = Draws::new(WORKERS, epoch, Measures::of(&Plan { checks, ..Plan::default() }));
+        let (seen, worker) = (SeenVisitors::default(), WorkerId(0));
+        bencher.bench_local(|| {
+            let now = black_box(epoch);
+            let dispatch = draws.dispatched(worker, now, Side::Candidate, black_box(key), &seen);
+            draws.begins_answer(worker, now, &dispatch);
+            draws.decided(worker, now, &dispatch, Until::Head, None, &seen);
+            draws.decided(worker, now, &dispatch, Until::End, None, &seen);
+        });
+    }
+
+    #[divan::bench(sample_size = 1000)]
+    fn of_a_sticky_visitor(bencher: Bencher<'_, '_>) {
+        count(bencher, Vec::new(), VisitorKey::Sticky(42));
+    }
+
+    #[divan::bench(sample_size = 1000)]
+    fn of_a_request_without_a_key(bencher: Bencher<'_, '_>) {
+        count(bencher, Vec::new(), VisitorKey::Alone);
+    }
+
+    #[divan::bench(sample_size = 1000)]
+    fn with_latency_checks(bencher: Bencher<'_, '_>) {
+        let checks = Until::ALL.map(|until| Check::Latency(LatencyCheck { until, ..LatencyCheck::default() }));
+        count(bencher, checks.into(), VisitorKey::Alone);
     }
 }
 

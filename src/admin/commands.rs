@@ -7,7 +7,7 @@ use super::routes::Api;
 use crate::config::StepConfig;
 use crate::control::Command;
 use crate::model::view::SwitchView;
-use crate::model::{BasisPoints, Mode, ModeSetting, Period, PoolName, ReleaseId, Timestamp};
+use crate::model::{BasisPoints, Mode, ModeSetting, Period, PoolName, ReleaseId, Strategy, Timestamp};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -35,6 +35,7 @@ pub(super) struct SwitchBody {
 pub(super) struct StartBody {
     pool: PoolName,
     release: Option<ReleaseId>,
+    strategy: Option<Strategy>,
     steps: Option<Vec<StepBody>>,
     hold: Option<Period>,
     #[serde(default)]
@@ -92,7 +93,8 @@ pub(super) async fn start(
     Change(body): Change<StartBody>,
 ) -> Answer {
     let steps = steps(body.steps, body.hold)?;
-    let command = Command::Start { pool: body.pool, release: body.release, steps, force: body.force };
+    let StartBody { pool, release, strategy, force, .. } = body;
+    let command = Command::Start { pool, release, strategy, steps, force };
     api.carry_out(service, command, revision).await
 }
 
@@ -112,6 +114,15 @@ pub(super) async fn resume(
     Change(Nothing {}): Change<Nothing>,
 ) -> Answer {
     api.carry_out(service, Command::Resume, revision).await
+}
+
+pub(super) async fn approve(
+    State(api): State<Api>,
+    Named(service): Named,
+    IfMatch(revision): IfMatch,
+    Change(Nothing {}): Change<Nothing>,
+) -> Answer {
+    api.carry_out(service, Command::Approve, revision).await
 }
 
 pub(super) async fn promote(

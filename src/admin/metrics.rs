@@ -230,9 +230,7 @@ mod tests {
     use crate::model::view::CheckView;
     use crate::model::{BasisPoints, Verdict};
     use crate::routing::counters::{PoolLoad, ServiceTally, TargetLoad};
-    use crate::routing::{
-        Bucketer, Draws, FailedVisitors, MaintenanceAnswer, RetryAfter, Secret, Split, Target, WorkerId,
-    };
+    use crate::routing::{Bucketer, Draws, MaintenanceAnswer, Measures, RetryAfter, Secret, Split, Target, WorkerId};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -269,10 +267,11 @@ mod tests {
                 candidate: 1,
                 weight: BasisPoints::from_percent(12.5).unwrap(),
                 bucketer,
-                draws: Arc::new(Draws::new(2, std::time::Instant::now())),
-                failed: Arc::new(FailedVisitors::default()),
+                draws: Arc::new(Draws::new(2, std::time::Instant::now(), Measures::default())),
+                seen: Arc::default(),
             }),
             sticky: crate::config::StickyBy::default(),
+            preview: None,
             planned: None,
             unplanned: Arc::new(answer),
             tally: Arc::new(PerWorker::<ServiceTally>::new(2)),

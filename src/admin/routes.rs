@@ -45,6 +45,7 @@ fn entries() -> Vec<Entry> {
         entry(M::POST, "/api/v1/services/{service}/rollout", commands::start),
         entry(M::POST, "/api/v1/services/{service}/rollout/pause", commands::pause),
         entry(M::POST, "/api/v1/services/{service}/rollout/resume", commands::resume),
+        entry(M::POST, "/api/v1/services/{service}/rollout/approve", commands::approve),
         entry(M::POST, "/api/v1/services/{service}/rollout/promote", commands::promote),
         entry(M::POST, "/api/v1/services/{service}/rollout/rollback", commands::rollback),
         entry(M::PUT, "/api/v1/services/{service}/rollout/weight", commands::weight),

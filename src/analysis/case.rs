@@ -2,7 +2,7 @@
 
 use super::compared::{Bar, Compared, Parts};
 use super::eprocess::ln_sum;
-use super::shares::Shares;
+use super::shares::{ALWAYS_ON, Shares};
 use super::{CUT_OFF, Evidence, GRPC_TRAILERS, NO_HEAD};
 use crate::model::view::CheckView;
 use crate::model::{Check, Plan, Timestamp, Verdict};
@@ -78,7 +78,7 @@ impl<'a> Case<'a> {
         let only = step.and_then(|step| step.checks.as_ref());
         let is_asked = |name: &str| only.is_none_or(|names| names.iter().any(|known| known == name));
         let shares = Shares::of(plan);
-        let mut case = Self { entries: Vec::with_capacity(plan.checks.len() + 3), bar, heuristic_leans: false };
+        let mut case = Self { entries: Vec::with_capacity(plan.checks.len() + ALWAYS_ON), bar, heuristic_leans: false };
         for check in &plan.checks {
             let (name, asked) = (check.name(), is_asked(check.name()));
             let parts = match check {
@@ -112,7 +112,7 @@ impl<'a> Case<'a> {
         let Some(evidence) = evidence.promql().iter().find(|evidence| evidence.check().name == name) else { return };
         if let Some(counts) = evidence.comparison() {
             let compared = Compared::new(name, PROMQL, Parts::Counted(counts), shares.own, asked, self.bar);
-            self.entries.push(Entry::Compared(compared.from_source(evidence.view(now))));
+            self.entries.push(Entry::Compared(compared.counted_by(evidence.view(now))));
             return;
         }
         self.heuristic_leans |= asked && evidence.leaning();

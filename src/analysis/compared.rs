@@ -95,7 +95,7 @@ impl<'a> Compared<'a> {
     }
 
     /// With what is known of the source of its counts.
-    pub(super) fn from_source(self, source: CheckView) -> Self {
+    pub(super) fn counted_by(self, source: CheckView) -> Self {
         Self { source: Some(source), ..self }
     }
 

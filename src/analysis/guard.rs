@@ -133,7 +133,10 @@ impl Guard {
                 short.window,
                 long.threshold,
             ),
-            None => format!("not both pools burn what the objective of {owed} good answers allows"),
+            None => format!(
+                "{} not fail so fast that the objective of {owed} good answers would be missed",
+                if candidate.is_some() { "both pools together do" } else { "live does" },
+            ),
         };
         GuardView { objective, firing: fires.is_some(), windows, detail }
     }

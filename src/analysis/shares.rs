@@ -8,6 +8,7 @@
 //! than it would alone, which is hardly a failure more. What is always on is for candidates that hang, cut their
 //! answers off or fail in trailers, and then E grows so fast that its smaller part costs a few requests.
 
+use super::eprocess::as_f64;
 use crate::model::{Check, Plan, PromQlQuestion};
 
 /// The part of the plan's own checks together.
@@ -27,9 +28,9 @@ pub(super) struct Shares {
 impl Shares {
     pub(super) fn of(plan: &Plan) -> Self {
         let own = plan.checks.iter().filter(|check| is_guaranteed(check)).count();
-        match u32::try_from(own).unwrap_or(u32::MAX) {
-            0 => Self { own: 0.0, always_on: 1.0 / ALWAYS_ON as f64 },
-            own => Self { own: OWN / f64::from(own), always_on: (1.0 - OWN) / ALWAYS_ON as f64 },
+        match own as u64 {
+            0 => Self { own: 0.0, always_on: 1.0 / as_f64(ALWAYS_ON as u64) },
+            own => Self { own: OWN / as_f64(own), always_on: (1.0 - OWN) / as_f64(ALWAYS_ON as u64) },
         }
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Seeded: `CUTOVER_SEED` sets another seed. Built with --release, there are more runs and the tolerances are tighter.
 
+mod several;
+
 use super::eprocess::{Null, Plain, WORSE};
 use super::{ComparisonEvidence, Pair};
 use crate::model::BasisPoints;

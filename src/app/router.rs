@@ -1,9 +1,9 @@
 //! A whole router: the store, the control plane, the admin API, the workers.
 
 use super::secret;
-use crate::adapters::{PrometheusSource, SqliteStore};
+use crate::adapters::{Gates, Notices, PrometheusSource, SqliteStore};
 use crate::config::{AdminListen, Config};
-use crate::control::ports::{MetricsSource, Store};
+use crate::control::ports::{MetricsSource, Notifier, Store};
 use crate::control::{Handle, Setup, StoreThread};
 use crate::proxy::{self, ProxySettings, Workers};
 use crate::routing::Live;
@@ -63,6 +63,10 @@ impl Router {
             secret: Arc::clone(&secret),
             grace: GRACE,
         };
+        let notifier = match config.notify.as_slice() {
+            [] => None,
+            notify => Some(Arc::new(Notices::start(notify)?) as Arc<dyn Notifier>),
+        };
         let (live, ends, suspicions) = Live::new(worker_count);
         let setup = Setup {
             config,
@@ -72,6 +76,8 @@ impl Router {
             store: StoreThread::start(Box::new(store)).context("the store's thread")?,
             stored,
             metrics: metrics.map(|source| Arc::new(source) as Arc<dyn MetricsSource>),
+            gates: Arc::new(Gates::new()?),
+            notifier,
         };
         let (control_shutdown, proxy_shutdown) = (CancellationToken::new(), CancellationToken::new());
         let (handle, control) = control::start(setup, control_shutdown.clone()).await?;

@@ -3,8 +3,8 @@
 use super::moment;
 use crate::app::DemoFault;
 use crate::app::simulate::{Visitors, Weather};
-use crate::model::{BasisPoints, Period, PoolName, ReleaseId, ServiceName, Timestamp};
-use clap::{Args, Parser, Subcommand};
+use crate::model::{BasisPoints, Period, PoolName, ReleaseId, ServiceName, Strategy, Timestamp};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -185,7 +185,9 @@ pub(super) enum RolloutCommand {
     Pause,
     /// Go on with the next higher step
     Resume,
-    /// Make the candidate live now
+    /// Let what waits for an approval go on, once the evidence allows it
+    Approve,
+    /// Make the candidate live now, without asking gates
     Promote,
     /// Take the candidate back now
     Rollback,
@@ -204,6 +206,9 @@ pub(super) struct StartArguments {
     /// What runs in it; goes before the configuration's
     #[arg(long, value_name = "ID")]
     pub(super) release: Option<ReleaseId>,
+    /// How traffic moves, instead of the configured way
+    #[arg(long, value_enum)]
+    pub(super) strategy: Option<StrategyArgument>,
     /// Shares in percent, instead of the configured steps
     #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', value_parser = percent)]
     pub(super) steps: Vec<BasisPoints>,
@@ -216,6 +221,23 @@ pub(super) struct StartArguments {
     /// Stay until it ends: exit 0 promoted, 3 rolled back, 4 held
     #[arg(long)]
     pub(super) wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum StrategyArgument {
+    /// Step by step
+    Canary,
+    /// All at once, after a preview
+    BlueGreen,
+}
+
+impl From<StrategyArgument> for Strategy {
+    fn from(strategy: StrategyArgument) -> Self {
+        match strategy {
+            StrategyArgument::Canary => Self::Canary,
+            StrategyArgument::BlueGreen => Self::BlueGreen,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -355,6 +377,8 @@ mod tests {
             "rollout status",
             "rollout pause",
             "rollout resume",
+            "rollout start server1 --strategy blue-green",
+            "rollout approve",
             "rollout promote",
             "rollout rollback",
             "rollout weight 12.5",

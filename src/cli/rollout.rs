@@ -7,8 +7,8 @@ use super::overview::{Extent, overview, summary};
 use super::session::Session;
 use super::status::shown;
 use super::wait::wait;
-use crate::model::Timestamp;
 use crate::model::view::ServiceView;
+use crate::model::{Strategy, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ pub(super) async fn run(session: &Session, command: RolloutCommand) -> Result<Ex
         }
         RolloutCommand::Pause => (Method::POST, "/rollout/pause", json!({})),
         RolloutCommand::Resume => (Method::POST, "/rollout/resume", json!({})),
+        RolloutCommand::Approve => (Method::POST, "/rollout/approve", json!({})),
         RolloutCommand::Promote => (Method::POST, "/rollout/promote", json!({})),
         RolloutCommand::Rollback => (Method::POST, "/rollout/rollback", json!({})),
         RolloutCommand::Weight { percent } => (Method::PUT, "/rollout/weight", json!({ "weight": percent.percent() })),
@@ -49,6 +50,9 @@ fn body(arguments: &StartArguments) -> Value {
     if let Some(release) = &arguments.release {
         body["release"] = json!(release);
     }
+    if let Some(strategy) = arguments.strategy {
+        body["strategy"] = json!(Strategy::from(strategy));
+    }
     if !arguments.steps.is_empty() {
         let step = |weight: &crate::model::BasisPoints| json!({ "weight": weight.percent(), "hold": arguments.hold });
         body["steps"] = arguments.steps.iter().map(step).collect();
@@ -66,6 +70,7 @@ mod tests {
         let mut arguments = StartArguments {
             pool: "server1".parse().unwrap(),
             release: None,
+            strategy: None,
             steps: Vec::new(),
             hold: Period::from_secs(60),
             force: false,

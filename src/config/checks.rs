@@ -8,6 +8,8 @@ use crate::model::{Check, ErrorRatioCheck, LatencyCheck, StatusRatioCheck, Until
 /// Names under which the built-in checks are shown.
 const RESERVED: [&str; 7] =
     [Check::ERROR_RATIO, "latency", "latency-end", Check::STATUS_RATIO, "no-head", "cut-off", "grpc-trailers"];
+/// Those of them that are asked whatever the file says.
+pub(super) const ALWAYS_ON: [&str; 3] = ["no-head", "cut-off", "grpc-trailers"];
 const LONGEST_NAME: usize = 100;
 /// Relative differences above 1 are written in percent, so that a forgotten sign is noticed; more than this is a slip.
 const LARGEST_PERCENT: f64 = 1000.0;

@@ -19,13 +19,19 @@ macro_rules! keys {
 }
 
 keys! {
-    ROOT = "the top level": ["server", "admin", "state", "prometheus", "access_log", "service"], [];
+    ROOT = "the top level": ["server", "admin", "state", "prometheus", "access_log", "notify", "service"], [];
     SERVER = "[server]": ["listen", "workers", "secret_file", "trusted_proxies", "timeouts"], ["tls"];
     TIMEOUTS = "[server.timeouts]": ["head", "idle", "connect", "answer", "stall"], [];
     ADMIN = "[admin]": ["listen", "token_file"], [];
     STATE = "[state]": ["path"], ["etcd"];
-    PROMETHEUS = "[prometheus]": ["url", "timeout"], [];
+    PROMETHEUS = "[prometheus]":
+        [
+            "url", "timeout", "bearer_token_file", "username", "password_file", "ca_file", "client_certificate",
+            "client_key", "headers",
+        ],
+        [];
     ACCESS_LOG = "[access_log]": ["format", "sample"], [];
+    NOTIFY = "[[notify]]": ["url", "kind", "secret_file", "events", "services", "link"], [];
     SERVICE = "[[service]]":
         ["name", "hosts", "path_prefix", "live", "pool", "health", "sticky", "rollout", "maintenance"],
         ["read_only", "anonymous", "hold"];
@@ -33,9 +39,15 @@ keys! {
     HEALTH = "[service.health]": ["path", "interval", "timeout", "rise", "fall"], [];
     STICKY = "[service.sticky]": ["by"], [];
     ROLLOUT = "[service.rollout]":
-        ["steps", "false_alarm", "miss", "min_requests", "max_hold", "on_inconclusive", "watch", "check"],
-        ["objective"];
-    STEP = "a step": ["weight", "hold"], [];
+        [
+            "strategy", "steps", "preview", "approve", "advance", "false_alarm", "miss", "min_requests", "max_hold",
+            "on_inconclusive", "watch", "objective", "check", "gate",
+        ],
+        [];
+    STEP = "a step": ["weight", "hold", "min_requests", "checks", "approve"], [];
+    GATE = "[[service.rollout.gate]]":
+        ["name", "at", "url", "secret_file", "command", "env", "timeout", "retries", "on_failure"],
+        [];
     ERROR_RATIO = "an error-ratio check": ["kind", "tolerate"], [];
     LATENCY = "a latency check": ["kind", "until", "quantile", "quantiles", "tolerate"], [];
     STATUS_RATIO = "a status-ratio check": ["kind", "statuses", "tolerate"], [];

@@ -1,7 +1,8 @@
 //! Text to model: the configuration file, its faults, and the types that the rest of the product reads.
 //!
 //! ```text
-//! text ─▶ toml (spanned tree, syntax faults) ─▶ reader (types, unknown keys) ─▶ server, service, rollout, checks, routes
+//! text ─▶ toml (spanned tree, syntax faults) ─▶ reader (types, unknown keys) ─▶ server, service, routes,
+//!                                                                             rollout, checks, gates, notices
 //!      ─▶ Config with warnings, or every fault with its line, column and path
 //! ```
 //!
@@ -9,8 +10,11 @@
 
 mod checks;
 mod fault;
+mod gates;
 mod keys;
 mod model;
+mod notices;
+mod prometheus;
 mod promql;
 mod quick;
 mod reader;
@@ -23,8 +27,9 @@ mod tests;
 
 pub use fault::{Fault, Faults, Position};
 pub use model::{
-    AccessLog, Admin, AdminListen, Check, Config, ErrorRatioCheck, Health, LogFormat, Maintenance, OnInconclusive,
-    Pool, PromQlCheck, Prometheus, RolloutConfig, Server, Service, StepConfig, StickyBy, Timeouts, UnsafeStatus,
+    AccessLog, Admin, AdminListen, Check, ClientCertificate, Config, ErrorRatioCheck, Health, LogFormat, Maintenance,
+    Notify, NotifyKind, OnInconclusive, Pool, PromQlCheck, Prometheus, PrometheusLogin, RolloutConfig, Server, Service,
+    StepConfig, StickyBy, Timeouts, UnsafeStatus,
 };
 
 use reader::{Source, Table};
@@ -77,12 +82,14 @@ fn read(root: &Table, base: &Path) -> Config {
     let state = server::state(root, base);
     let server = server::server(root, &state);
     let admin = server::admin(root, &server.listen);
-    let prometheus = server::prometheus(root);
+    let prometheus = prometheus::prometheus(root);
     let access_log = server::access_log(root);
     // A faulty section is still a section: the checks that need it are not at fault.
     let has_prometheus = root.get("prometheus").is_some();
     let services = service::services(root, &service::Surroundings { server: &server, has_prometheus });
-    Config { server, admin, state, prometheus, access_log, services }
+    let names: Vec<_> = services.iter().map(|service| &service.name).collect();
+    let notify = notices::notices(root, &names);
+    Config { server, admin, state, prometheus, access_log, notify, services }
 }
 
 fn read_text(path: &Path) -> Result<String, Faults> {

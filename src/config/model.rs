@@ -1,7 +1,7 @@
 //! A configuration that has passed every check: the types that the rest of the product reads.
 
 use crate::model::{HostPattern, PathPrefix, Period, PoolName, ReleaseId, ServiceName, TargetAddress};
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,6 +20,8 @@ pub struct Config {
     pub prometheus: Option<Prometheus>,
     /// What is logged of requests.
     pub access_log: AccessLog,
+    /// Who is told what was decided.
+    pub notify: Vec<Notify>,
     /// At least one, with names and routes that differ.
     pub services: Vec<Service>,
 }
@@ -93,13 +95,54 @@ impl fmt::Display for AdminListen {
     }
 }
 
-/// `[prometheus]`.
+/// `[prometheus]`. The files are read again while the router runs, so that what they hold can be renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prometheus {
-    /// The base URL of the server, `http://…`.
+    /// The base URL of the server, `http://…` or `https://…`, without a password.
     pub url: String,
     /// How long a query may take.
     pub timeout: Period,
+    /// How the router says who it is.
+    pub login: PrometheusLogin,
+    /// The certificates that the server's is checked by; those of the system where it is left out.
+    pub ca_file: Option<PathBuf>,
+    /// The router's own certificate.
+    pub client: Option<ClientCertificate>,
+    /// Sent with each query.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Prometheus {
+    /// A server that needs nothing but to be asked.
+    #[must_use]
+    pub fn at(url: String, timeout: Period) -> Self {
+        Self { url, timeout, login: PrometheusLogin::None, ca_file: None, client: None, headers: Vec::new() }
+    }
+}
+
+/// How the router says to Prometheus who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PrometheusLogin {
+    /// Not at all.
+    None,
+    /// By the token in this file.
+    Bearer(PathBuf),
+    /// By a name and the password in this file.
+    Basic {
+        /// The name.
+        username: String,
+        /// The file.
+        password_file: PathBuf,
+    },
+}
+
+/// A certificate with its key, both in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those between it and its root.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// `[access_log]`: which requests are logged to standard output, and how.
@@ -202,6 +245,38 @@ pub enum StickyBy {
 pub use crate::model::{
     Check, ErrorRatioCheck, OnInconclusive, Plan as RolloutConfig, PromQlCheck, Step as StepConfig,
 };
+
+/// `[[notify]]`: someone who is told what was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    /// Where it is told, by a POST; `http` or `https`. Often a secret in itself, so it belongs in no log.
+    pub url: String,
+    /// In which form.
+    pub kind: NotifyKind,
+    /// The file with the key that the body is signed with.
+    pub secret_file: Option<PathBuf>,
+    /// What is told: names of decisions, or [`Notify::GATE_FAILURE`].
+    pub events: Vec<String>,
+    /// Of which services; all where it is left out.
+    pub services: Option<Vec<ServiceName>>,
+    /// Where people can look, with `{{service}}` to be filled in.
+    pub link: Option<String>,
+}
+
+impl Notify {
+    /// The event of a gate that has failed, whatever came of it.
+    pub const GATE_FAILURE: &str = "gate-failure";
+}
+
+/// The form of a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NotifyKind {
+    /// The decision and the service as JSON.
+    #[default]
+    Webhook,
+    /// What Slack and those compatible with it take.
+    Slack,
+}
 
 /// `[service.maintenance]`.
 #[derive(Debug, Clone, PartialEq)]

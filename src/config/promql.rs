@@ -31,7 +31,7 @@ pub(super) fn promql(node: &Node, table: &Table) -> Option<PromQlCheck> {
     } else {
         bounds(node, table)
     };
-    if let (Some(window), Some(query)) = (table.get("window"), table.read("query", |node| node.text_if_any()))
+    if let (Some(window), Some(query)) = (table.get("window"), table.read("query", Node::text_if_any))
         && !query.contains(WINDOW_PLACEHOLDER)
     {
         window.warn("the query does not mention {{window}}, so this changes nothing");
@@ -64,7 +64,7 @@ fn compare(table: &Table) -> Option<PromQlQuestion> {
 }
 
 fn pair(table: &Table) -> Option<PromQlQuestion> {
-    let count = |node: &Node| since_the_last_answer(node, of_each_pool(node, query(node)?)?);
+    let count = |node: &Node| since_a_moment(node, of_each_pool(node, query(node)?)?);
     let advice = |what: &str, key: &str| {
         format!("the other half of the pair is missing; write what counts {what}, with {{{{window}}}}: {key} = …")
     };
@@ -72,7 +72,7 @@ fn pair(table: &Table) -> Option<PromQlQuestion> {
     let total = table.required("total", &advice("all there was", "total"), count);
     let tolerate = table.read("tolerate", difference).unwrap_or(ErrorRatioCheck::default().tolerate);
     refuse(table, &["query", "max", "min", "compare", "worse"], "is for a single query; take it out of the pair");
-    refuse(table, &["window"], "is for a single query: in a pair it is the time since the last answer; take it out");
+    refuse(table, &["window"], "is for a single query: that of a pair reaches back to before the rollout; take it out");
     refuse(table, &["failures"], "is for a single query: a pair is judged by its counts; take it out");
     Some(PromQlQuestion::Pair { bad: bad?, total: total?, tolerate })
 }
@@ -93,13 +93,13 @@ fn of_each_pool(node: &Node, query: String) -> Option<String> {
     None
 }
 
-/// A fixed window that is longer than the time between two answers would count the same again and again.
-fn since_the_last_answer(node: &Node, query: String) -> Option<String> {
+/// What a pair counts is taken off from answer to answer, so all answers count since the same moment.
+fn since_a_moment(node: &Node, query: String) -> Option<String> {
     if query.contains(WINDOW_PLACEHOLDER) {
         return Some(query);
     }
     node.fault(
-        "nothing says since when it counts, so the same would be counted again in each answer; write {{window}}, as in \
+        "nothing says since when it counts; write {{window}}, which reaches back to before the rollout, as in \
          sum(increase(errors_total{pool=\"{{pool}}\"}[{{window}}]))",
     );
     None

@@ -107,6 +107,7 @@ fn router(listen: SocketAddr, service: Service, state: Option<PathBuf>) -> Confi
             timeouts: Timeouts::default(),
         },
         admin: Admin { listen: AdminListen::Tcp(DEFAULT_ADMIN), token_file: None },
+        notify: Vec::new(),
         state,
         prometheus: None,
         access_log: AccessLog::default(),

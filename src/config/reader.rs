@@ -133,6 +133,10 @@ impl<'t> Node<'t> {
         self.parsed_as("a text in quotes")
     }
 
+    pub(super) fn yes_or_no(&self) -> Option<bool> {
+        self.value.get_ref().as_bool().or_else(|| self.expected("true or false, without quotes"))
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
         let text = self.text()?;
@@ -221,6 +225,15 @@ impl<'t> Node<'t> {
             return None;
         }
         Some(self.beside(text))
+    }
+
+    /// The path of a file that has to be there when the router starts.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let path = self.path()?;
+        if !path.is_file() {
+            self.warn(format!("{} is not there; make it before the router starts", path.display()));
+        }
+        Some(path)
     }
 
     /// A path beside the file, unless it is absolute.

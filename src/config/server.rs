@@ -1,9 +1,8 @@
-//! The tables that concern the router as a whole: `[server]`, `[admin]`, `[state]`, `[prometheus]`, `[access_log]`.
+//! The tables that concern the router as a whole: `[server]`, `[admin]`, `[state]`, `[access_log]`.
 
 use super::keys;
-use super::model::{AccessLog, Admin, AdminListen, LogFormat, Prometheus, Server, Timeouts};
+use super::model::{AccessLog, Admin, AdminListen, LogFormat, Server, Timeouts};
 use super::reader::{Node, Table};
-use crate::model::Period;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,6 @@ pub(super) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr
 pub(super) const DEFAULT_STATE: &str = "cutover.db";
 /// More workers than any machine has cores would be a slip of the finger.
 const MOST_WORKERS: u64 = 1024;
-const QUERY_TIMEOUT: Period = Period::from_secs(5);
 
 /// The file that signs cookies, beside the state, so that the two are kept and moved together.
 pub(super) fn secret_beside(state: &Path) -> PathBuf {
@@ -94,20 +92,12 @@ fn timeouts(node: &Node) -> Option<Timeouts> {
 pub(super) fn admin(root: &Table, visitors: &[SocketAddr]) -> Admin {
     let mut admin = Admin { listen: AdminListen::Tcp(DEFAULT_ADMIN), token_file: None };
     let Some(table) = root.read("admin", |node| node.table(keys::ADMIN)) else { return admin };
-    admin.token_file = table.read("token_file", token_file);
+    admin.token_file = table.read("token_file", Node::file);
     let has_token = table.get("token_file").is_some();
     if let Some(listen) = table.read("listen", |node| admin_listen(node, has_token, visitors)) {
         admin.listen = listen;
     }
     admin
-}
-
-fn token_file(node: &Node) -> Option<PathBuf> {
-    let path = node.path()?;
-    if !path.is_file() {
-        node.warn(format!("{} is not there; make it before the router starts", path.display()));
-    }
-    Some(path)
 }
 
 fn admin_listen(node: &Node, has_token: bool, visitors: &[SocketAddr]) -> Option<AdminListen> {
@@ -142,29 +132,6 @@ pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 pub(super) fn state(root: &Table, base: &Path) -> PathBuf {
     let path = root.read("state", |node| node.table(keys::STATE)?.read("path", Node::path));
     path.unwrap_or_else(|| base.join(DEFAULT_STATE))
-}
-
-pub(super) fn prometheus(root: &Table) -> Option<Prometheus> {
-    let table = root.read("prometheus", |node| node.table(keys::PROMETHEUS))?;
-    let timeout = table.read("timeout", Node::positive_period).unwrap_or(QUERY_TIMEOUT);
-    let advice = "the server's address is missing; write one, such as url = \"http://127.0.0.1:9090\"";
-    Some(Prometheus { url: table.required("url", advice, prometheus_url)?, timeout })
-}
-
-fn prometheus_url(node: &Node) -> Option<String> {
-    let text = node.text()?;
-    let uri = text.parse::<http::Uri>().ok();
-    let scheme = uri.as_ref().and_then(http::Uri::scheme_str);
-    match (scheme, &uri) {
-        (Some("https"), _) => {
-            node.fault("https is not available in this version; write the http:// address of the server");
-        }
-        (Some("http"), Some(uri)) if uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none() => {
-            return Some(text.trim_end_matches('/').to_owned());
-        }
-        _ => node.fault(format!("{text:?} is not a server's address; write one such as \"http://127.0.0.1:9090\"")),
-    }
-    None
 }
 
 pub(super) fn access_log(root: &Table) -> AccessLog {

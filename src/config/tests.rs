@@ -1,5 +1,7 @@
 //! The configuration as a specification: what a file means, and what is said of a faulty one.
 
+mod plans;
+
 use super::*;
 use crate::model::{LatencyCheck, Period, PromQlQuestion, StatusRatioCheck, Until, Worse};
 use proptest::prelude::*;
@@ -131,6 +133,31 @@ fn checks_mean_what_they_say() {
 }
 
 #[test]
+fn prometheus_is_asked_the_way_it_wants() {
+    let config = good(&file(
+        "[prometheus]\nurl = 'https://p/prom/'\ntimeout = '2s'\nusername = 'me'\npassword_file = '/etc/passwd'\n\
+         ca_file = '/etc/passwd'\nclient_certificate = '/etc/passwd'\nclient_key = '/etc/hosts'\n\
+         headers = { X-Scope-OrgID = 'shop' }",
+        "",
+    ));
+    let expected = Prometheus {
+        login: PrometheusLogin::Basic { username: "me".to_owned(), password_file: "/etc/passwd".into() },
+        ca_file: Some("/etc/passwd".into()),
+        client: Some(ClientCertificate { certificate: "/etc/passwd".into(), key: "/etc/hosts".into() }),
+        headers: vec![("x-scope-orgid".parse().unwrap(), "shop".parse().unwrap())],
+        ..Prometheus::at("https://p/prom".to_owned(), Period::from_secs(2))
+    };
+    assert_eq!(config.prometheus, Some(expected));
+    let token = good(&file("[prometheus]\nurl = 'http://p'\nbearer_token_file = '/etc/passwd'", ""));
+    assert_eq!(token.prometheus.unwrap().login, PrometheusLogin::Bearer("/etc/passwd".into()));
+    one_warning(
+        &file("[prometheus]\nurl = 'http://p'\nbearer_token_file = '/nowhere/token'", ""),
+        "prometheus.bearer_token_file",
+        "is not there",
+    );
+}
+
+#[test]
 fn the_secret_stays_beside_the_state() {
     let config = good(&file("[state]\npath = '/var/lib/cutover/state.db'", ""));
     assert_eq!(config.server.secret_file, PathBuf::from("/var/lib/cutover/cutover.secret"));
@@ -138,6 +165,7 @@ fn the_secret_stays_beside_the_state() {
 
 #[test]
 fn a_faulty_table_says_what_to_do() {
+    let prometheus = |keys: &str| format!("[prometheus]\nurl = 'https://p'\n{keys}");
     for (top, path, part) in [
         ("[server]\nlisten = ['8080']", "server.listen[0]", "write ADDRESS:PORT"),
         ("[server]\nlisten = '0.0.0.0:80'", "server.listen", "this is a string; write a list of addresses"),
@@ -158,8 +186,30 @@ fn a_faulty_table_says_what_to_do() {
         ("[admin]\nlisten = 'localhost'", "admin.listen", "is not an address"),
         ("[admin]\nlisten = '127.0.0.1:8080'", "admin.listen", "choose another port"),
         ("[prometheus]", "prometheus.url", "write one, such as"),
-        ("[prometheus]\nurl = 'https://p:9090'", "prometheus.url", "https is not available in this version"),
         ("[prometheus]\nurl = 'p:9090'", "prometheus.url", "is not a server's address"),
+        ("[prometheus]\nurl = 'ftp://p'", "prometheus.url", "is not a server's address"),
+        ("[prometheus]\nurl = 'http://p/?a=b'", "prometheus.url", "is not a server's address"),
+        ("[prometheus]\nurl = 'http://me:secret@p'", "prometheus.url", "write `username` and `password_file`"),
+        (&prometheus("username = 'me'"), "prometheus.password_file", "the password is missing"),
+        (&prometheus("password_file = '/dev/null'"), "prometheus.username", "the name is missing"),
+        (&prometheus("username = 'a:b'\npassword_file = '/etc/passwd'"), "prometheus.username", "without a colon"),
+        (
+            &prometheus("bearer_token_file = '/etc/passwd'\nusername = 'me'"),
+            "prometheus.bearer_token_file",
+            "one of them",
+        ),
+        (&prometheus("client_key = '/etc/passwd'"), "prometheus.client_certificate", "the certificate of the key"),
+        (&prometheus("client_certificate = '/etc/passwd'"), "prometheus.client_key", "the key of the certificate"),
+        ("[prometheus]\nurl = 'http://p'\nca_file = '/etc/passwd'", "prometheus.ca_file", "https:// in `url`"),
+        (
+            &prometheus("headers = { Authorization = 'x' }"),
+            "prometheus.headers.Authorization",
+            "write `bearer_token_file`",
+        ),
+        (&prometheus("headers = { host = 'x' }"), "prometheus.headers.host", "that of `url`"),
+        (&prometheus("headers = { 'a b' = 'x' }"), "prometheus.headers.\"a b\"", "not the name of a header"),
+        (&prometheus("headers = { a = \"x\\ny\" }"), "prometheus.headers.a", "on one line"),
+        (&prometheus("headers = { a = 1 }"), "prometheus.headers.a", "this is an integer"),
         ("[access_log]\nsample = 2", "access_log.sample", "from 0 (off) to 1 (all)"),
         ("[access_log]\nsample = nan", "access_log.sample", "write a finite number"),
         ("[access_log]\nformat = 'jsn'", "access_log.format", "did you mean \"json\"?"),
@@ -217,7 +267,7 @@ fn a_faulty_rollout_says_what_to_do() {
         ("miss = '5%'", "miss", "a number without quotes"),
         ("min_requests = 0", "min_requests", "from 1 to"),
         ("on_inconclusive = 'wait'", "on_inconclusive", "\"hold\", \"promote\", \"rollback\""),
-        ("objective = 0.99", "objective", "not available in this version"),
+        ("objective = 1", "objective", "between 0 and 1"),
         ("watch = '-1s'", "watch", "is not a duration"),
         ("check = [{}]", "check[0].kind", "the kind is missing"),
         ("check = [{ kind = 'webhook' }]", "check[0].kind", "[[service.rollout.gate]]"),
@@ -291,7 +341,7 @@ fn a_faulty_promql_check_says_what_to_do() {
         (&pair("b[{{window}}]"), ".bad", "tell them apart by {{pool}} or {{release}}"),
         (&pair("b{p=\"{{pool}}\"}[1m]"), ".bad", "write {{window}}"),
         (&pair_with("query = 'q'"), ".query", "take it out of the pair"),
-        (&pair_with("window = '1m'"), ".window", "the time since the last answer"),
+        (&pair_with("window = '1m'"), ".window", "that of a pair reaches back"),
         (&pair_with("failures = 3"), ".failures", "judged by its counts"),
         (&pair_with("tolerate = '1%'"), ".tolerate", "a number without quotes"),
     ] {
@@ -477,7 +527,11 @@ fn the_reference_shows_every_key_and_true_defaults() {
     let tree: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
     let service = &tree["service"][0];
     let rollout = &service["rollout"];
-    // What all checks of a kind show together: some keys rule each other out.
+    // What all tables of a list show together: some keys rule each other out.
+    let together = |list: &toml::Value| {
+        let tables = list.as_array().unwrap().iter();
+        toml::Value::Table(tables.flat_map(|table| table.as_table().unwrap().clone()).collect())
+    };
     let checks_of = |kind: &str| {
         let checks = rollout["check"].as_array().unwrap().iter().filter(|check| check["kind"].as_str() == Some(kind));
         toml::Value::Table(checks.flat_map(|check| check.as_table().unwrap().clone()).collect())
@@ -490,24 +544,31 @@ fn the_reference_shows_every_key_and_true_defaults() {
         (keys::STATE, &tree["state"]),
         (keys::PROMETHEUS, &tree["prometheus"]),
         (keys::ACCESS_LOG, &tree["access_log"]),
+        (keys::NOTIFY, &together(&tree["notify"])),
         (keys::SERVICE, service),
         (keys::POOL, &service["pool"]["server0"]),
         (keys::HEALTH, &service["health"]),
         (keys::STICKY, &service["sticky"]),
         (keys::ROLLOUT, rollout),
-        (keys::STEP, &rollout["steps"][0]),
+        (keys::GATE, &together(&rollout["gate"])),
         (keys::ERROR_RATIO, &checks_of("error-ratio")),
         (keys::LATENCY, &checks_of("latency")),
         (keys::STATUS_RATIO, &checks_of("status-ratio")),
         (keys::PROMQL, &checks_of("promql")),
         (keys::MAINTENANCE, &service["maintenance"]),
     ];
-    assert_eq!(tables.len(), keys::ALL.len());
+    // What a step may ask for besides is shown in words.
+    assert_eq!(tables.len() + 1, keys::ALL.len());
+    for key in keys::STEP.known {
+        assert!(text.contains(&format!("#   {key} ")) || text.contains(&format!("{key} = ")), "{key}");
+    }
     for (keys, table) in tables {
         for key in keys.known {
             assert!(table.get(key).is_some(), "config/cutover.toml does not show {key} of {}", keys.header);
         }
     }
+    // A token would be another way to log in.
+    let text = text.replace("bearer_token_file =", "# bearer_token_file =");
     let config = parse(&text).unwrap_or_else(|faults| panic!("{faults}")).config;
     let plain = good(&file("", ""));
     assert_eq!(Server { trusted_proxies: vec![], ..config.server }, plain.server);
@@ -516,7 +577,12 @@ fn the_reference_shows_every_key_and_true_defaults() {
         (plain.admin.listen, plain.state, plain.access_log)
     );
     let (shown, default) = (&config.services[0], &plain.services[0]);
-    let but_checks = RolloutConfig { max_hold: None, checks: default.rollout.checks.clone(), ..shown.rollout.clone() };
+    let but_checks = RolloutConfig {
+        max_hold: None,
+        checks: default.rollout.checks.clone(),
+        gates: Vec::new(),
+        ..shown.rollout.clone()
+    };
     assert_eq!(but_checks, default.rollout);
     assert_eq!(shown.rollout.checks[0], default.rollout.checks[0]);
     assert_eq!(shown.rollout.checks[1], Check::Latency(LatencyCheck::default()));

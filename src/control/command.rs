@@ -1,7 +1,7 @@
 //! What operators ask for, and how it may fail.
 
 use crate::config::StepConfig;
-use crate::model::{BasisPoints, ModeSetting, Period, PoolName, ReleaseId, ServiceName};
+use crate::model::{BasisPoints, ModeSetting, Period, PoolName, ReleaseId, ServiceName, Strategy};
 use std::path::PathBuf;
 
 /// A change that an operator asks for.
@@ -13,6 +13,8 @@ pub enum Command {
         pool: PoolName,
         /// What runs in it, where the file does not say.
         release: Option<ReleaseId>,
+        /// Another strategy than the configured one.
+        strategy: Option<Strategy>,
         /// Steps other than the configured ones.
         steps: Option<Vec<StepConfig>>,
         /// Start a release that was rolled back before.
@@ -22,6 +24,8 @@ pub enum Command {
     Pause,
     /// Let it go on.
     Resume,
+    /// Let what waits for an approval go on.
+    Approve,
     /// Make the candidate live now.
     Promote,
     /// Take the candidate back now.

@@ -10,22 +10,23 @@
 //! their answers arrive as messages. So a hanging disk holds up planned changes, and nothing that protects.
 
 use super::command::CommandError;
-use super::events::{event_of, passing_of_time};
+use super::events::{event_of, gates_answer, passing_of_time};
 use super::files::FirstLook;
 use super::gathering::Gathering;
 use super::handle::{Published, Shared};
 use super::health::HealthChecks;
 use super::message::{Done, Message, Notice, Request};
-use super::ports::MetricsSource;
+use super::ports::{GateKeeper, MetricsSource, Notifier};
 use super::reloading::new_service;
 use super::service::ServiceControl;
 use super::store::StoreThread;
+use super::storing::entry;
 use super::writing::WAITING;
 use super::{polling, view};
 use crate::analysis::Evidence;
 use crate::config::Config;
 use crate::model::{PoolName, ServiceName, Timestamp};
-use crate::rollout::{EvidenceChange, ServiceState, Transition, decide};
+use crate::rollout::{Event, EvidenceChange, ServiceState, Transition, decide};
 use crate::routing::{HostIndex, Live, Route, Secret, Suspicion, TICK, Table};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub(super) struct Tools {
     pub(super) secret: Arc<Secret>,
     pub(super) store: StoreThread,
     pub(super) metrics: Option<Arc<dyn MetricsSource>>,
+    pub(super) gates: Arc<dyn GateKeeper>,
+    pub(super) notifier: Option<Arc<dyn Notifier>>,
     pub(super) shared: Arc<Shared>,
     pub(super) sender: mpsc::Sender<Message>,
 }
@@ -87,9 +90,6 @@ impl Conductor {
             checks,
             files: AbortOnDropHandle::new(tokio::spawn(std::future::ready(()))),
         };
-        for at in 0..conductor.services.len() {
-            conductor.poll_checks(at);
-        }
         conductor.adopt_config(files);
         conductor
     }
@@ -179,6 +179,7 @@ impl Conductor {
     /// Puts a change in force: the state, the evidence, and one table swap.
     pub(super) fn adopt(&mut self, at: usize, transition: Transition) {
         let workers = self.tools.live.workers();
+        let told = self.tools.notifier.as_ref().map(|_| entry(&self.services[at], &transition));
         let service = &mut self.services[at];
         let decision = &transition.decision;
         tracing::info!(
@@ -199,22 +200,30 @@ impl Conductor {
                 let evidence = Evidence::begin(&rollout.plan);
                 *gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
             }
-            (EvidenceChange::Watch | EvidenceChange::End, _, gathering) => *gathering = None,
+            (EvidenceChange::Watch, Some(rollout), Some(gathering)) => {
+                gathering.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
+            }
+            (EvidenceChange::End, _, gathering) => *gathering = None,
             (change, _, Some(gathering)) => gathering.change(change, service.state.weight),
             (_, _, None) => {}
         }
         if matches!(transition.evidence, EvidenceChange::Begin | EvidenceChange::Watch | EvidenceChange::End) {
             self.poll_checks(at);
         }
+        self.follow_gates(at, &decision.reason);
         self.publish(at);
+        if let (Some(notifier), Some(told)) = (&self.tools.notifier, told) {
+            notifier.tell(&told, &view::service(&self.services[at]));
+        }
     }
 
     /// Asks the PromQL checks of the rollout that is under way, and no others.
-    fn poll_checks(&mut self, at: usize) {
+    pub(super) fn poll_checks(&mut self, at: usize) {
         let service = &mut self.services[at];
-        service.pollers = match (&service.gathering, &service.state.rollout) {
+        // After a promotion nothing is asked any more.
+        service.pollers = match (&service.state.candidate, &service.state.rollout) {
             (Some(_), Some(rollout)) => {
-                polling::start(&service.config.name, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
+                polling::start(service, rollout, self.tools.metrics.as_ref(), &self.tools.sender)
             }
             _ => Vec::new(),
         };
@@ -237,7 +246,7 @@ impl Conductor {
     /// Shows a service to whoever looks, and tells those who listen if it is news.
     pub(super) fn show(&self, at: usize, news: bool) {
         let service = &self.services[at];
-        let published = Published { service: view::service(service), evidence: view::evidence(service) };
+        let published = Published::of(service);
         self.tools.shared.publish(at, published, news);
     }
 
@@ -270,6 +279,16 @@ impl Conductor {
                 self.services[at].files = files;
                 self.publish(at);
             }
+            Notice::Gate { service, asking, view } => {
+                let Some(at) = self.position(&service) else { return };
+                self.services[at].gating.show(asking, view);
+                self.show(at, true);
+            }
+            Notice::Gates { service, asking, answer } => {
+                let Some(at) = self.position(&service) else { return };
+                self.services[at].gating.take(asking, answer);
+                self.tick_service(at);
+            }
             Notice::Answer { service, rollout, check, report } => {
                 let Some(at) = self.position(&service) else { return };
                 let control = &mut self.services[at];
@@ -285,8 +304,23 @@ impl Conductor {
 
     fn tick(&mut self) {
         for at in 0..self.services.len() {
+            let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
             if self.services[at].needs_time() {
                 self.tick_service(at);
+            } else if looked {
+                self.show(at, false);
+            }
+        }
+    }
+
+    /// What follows from an event that is no command, where it can be acted on now; if not, it comes again.
+    fn decide(&self, at: usize, event: &Event, now: Timestamp) -> Option<Transition> {
+        let service = &self.services[at];
+        match decide(&service.state, event, now) {
+            Ok(transition) => transition.filter(|transition| transition.protective || service.writing.free()),
+            Err(refusal) => {
+                tracing::error!(service = %service.config.name, %refusal, "an event was refused");
+                None
             }
         }
     }
@@ -299,12 +333,13 @@ impl Conductor {
         if let (Some(gathering), Some(rollout)) = (&mut service.gathering, &service.state.rollout) {
             gathering.gather(rollout, Instant::now(), now);
         }
-        if let Some(event) = passing_of_time(service) {
-            match decide(&service.state, &event, now) {
-                Ok(Some(transition)) if transition.protective => self.protect(at, transition),
-                Ok(Some(transition)) if service.writing.free() => self.plan(at, transition, None),
-                Ok(_) => {}
-                Err(refusal) => tracing::error!(service = %service.config.name, %refusal, "an event was refused"),
+        // Gates come second: while the disk keeps their answer from becoming part of the state, what protects goes on.
+        let events = [passing_of_time(service), gates_answer(service)];
+        if let Some(transition) = events.into_iter().flatten().find_map(|event| self.decide(at, &event, now)) {
+            if transition.protective {
+                self.protect(at, transition);
+            } else {
+                self.plan(at, transition, None);
             }
         }
         self.flush(at);

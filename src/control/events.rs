@@ -2,7 +2,7 @@
 
 use super::command::{Command, CommandError};
 use super::service::{PoolControl, ServiceControl};
-use crate::model::{Mode, PoolName};
+use crate::model::{Judgement, Mode, Plan, PoolName, Step, Strategy};
 use crate::rollout::{Event, Start};
 
 /// The event that a command is.
@@ -15,12 +15,10 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
         })
     };
     Ok(match command {
-        Command::Start { pool, release, steps, force } => {
+        Command::Start { pool, release, strategy, steps, force } => {
             let control = known(pool)?;
             let mut plan = service.config.rollout.clone();
-            if let Some(steps) = steps {
-                plan.steps.clone_from(steps);
-            }
+            plan_for(&mut plan, *strategy, steps.as_deref())?;
             let configured = service.config.pool(pool).and_then(|pool| pool.release.clone());
             Event::Start(Start {
                 pool: pool.clone(),
@@ -33,6 +31,7 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
         }
         Command::Pause => Event::Pause,
         Command::Resume => Event::Resume,
+        Command::Approve => Event::Approve,
         Command::Promote => Event::Promote,
         Command::Rollback => Event::Rollback,
         Command::Weight(weight) => Event::SetWeight(*weight),
@@ -57,10 +56,54 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
     })
 }
 
+/// What is said of a release that was promoted: nothing where there is no way back, because the old pool is down.
+fn judgement_of_watch(service: &ServiceControl) -> Option<Judgement> {
+    let gathering = service.gathering.as_ref().filter(|_| way_back(service))?;
+    Some(gathering.assessment().judgement.clone())
+}
+
+/// The configured plan as a command wants it: steps make a canary of it, and blue-green has none.
+fn plan_for(plan: &mut Plan, strategy: Option<Strategy>, steps: Option<&[Step]>) -> Result<(), CommandError> {
+    match (strategy, steps) {
+        (Some(Strategy::BlueGreen), Some(_)) => {
+            let reason = "a blue-green rollout moves all traffic at once and has no steps; leave them out";
+            return Err(CommandError::Invalid(reason.to_owned()));
+        }
+        (Some(Strategy::BlueGreen), None) => {
+            plan.strategy = Strategy::BlueGreen;
+            plan.steps.clear();
+        }
+        (Some(Strategy::Canary) | None, Some(steps)) => {
+            plan.strategy = Strategy::Canary;
+            plan.steps = steps.to_vec();
+        }
+        (Some(Strategy::Canary), None) if plan.strategy == Strategy::BlueGreen => {
+            plan.strategy = Strategy::Canary;
+            plan.steps = Plan::default().steps;
+        }
+        (Some(Strategy::Canary) | None, None) => {}
+    }
+    Ok(())
+}
+
+/// What the gates have answered, until it has become part of the state.
+pub(super) fn gates_answer(service: &ServiceControl) -> Option<Event> {
+    let rollout = service.state.rollout.as_ref()?;
+    let asking = rollout.asking?;
+    let answer = service.gating.answer_to(asking)?.clone();
+    Some(Event::Gates { asking, answer, way_back: way_back(service) })
+}
+
+/// Whether the pool that was live before a promotion could take it back.
+pub(super) fn way_back(service: &ServiceControl) -> bool {
+    let previous = service.state.rollout.as_ref().map(|rollout| &rollout.previous_live);
+    previous.and_then(|pool| service.pool(pool)).is_some_and(PoolControl::healthy)
+}
+
 /// What the passing of time means for a service, if it means anything.
 pub(super) fn passing_of_time(service: &ServiceControl) -> Option<Event> {
     let Some(candidate) = service.state.candidate.as_ref().and_then(|name| service.pool(name)) else {
-        return service.state.watch_until.map(|_| Event::Tick(None));
+        return service.state.watch_until.map(|_| Event::Tick(judgement_of_watch(service)));
     };
     if !candidate.healthy() {
         return Some(Event::CandidateDown(candidate.fault()));

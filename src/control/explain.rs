@@ -41,10 +41,14 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             if route.planned.is_some() {
                 why.push("it is in maintenance, and the visitor's network may pass".to_owned());
             }
-            why.push(draw.map_or_else(
-                || format!("no split is on: {} is live", route.pools[route.live].name),
-                |draw| drawn(route, draw),
-            ));
+            let previewed = route.preview.as_ref().filter(|preview| preview.is_for(asked.client));
+            why.push(match (draw, previewed) {
+                (Some(draw), _) => drawn(route, draw),
+                (None, Some(preview)) => {
+                    format!("the visitor's network sees the preview of {}", route.pools[preview.pool].name)
+                }
+                (None, None) => format!("no split is on: {} is live", route.pools[route.live].name),
+            });
             if failed_over {
                 why.push(format!("that pool has no healthy target, so {name} serves instead"));
             }

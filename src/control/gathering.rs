@@ -1,13 +1,16 @@
 //! Gathers the evidence of one rollout: reads the workers' counts tick by tick, in order, once each is complete.
 
-use crate::analysis::{self, Assessment, Bad, Evidence, PromQlReport, SideTick, Tick, assess};
-use crate::model::view::EvidenceView;
-use crate::model::{BasisPoints, Indicator, LatencyCheck, Timestamp, Until};
+use super::timing::Timing;
+use crate::analysis::{self, Assessment, Bad, Evidence, PoolCounts, PromQlReport, SideTick, Tick, Watch, assess};
+use crate::model::view::{EvidenceView, GuardView};
+use crate::model::{BasisPoints, Indicator, Timestamp, Until};
 use crate::rollout::{EvidenceChange, Rollout};
-use crate::routing::{Draws, FailedVisitors, LAG_TICKS, SideCounts, TICK};
+use crate::routing::{
+    ByMoment, Draws, Measures, OLDEST_TICK, SeenVisitors, Side, SideCounts, TICK, TickCounts, lag_ticks,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Ticks that the present rate is taken over: 10 s.
 const RATE_TICKS: usize = 100;
@@ -15,18 +18,21 @@ const RATE_TICKS: usize = 100;
 const SILENCE_TICKS: usize = 30;
 /// So many first requests in a row that could not be sent need no statistics.
 const UNREACHABLE: u64 = 10;
-/// A reader that is later than this has lost the ticks before.
-const OLDEST: u64 = 60;
+/// How often a sticky visitor is timed in a step: rarely enough that what is slow for one is not slow for many, and often
+/// enough that a long step sees a release that becomes slow.
+const TIMED_EVERY: Duration = Duration::from_secs(300);
 
 /// The evidence of a rollout, and where it comes from.
 #[derive(Debug)]
 pub(super) struct Gathering {
     pub(super) evidence: Evidence,
     pub(super) draws: Arc<Draws>,
-    pub(super) failed: Arc<FailedVisitors>,
+    pub(super) seen: Arc<SeenVisitors>,
     /// Whether the evidence differs from what the store was given.
     pub(super) unsaved: bool,
-    next_tick: u64,
+    next_tick: ByMoment<u64>,
+    timed_since: Instant,
+    timing: Timing,
     recent: VecDeque<(u64, u64)>,
     assessment: Assessment,
 }
@@ -34,11 +40,14 @@ pub(super) struct Gathering {
 impl Gathering {
     /// With evidence that is new, or that a restart brought back.
     pub(super) fn new(evidence: Evidence, rollout: &Rollout, workers: usize, now: Timestamp) -> Self {
+        let begin = Instant::now();
         Self {
-            draws: Arc::new(Draws::new(workers, Instant::now())),
-            failed: Arc::default(),
+            draws: Arc::new(Draws::new(workers, begin, Measures::of(&rollout.plan))),
+            seen: Arc::default(),
             unsaved: true,
-            next_tick: 0,
+            next_tick: ByMoment::default(),
+            timed_since: begin,
+            timing: Timing::new(&rollout.plan, begin),
             recent: VecDeque::with_capacity(RATE_TICKS),
             assessment: assess(&evidence, &rollout.plan, rollout.step, now),
             evidence,
@@ -47,43 +56,82 @@ impl Gathering {
 
     /// Takes in every tick whose outcomes are known by now, and judges.
     pub(super) fn gather(&mut self, rollout: &Rollout, now: Instant, time: Timestamp) {
-        let current = self.draws.tick_at(now);
-        self.next_tick = self.next_tick.max(current.saturating_sub(OLDEST));
-        // A tick is over when the next one is: a worker may be about to count in it still.
-        while self.next_tick + 1 < current {
-            let counts = self.draws.read(self.next_tick);
-            if !counts.complete() && current <= self.next_tick + LAG_TICKS + 1 {
-                break;
+        if now.saturating_duration_since(self.timed_since) >= TIMED_EVERY {
+            self.seen.time_again();
+            self.timed_since = now;
+        }
+        for until in Until::ALL {
+            while let Some(counts) = self.next_known(until, now) {
+                if until == Until::Head {
+                    self.note_rate(&counts);
+                }
+                self.observe(until, &counts);
             }
-            self.next_tick += 1;
-            if self.recent.len() == RATE_TICKS {
-                self.recent.pop_front();
-            }
-            self.recent.push_back((counts.candidate.requests, counts.live.requests));
-            if counts.candidate.requests + counts.live.requests == 0 {
-                continue;
-            }
-            self.unsaved = true;
-            let side = |counts: SideCounts, new_draws| {
-                let mut side =
-                    SideTick { requests: counts.requests, undecided: counts.undecided(), ..SideTick::default() };
-                side.bad[Indicator::Failed.index()] = Bad { counted: counts.failures, all: counts.failed, new_draws };
-                side
-            };
-            self.evidence.observe(&Tick {
-                known_at: Until::Head,
-                candidate: side(counts.candidate, counts.failing_draws),
-                live: side(counts.live, 0),
-                new_draws: counts.new_draws,
-                limited: [false; LatencyCheck::QUANTILES],
-            });
+        }
+        if self.timing.pass(&self.draws, now) {
+            self.timing.tell(&mut self.evidence);
         }
         self.assessment = assess(&self.evidence, &rollout.plan, rollout.step, time);
+    }
+
+    /// The counts of the next tick, if all that they can tell is known by now.
+    fn next_known(&mut self, until: Until, now: Instant) -> Option<TickCounts> {
+        let current = self.draws.tick_at(now);
+        let next = self.next_tick.of_mut(until);
+        // A reader that is later than this has lost the ticks before.
+        *next = (*next).max(current.saturating_sub(OLDEST_TICK));
+        // A tick is over when the next one is: a worker may be about to count in it still.
+        if *next + 1 >= current {
+            return None;
+        }
+        let counts = self.draws.read(*next, until);
+        if !counts.complete && current <= *next + lag_ticks(until) + 1 {
+            return None;
+        }
+        *next += 1;
+        Some(counts)
+    }
+
+    fn note_rate(&mut self, counts: &TickCounts) {
+        if self.recent.len() == RATE_TICKS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((counts.sides.candidate.requests, counts.sides.live.requests));
+    }
+
+    fn observe(&mut self, known_at: Until, counts: &TickCounts) {
+        let sides = &counts.sides;
+        if sides.candidate.requests + sides.live.requests == 0 {
+            return;
+        }
+        self.unsaved = true;
+        self.evidence.observe(&Tick {
+            known_at,
+            candidate: side_tick(&sides.candidate, Side::Candidate),
+            live: side_tick(&sides.live, Side::Live),
+            new_draws: if known_at == Until::Head { counts.new_draws } else { 0 },
+            limited: counts.limited,
+        });
     }
 
     /// Takes in the answer of a PromQL check.
     pub(super) fn answer(&mut self, check: &str, report: PromQlReport, now: Timestamp) {
         self.evidence.answer(check, report, now);
+        self.unsaved = true;
+    }
+
+    /// Takes in what the guard says, and what live has answered since the last time.
+    pub(super) fn take_guard(&mut self, guard: GuardView, of_live: PoolCounts) {
+        self.evidence.set_guard(guard);
+        if let Some(watch) = self.evidence.watch_mut() {
+            watch.observe(of_live);
+            self.unsaved = true;
+        }
+    }
+
+    /// The candidate was promoted: what is left to do is to watch it.
+    pub(super) fn begin_watch(&mut self, watch: Watch) {
+        self.evidence.begin_watch(watch);
         self.unsaved = true;
     }
 
@@ -120,9 +168,24 @@ impl Gathering {
     pub(super) fn change(&mut self, change: EvidenceChange, weight: BasisPoints) {
         change_evidence(&mut self.evidence, change, weight);
         if change != EvidenceChange::Keep {
-            self.failed = Arc::default();
+            self.seen = Arc::default();
+            self.timed_since = Instant::now();
             self.unsaved = true;
         }
+    }
+}
+
+/// The counts of a side as the evidence takes them.
+fn side_tick(counts: &SideCounts, side: Side) -> SideTick {
+    let new_draws = |new| if side == Side::Candidate { new } else { 0 };
+    SideTick {
+        requests: counts.requests,
+        undecided: counts.undecided(),
+        timed: counts.timed,
+        bad: Indicator::ALL.map(|indicator| {
+            let bad = counts.of(indicator);
+            Bad { counted: bad.counted, all: bad.all, new_draws: new_draws(bad.new) }
+        }),
     }
 }
 

@@ -4,10 +4,13 @@ use super::command::{Command, CommandError};
 use super::explain;
 use super::files::FirstLook;
 use super::message::{Done, Message, Request};
+use super::ports::MetricsSource;
+use super::service::ServiceControl;
 use super::store::StoreThread;
+use super::view;
 use crate::config::Config;
 use crate::model::view::{DrainView, EvidenceView, ExplainView, HistoryView, ServiceView, SwitchView};
-use crate::model::{Period, ServiceName};
+use crate::model::{Period, PromQlCheck, ServiceName};
 use crate::routing::{Live, Route, Secret, Table};
 use http::{HeaderMap, Method};
 use std::collections::BTreeMap;
@@ -23,6 +26,15 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub(super) struct Published {
     pub(super) service: ServiceView,
     pub(super) evidence: EvidenceView,
+    /// The PromQL checks of its next rollout.
+    pub(super) promql: Arc<[PromQlCheck]>,
+}
+
+impl Published {
+    pub(super) fn of(service: &ServiceControl) -> Self {
+        let promql = Arc::clone(&service.promql);
+        Self { service: view::service(service), evidence: view::evidence(service), promql }
+    }
 }
 
 /// Where the conductor shows the services. Nothing here is touched by a request of a visitor.
@@ -87,6 +99,7 @@ pub struct Handle {
     pub(super) live: Arc<Live>,
     pub(super) secret: Arc<Secret>,
     pub(super) store: StoreThread,
+    pub(super) metrics: Option<Arc<dyn MetricsSource>>,
 }
 
 /// Whether the router can route, and what its operator should know.
@@ -179,7 +192,8 @@ impl Handle {
         Ok(self.find(name)?.evidence.clone())
     }
 
-    /// Carries out a command. With a drain, it returns when the drain is over.
+    /// Carries out a command. With a drain, it returns when the drain is over. Before a rollout starts, its PromQL checks
+    /// are asked once.
     ///
     /// # Errors
     /// When it is not carried out; nothing was changed then.
@@ -189,7 +203,12 @@ impl Handle {
         command: Command,
         if_match: Option<u64>,
     ) -> Result<SwitchView, CommandError> {
-        let service = self.find(service)?.service.name.clone();
+        let published = self.find(service)?;
+        let warnings = match &command {
+            Command::Start { pool, release, .. } => self.try_checks(&published, pool, release.as_ref()).await?,
+            _ => Vec::new(),
+        };
+        let service = published.service.name.clone();
         let patience = match &command {
             Command::Switch { drain, .. } => *drain,
             _ => None,
@@ -203,8 +222,9 @@ impl Handle {
             None => None,
         };
         let name = done.service.name.as_str().to_owned();
-        let service =
+        let mut service =
             if drain.is_some() { self.service(&name).unwrap_or(done.service) } else { self.fresh(done.service) };
+        service.warnings.extend(warnings);
         Ok(SwitchView { service, drain })
     }
 

@@ -5,8 +5,9 @@ use super::files::FirstLook;
 use super::ports::StoreError;
 use crate::analysis::PromQlReport;
 use crate::config::Config;
-use crate::model::view::ServiceView;
+use crate::model::view::{GateView, ServiceView};
 use crate::model::{PoolName, ServiceName};
+use crate::rollout::{Asking, GatesAnswer};
 use crate::routing::PerWorker;
 use crate::routing::counters::{PoolLoad, TargetLoad};
 use bytes::Bytes;
@@ -55,6 +56,10 @@ pub(super) enum Notice {
     Health { service: ServiceName, pool: PoolName, load: Arc<TargetLoad>, fault: Option<String> },
     /// The flag file or the page has changed.
     Files { service: ServiceName, files: Files },
+    /// A gate is asked, or has answered.
+    Gate { service: ServiceName, asking: Asking, view: GateView },
+    /// All gates that were asked have answered.
+    Gates { service: ServiceName, asking: Asking, answer: GatesAnswer },
     /// A PromQL check has its answer.
     Answer { service: ServiceName, rollout: u64, check: String, report: PromQlReport },
 }

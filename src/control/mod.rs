@@ -3,6 +3,7 @@
 //! ```text
 //! gathering ─► analysis ─┐
 //! health, files, polling ┼─► conductor ─► rollout::decide ─► store ─► routing::Live ─► history, events
+//! gates (asked by a task) ┤
 //! Handle (commands) ─────┘
 //! ```
 
@@ -11,7 +12,9 @@ mod conductor;
 mod events;
 mod explain;
 mod files;
+mod gates;
 mod gathering;
+mod guarding;
 mod handle;
 mod health;
 mod maintenance;
@@ -19,10 +22,13 @@ mod message;
 mod polling;
 pub mod ports;
 mod probe;
+mod question;
 mod reloading;
 mod service;
 mod store;
 mod storing;
+mod timing;
+mod trial;
 mod view;
 mod writing;
 
@@ -38,7 +44,7 @@ use crate::rollout::ServiceState;
 use crate::routing::{Live, Secret, Suspicion};
 use conductor::{Conductor, Tools};
 use files::FirstLook;
-use ports::{MetricsSource, StoredService};
+use ports::{GateKeeper, MetricsSource, Notifier, StoredService};
 use reloading::state_faults;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,6 +68,10 @@ pub struct Setup {
     pub stored: Vec<StoredService>,
     /// Who answers PromQL checks.
     pub metrics: Option<Arc<dyn MetricsSource>>,
+    /// Who asks gates.
+    pub gates: Arc<dyn GateKeeper>,
+    /// Who tells people what was decided.
+    pub notifier: Option<Arc<dyn Notifier>>,
 }
 
 /// The state and the configuration contradict each other.
@@ -78,7 +88,7 @@ const INBOX: usize = 4096;
 /// # Errors
 /// When the stored state says that a pool is in use which the configuration does not have.
 pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle, JoinHandle<()>), StateMismatch> {
-    let Setup { config, live, suspicions, secret, store, stored, metrics } = setup;
+    let Setup { config, live, suspicions, secret, store, stored, metrics, gates, notifier } = setup;
     let stored: HashMap<_, (ServiceState, Option<String>)> =
         stored.into_iter().map(|service| (service.name, (service.state, service.evidence))).collect();
     let states = config.services.iter().filter_map(|service| Some((service, &stored.get(&service.name)?.0)));
@@ -94,8 +104,9 @@ pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle,
         live: Arc::clone(&live),
         secret: Arc::clone(&secret),
         store: store.clone(),
+        metrics: metrics.clone(),
     };
-    let tools = Tools { live, secret, store, metrics, shared, sender };
+    let tools = Tools { live, secret, store, metrics, gates, notifier, shared, sender };
     let files = FirstLook::at(&config).await;
     let conductor = Conductor::new(tools, config, files, stored);
     let task = tokio::spawn(conductor.run(inbox, suspicions, shutdown));

@@ -2,13 +2,14 @@
 
 use super::message::{Message, Notice};
 use super::ports::MetricsSource;
-use crate::analysis::{PromQlAnswer, PromQlReport};
-use crate::model::view::QueryView;
-use crate::model::{Check, PoolName, PromQlCheck, PromQlQuestion, ReleaseId, ServiceName, Timestamp};
+use super::question::{Question, Side};
+use super::service::ServiceControl;
+use crate::model::{Check, Timestamp};
 use crate::rollout::Rollout;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Tells the answers for one rollout from those for another.
@@ -16,77 +17,58 @@ pub(super) fn generation(rollout: Option<&Rollout>) -> Option<u64> {
     rollout.and_then(|rollout| u64::try_from(rollout.started.as_millisecond()).ok())
 }
 
-/// Fills in the names that a query may mention.
-pub(super) fn resolve(query: &str, service: &ServiceName, pool: &PoolName, release: &ReleaseId) -> String {
-    // None of these names has a quote, a backslash or a brace, so none can change the query around it.
-    query
-        .replace("{{service}}", service.as_str())
-        .replace("{{pool}}", pool.as_str())
-        .replace("{{release}}", release.as_str())
-}
-
-/// Starts a task for each PromQL check of a rollout. They end when they are dropped.
+/// Starts a task for each PromQL check of the rollout that is under way. They end when they are dropped.
 pub(super) fn start(
-    service: &ServiceName,
+    service: &ServiceControl,
     rollout: &Rollout,
     metrics: Option<&Arc<dyn MetricsSource>>,
     inbox: &mpsc::Sender<Message>,
 ) -> Vec<AbortOnDropHandle<()>> {
-    let promql = rollout.plan.checks.iter().filter_map(|check| match check {
-        Check::PromQl(check) => Some(check),
-        Check::ErrorRatio(_) | Check::Latency(_) | Check::StatusRatio(_) => None,
-    });
+    let Some(generation) = generation(Some(rollout)) else { return Vec::new() };
+    let candidate = Side { pool: rollout.pool.clone(), release: Some(rollout.release.clone()) };
+    let live = Side { pool: rollout.previous_live.clone(), release: service.release(&rollout.previous_live).cloned() };
+    let promql = rollout.plan.checks.iter().filter_map(Check::as_promql);
     promql
-        .enumerate()
-        .filter_map(|(number, check)| {
-            let PromQlQuestion::Bounds { query, .. } = &check.ask else { return None };
+        .map(|check| {
             let question = Question {
-                service: service.clone(),
-                rollout: generation(Some(rollout))?,
-                query: resolve(query, service, &rollout.pool, &rollout.release),
-                // Spread, so that many checks don't arrive at once.
-                offset: FIRST_QUERY * u32::try_from(number % 10).unwrap_or_default(),
                 check: check.clone(),
+                service: service.config.name.clone(),
+                candidate: candidate.clone(),
+                live: live.clone(),
+                started: rollout.started,
             };
-            Some(AbortOnDropHandle::new(tokio::spawn(ask(question, metrics.cloned(), inbox.clone()))))
+            AbortOnDropHandle::new(tokio::spawn(poll(question, generation, metrics.cloned(), inbox.clone())))
         })
         .collect()
 }
 
-/// Between the first queries of two checks.
-const FIRST_QUERY: Duration = Duration::from_millis(97);
+/// The first query comes within this part of the interval, so that many checks, services or routers that start at the
+/// same moment don't all ask at once.
+const FIRST: f64 = 0.1;
+/// By so much each interval differs from the configured one, for the same reason.
+const JITTER: f64 = 0.1;
 
-struct Question {
-    service: ServiceName,
-    rollout: u64,
-    query: String,
-    offset: Duration,
-    check: PromQlCheck,
-}
-
-async fn ask(question: Question, metrics: Option<Arc<dyn MetricsSource>>, inbox: mpsc::Sender<Message>) {
-    tokio::time::sleep(question.offset).await;
-    let mut times = tokio::time::interval(question.check.every.get());
-    times.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+async fn poll(question: Question, rollout: u64, metrics: Option<Arc<dyn MetricsSource>>, inbox: mpsc::Sender<Message>) {
+    let every = question.check.every.get();
+    sleep(part(every, rand::random_range(0.0..FIRST))).await;
     loop {
-        times.tick().await;
-        let answer = match &metrics {
-            Some(metrics) => metrics.query(&question.query, Timestamp::now()).await,
-            None => Err("no [prometheus] section says where to ask".to_owned()),
-        };
-        let value = answer.as_ref().ok().copied();
-        let query = QueryView { what: "value".to_owned(), pool: None, query: question.query.clone(), value };
-        let report = PromQlReport { queries: vec![query], answer: answer.map(PromQlAnswer::Value) };
+        let next = Instant::now() + part(every, rand::random_range(1.0 - JITTER..=1.0 + JITTER));
+        let asked = question.ask(metrics.as_deref(), Timestamp::now()).await;
         let notice = Notice::Answer {
             service: question.service.clone(),
-            rollout: question.rollout,
+            rollout,
             check: question.check.name.clone(),
-            report,
+            report: asked.into(),
         };
         if inbox.send(Message::Notice(notice)).await.is_err() {
             return;
         }
+        sleep_until(next).await;
     }
+}
+
+fn part(of: Duration, part: f64) -> Duration {
+    Duration::try_from_secs_f64(of.as_secs_f64() * part).unwrap_or(of)
 }
 
 #[cfg(test)]
@@ -94,9 +76,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_filled_into_a_query() {
-        let query = r#"rate(failed{release="{{release}}",pool="{{pool}}",service="{{service}}"}[1m])"#;
-        let resolved = resolve(query, &"shop".parse().unwrap(), &"server1".parse().unwrap(), &"v2".parse().unwrap());
-        assert_eq!(resolved, r#"rate(failed{release="v2",pool="server1",service="shop"}[1m])"#);
+    fn an_interval_is_never_far_from_the_configured_one() {
+        let every = Duration::from_secs(10);
+        assert_eq!(part(every, 0.5), Duration::from_secs(5));
+        assert_eq!(part(Duration::MAX, 1.1), Duration::MAX);
     }
 }

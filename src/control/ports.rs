@@ -75,14 +75,25 @@ pub trait Store: Send {
     fn backup(&mut self, file: &Path) -> Result<(), StoreError>;
 }
 
+/// Why a query gave no number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MetricsFault {
+    /// The query is at fault, and will never give one.
+    #[error("{0}")]
+    Query(String),
+    /// There was none this time.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
 /// Answers one query with one number.
-pub trait MetricsSource: Send + Sync {
-    /// The value of the query at this moment; the error is a sentence for people.
+pub trait MetricsSource: std::fmt::Debug + Send + Sync {
+    /// The finite value of the query at this moment; the fault is a sentence for people, without secrets.
     fn query<'q>(
         &'q self,
         query: &'q str,
-        now: Timestamp,
-    ) -> Pin<Box<dyn Future<Output = Result<f64, String>> + Send + 'q>>;
+        at: Timestamp,
+    ) -> Pin<Box<dyn Future<Output = Result<f64, MetricsFault>> + Send + 'q>>;
 }
 
 /// What a gate is told of the rollout that it may stop; a webhook gets it as JSON, a program in its environment.

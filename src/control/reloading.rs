@@ -6,7 +6,6 @@ use super::gathering::Gathering;
 use super::handle::Published;
 use super::health::Checked;
 use super::service::ServiceControl;
-use super::view;
 use crate::analysis::Evidence;
 use crate::config::{Config, Service as ServiceConfig};
 use crate::model::{PoolName, Timestamp};
@@ -14,6 +13,9 @@ use crate::rollout::ServiceState;
 use crate::routing::HostIndex;
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
+
+/// What gates are told that were being asked when the router ended.
+const ASKED_AGAIN: &str = "asked again after a restart";
 
 impl Conductor {
     /// Puts another configuration in force, whole, in one swap.
@@ -56,6 +58,7 @@ impl Conductor {
         fixed(config.state == self.config.state, "state");
         fixed(config.prometheus == self.config.prometheus, "prometheus");
         fixed(config.access_log == self.config.access_log, "access_log");
+        fixed(config.notify == self.config.notify, "notify");
         for control in &self.services {
             let name = &control.config.name;
             match config.services.iter().find(|service| service.name == *name) {
@@ -90,14 +93,16 @@ impl Conductor {
         self.hosts = Arc::new(HostIndex::new(configs().map(|config| (config.hosts.as_slice(), &config.path_prefix))));
         let secret = &self.tools.secret;
         self.routes = self.services.iter_mut().map(|service| Arc::new(service.route(secret, workers))).collect();
+        for at in 0..self.services.len() {
+            self.follow_gates(at, ASKED_AGAIN);
+        }
         self.swap();
         self.checks.follow(self.services.iter().flat_map(checked).collect());
-        self.tools.shared.publish_all(
-            self.services
-                .iter()
-                .map(|service| Published { service: view::service(service), evidence: view::evidence(service) })
-                .collect(),
-        );
+        self.tools.shared.publish_all(self.services.iter().map(Published::of).collect());
+        // What a query asks for may have another name in the file by now.
+        for at in 0..self.services.len() {
+            self.poll_checks(at);
+        }
     }
 }
 
@@ -112,12 +117,17 @@ pub(super) fn new_service(
     };
     let mut service = ServiceControl::new(config, state, workers);
     service.writing.stored = Some(service.state.revision);
-    if let (Some(rollout), Some(_)) = (&service.state.rollout, &service.state.candidate) {
-        let restored = evidence.as_deref().and_then(|json| serde_json::from_str(json).ok());
+    let watched = service.state.watch_until.is_some();
+    if let Some(rollout) = service.state.rollout.as_ref().filter(|_| watched || service.state.candidate.is_some()) {
+        let restored = evidence.as_deref().and_then(|json| serde_json::from_str::<Evidence>(json).ok());
+        let restored = restored.filter(|evidence| evidence.watch().is_some() == watched);
         if restored.is_none() {
             tracing::warn!(service = %service.config.name, "the rollout's evidence was not stored; it begins anew");
         }
-        let evidence = restored.unwrap_or_else(|| Evidence::begin(&rollout.plan));
+        let mut evidence = restored.unwrap_or_else(|| Evidence::begin(&rollout.plan));
+        if watched && evidence.watch().is_none() {
+            evidence.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
+        }
         service.gathering = Some(Gathering::new(evidence, rollout, workers, Timestamp::now()));
     }
     service

@@ -1,15 +1,17 @@
 //! One service as the control plane holds it, and the route that requests see of it.
 
+use super::gates::Gating;
 use super::gathering::Gathering;
+use super::guarding::Guarding;
 use super::maintenance;
 use super::message::Files;
 use super::writing::Writing;
 use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Mode, ModeSource, PoolName, ReleaseId, TargetAddress};
+use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
-use crate::routing::{Bucketer, PerWorker, Pool, Reason, Route, Secret, Split, Target};
+use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
 use http::HeaderValue;
 use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
@@ -18,12 +20,17 @@ use tokio_util::task::AbortOnDropHandle;
 #[derive(Debug)]
 pub(super) struct ServiceControl {
     pub(super) config: ServiceConfig,
+    /// The PromQL checks that it names.
+    pub(super) promql: Arc<[PromQlCheck]>,
     pub(super) state: ServiceState,
     pub(super) pools: Vec<PoolControl>,
     pub(super) files: Files,
+    /// The evidence of the rollout that is under way, or watched.
     pub(super) gathering: Option<Gathering>,
+    pub(super) guarding: Guarding,
     /// The tasks that ask the PromQL checks of the rollout.
     pub(super) pollers: Vec<AbortOnDropHandle<()>>,
+    pub(super) gating: Gating,
     pub(super) writing: Writing,
     /// Decisions that the store does not have yet, the oldest first.
     pub(super) unwritten: Vec<HistoryView>,
@@ -36,7 +43,7 @@ pub(super) struct PoolControl {
     pub(super) name: PoolName,
     pub(super) targets: Vec<TargetControl>,
     pub(super) load: Arc<PerWorker<PoolLoad>>,
-    tally: Arc<PerWorker<PoolTally>>,
+    pub(super) tally: Arc<PerWorker<PoolTally>>,
     tallied: Option<ReleaseId>,
 }
 
@@ -88,11 +95,14 @@ impl ServiceControl {
     pub(super) fn new(config: ServiceConfig, state: ServiceState, workers: usize) -> Self {
         Self {
             pools: config.pools.iter().map(|pool| PoolControl::new(pool, workers)).collect(),
+            promql: promql(&config),
             config,
             state,
             files: Files::default(),
             gathering: None,
+            guarding: Guarding::default(),
             pollers: Vec::new(),
+            gating: Gating::default(),
             writing: Writing::default(),
             unwritten: Vec::new(),
             tally: Arc::new(PerWorker::new(workers)),
@@ -116,6 +126,7 @@ impl ServiceControl {
             }
             self.pools.push(kept);
         }
+        self.promql = promql(&config);
         self.config = config;
     }
 
@@ -148,6 +159,7 @@ impl ServiceControl {
     pub(super) fn needs_time(&self) -> bool {
         self.gathering.is_some()
             || self.state.watch_until.is_some()
+            || self.gating.answer.is_some()
             || self.writing.current.is_some()
             || !self.writing.unanswered.is_empty()
             || !self.durable()
@@ -177,9 +189,13 @@ impl ServiceControl {
                 weight: self.state.weight,
                 bucketer: Bucketer::new(secret, &self.config.name, &rollout.release),
                 draws: Arc::clone(&gathering.draws),
-                failed: Arc::clone(&gathering.failed),
+                seen: Arc::clone(&gathering.seen),
             })
         });
+        let preview = self.state.candidate.as_ref().filter(|_| self.state.previews()).and_then(index);
+        let preview = preview
+            .map(|pool| Preview { pool, networks: self.config.maintenance.bypass.clone().into() })
+            .filter(|preview| !preview.networks.is_empty());
         let answer = |reason| {
             let page = self.files.page.as_ref();
             Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page))
@@ -190,6 +206,7 @@ impl ServiceControl {
             live,
             // In preview nobody is drawn, and nobody gets a cookie.
             split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
+            preview,
             sticky: self.config.sticky.clone(),
             planned: planned.then(|| answer(Reason::Planned)),
             unplanned: answer(Reason::Unplanned),
@@ -231,4 +248,8 @@ impl ServiceControl {
             })
             .collect()
     }
+}
+
+fn promql(config: &ServiceConfig) -> Arc<[PromQlCheck]> {
+    config.rollout.checks.iter().filter_map(Check::as_promql).cloned().collect()
 }

@@ -30,7 +30,12 @@ impl Conductor {
         let mut history = service.unwritten.clone();
         history.push(entry(service, &transition));
         let evidence = match (transition.evidence, &transition.state.rollout, &service.gathering) {
-            (EvidenceChange::Watch | EvidenceChange::End, _, _) => None,
+            (EvidenceChange::End, _, _) => None,
+            (EvidenceChange::Watch, Some(rollout), Some(gathering)) => {
+                let mut evidence = gathering.evidence.clone();
+                evidence.begin_watch(service.guarding.watch(rollout, Timestamp::now()));
+                Some(evidence)
+            }
             (EvidenceChange::Begin, Some(rollout), _) => Some(Evidence::begin(&rollout.plan)),
             (change, _, Some(gathering)) => {
                 let mut evidence = gathering.evidence.clone();
@@ -203,7 +208,7 @@ impl Conductor {
 }
 
 /// What the history says of a transition.
-fn entry(service: &ServiceControl, transition: &Transition) -> HistoryView {
+pub(super) fn entry(service: &ServiceControl, transition: &Transition) -> HistoryView {
     let state = &transition.state;
     HistoryView {
         id: 0,

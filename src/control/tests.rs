@@ -1,11 +1,13 @@
 //! The control plane against a store that can fail and hang, and targets that accept connections.
 
-use super::ports::{Record, Store, StoreError, StoredService};
+use super::ports::{GateFault, GateQuestion, Record, Store, StoreError, StoredService};
 use super::*;
 use crate::model::view::{HistoryView, ServiceView};
-use crate::model::{Mode, ModeSetting, Phase, PoolName, ServiceName};
+use crate::model::{Gate, Mode, ModeSetting, Phase, PoolName, ServiceName};
 use crate::routing::{Order, WorkerEnd};
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -52,6 +54,19 @@ impl Store for Memory {
     }
 }
 
+/// No plan of these tests has a gate.
+struct Nobody;
+
+impl GateKeeper for Nobody {
+    fn ask<'g>(
+        &'g self,
+        gate: &'g Gate,
+        _: &'g GateQuestion,
+    ) -> Pin<Box<dyn Future<Output = Result<String, GateFault>> + Send + 'g>> {
+        Box::pin(async move { panic!("{gate:?} was asked") })
+    }
+}
+
 struct Bench {
     handle: Handle,
     store: Memory,
@@ -80,6 +95,8 @@ async fn bench() -> Bench {
         store: StoreThread::start(Box::new(store.clone())).unwrap(),
         stored: Vec::new(),
         metrics: None,
+        gates: Arc::new(Nobody),
+        notifier: None,
     };
     let shutdown = CancellationToken::new();
     let (handle, task) = start(setup, shutdown.clone()).await.unwrap();
@@ -110,7 +127,15 @@ impl Bench {
     }
 
     async fn start_rollout(&self) {
-        self.command(Command::Start { pool: pool("server1"), release: None, steps: None, force: false }).await.unwrap();
+        self.command(Command::Start {
+            pool: pool("server1"),
+            release: None,
+            strategy: None,
+            steps: None,
+            force: false,
+        })
+        .await
+        .unwrap();
         self.eventually("in canary", |bench| bench.service().phase == Phase::Canary).await;
     }
 }

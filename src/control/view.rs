@@ -75,7 +75,7 @@ fn rollout_view(control: &ServiceControl, rollout: &Rollout) -> RolloutView {
         waiting_for: waiting_for(control, rollout, drawn),
         candidate_rate,
         live_rate,
-        gates: Vec::new(),
+        gates: control.gating.views.clone(),
     }
 }
 
@@ -142,6 +142,6 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
 pub(super) fn evidence(control: &ServiceControl) -> EvidenceView {
     match (&control.gathering, &control.state.rollout) {
         (Some(gathering), Some(rollout)) => gathering.view(rollout, Timestamp::now()),
-        (Some(_) | None, _) => EvidenceView::default(),
+        (Some(_) | None, _) => EvidenceView { guard: Some(control.guard(Timestamp::now())), ..EvidenceView::default() },
     }
 }

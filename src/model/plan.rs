@@ -154,6 +154,15 @@ impl Check {
     /// The name of the check of statuses.
     pub const STATUS_RATIO: &str = "status-ratio";
 
+    /// The check of Prometheus that it is, if it is one.
+    #[must_use]
+    pub fn as_promql(&self) -> Option<&PromQlCheck> {
+        match self {
+            Self::PromQl(check) => Some(check),
+            Self::ErrorRatio(_) | Self::Latency(_) | Self::StatusRatio(_) => None,
+        }
+    }
+
     /// What people call it; no two checks of a service have the same name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -250,7 +259,7 @@ pub struct PromQlCheck {
     pub ask: PromQlQuestion,
     /// Between two queries.
     pub every: Period,
-    /// What `{{window}}` stands for, but in a pair, where it is the time since the last answer.
+    /// What `{{window}}` stands for, but in a pair, where it reaches back to some minutes before the rollout.
     pub window: Period,
     /// Bad values in a row that make the candidate regressed; at least 1. A pair has no use for it.
     pub failures: u32,

@@ -313,9 +313,9 @@ pub struct BurnView {
     pub window: Period,
     /// The rate that fires, in this window and in its partner.
     pub threshold: f64,
-    /// Of the candidate, or of the release that was promoted; null without requests.
+    /// Of the candidate, or of the release that was promoted; null with too few requests to tell.
     pub candidate: Option<f64>,
-    /// Of live; null without requests.
+    /// Of live, but after a promotion; null with too few requests to tell.
     pub live: Option<f64>,
 }
 

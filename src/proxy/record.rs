@@ -4,9 +4,9 @@
 use super::access_log::{Ending, Line};
 use super::visitor::{Phase, Visitor};
 use super::worker::Snapshot;
-use crate::model::Happening;
+use crate::model::{Happening, Indicator, Until};
 use crate::routing::counters::CodeClass;
-use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
+use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
@@ -73,18 +73,15 @@ impl Drop for Place {
     }
 }
 
-/// A drawn request whose outcome is not known yet.
-struct Undecided {
-    dispatch: Dispatch,
-    key: VisitorKey,
-}
-
 /// What is known of a request, until it is counted.
 pub(super) struct Record {
     visitor: Rc<Visitor>,
     arrived: Instant,
     place: Option<Place>,
-    undecided: Option<Undecided>,
+    /// A drawn request whose outcome is not known yet.
+    undecided: Option<Dispatch>,
+    /// A drawn request whose answer has begun.
+    unended: Option<Dispatch>,
     /// The head that the visitor got.
     status: Option<u16>,
     happening: Happening,
@@ -106,6 +103,7 @@ impl Record {
             arrived: visitor.worker.now(),
             place: None,
             undecided: None,
+            unended: None,
             status: None,
             happening: Happening::VisitorGone,
             complete: false,
@@ -135,8 +133,8 @@ impl Record {
                 }
             } else {
                 let side = if draw.candidate { Side::Candidate } else { Side::Live };
-                let dispatch = split.draws.dispatched(worker.id, self.arrived, side, draw.key);
-                self.undecided = Some(Undecided { dispatch, key: draw.key });
+                let dispatch = split.draws.dispatched(worker.id, self.arrived, side, draw.key, &split.seen);
+                self.undecided = Some(dispatch);
             }
         }
         self.place = Some(place);
@@ -159,17 +157,26 @@ impl Record {
     /// The outcome of the pool's attempt. Whether it was the draw of a candidate, which failed in a way that a safe
     /// request may be rescued from.
     pub(super) fn judges(&mut self, happening: Happening) -> bool {
-        let (Some(undecided), Some(place)) = (self.undecided.take(), &self.place) else { return false };
+        let (Some(dispatch), Some(place)) = (self.undecided.take(), &self.place) else { return false };
         let Some(split) = place.split() else { return false };
         let worker = &self.visitor.worker;
+        let now = worker.now();
         if matches!(happening, Happening::VisitorGone | Happening::BadRequest(_)) {
             // The target owes no answer any more, and gave none.
-            split.draws.withdrawn(worker.id, worker.now(), undecided.dispatch);
+            split.draws.withdrawn(worker.id, now, &dispatch, Until::Head);
             return false;
         }
         let ruling = happening.ruling();
-        let failed = ruling.counts.then_some(&*split.failed);
-        split.draws.decided(worker.id, worker.now(), undecided.dispatch, undecided.key, failed);
+        let bad = match happening {
+            _ if ruling.counts => Some(Indicator::Failed),
+            Happening::Answered(status) if split.draws.compares(status) => Some(Indicator::Status),
+            _ => None,
+        };
+        if matches!(happening, Happening::Answered(_) | Happening::GrpcFailedInHead(_)) {
+            split.draws.begins_answer(worker.id, now, &dispatch);
+            self.unended = Some(dispatch);
+        }
+        split.draws.decided(worker.id, now, &dispatch, Until::Head, bad, &split.seen);
         if !place.is_candidate() {
             return false;
         }
@@ -179,6 +186,8 @@ impl Record {
 
     /// The request failed in its pool and goes to another.
     pub(super) fn moves(&mut self, to: Place, after: Happening, rescue: bool) {
+        // Nobody gets the answer that has begun.
+        self.ends(Happening::VisitorGone);
         let worker = &self.visitor.worker;
         if let Some(from) = self.place.replace(to) {
             let pool = from.pool();
@@ -246,6 +255,23 @@ impl Record {
         }
     }
 
+    /// How the answer of a drawn request's pool ended.
+    fn ends(&mut self, happening: Happening) {
+        let (Some(dispatch), Some(place)) = (self.unended.take(), &self.place) else { return };
+        let Some(split) = place.split() else { return };
+        let worker = &self.visitor.worker;
+        let bad = match happening {
+            Happening::VisitorGone => {
+                split.draws.withdrawn(worker.id, worker.now(), &dispatch, Until::End);
+                return;
+            }
+            Happening::CutAfterHead(_) => Some(Indicator::CutOff),
+            Happening::GrpcFailedInTrailers(_) => Some(Indicator::GrpcTrailers),
+            _ => None,
+        };
+        split.draws.decided(worker.id, worker.now(), &dispatch, Until::End, bad, &split.seen);
+    }
+
     /// The answer is whole.
     pub(super) fn completes(&mut self) {
         self.complete = true;
@@ -257,7 +283,9 @@ impl Drop for Record {
         if let Some(status) = self.status
             && !self.complete
         {
-            self.happening = if self.broken || (self.target_owes && self.visitor.is_overdue()) {
+            // A request that the visitor broke off takes its answer with it.
+            let broken = self.broken && !self.visitor.is_broken();
+            self.happening = if broken || (self.target_owes && self.visitor.is_overdue()) {
                 Happening::CutAfterHead(status)
             } else {
                 Happening::VisitorGone
@@ -265,6 +293,7 @@ impl Drop for Record {
         }
         // A visitor who is gone is nobody's failure.
         self.judges(Happening::VisitorGone);
+        self.ends(self.happening);
         let worker = &self.visitor.worker;
         let duration = worker.now().saturating_duration_since(self.arrived);
         if let Some(place) = &self.place {

@@ -9,7 +9,7 @@ use super::{Asking, GatesAnswer, Refusal, ServiceState};
 use crate::model::{GateMoment, GatePoint, Held, HeldBy, OnGateFailure, Phase, Timestamp};
 
 /// `Decision::by` of what all gates of a moment bring; where one of them decided, it is its name.
-const BY_GATES: &str = "gates";
+pub const GATES: &str = "gates";
 
 /// Asks the gates of a blocking moment; the rollout is held until they have answered.
 pub(super) fn ask(
@@ -24,7 +24,7 @@ pub(super) fn ask(
     next.ask(moment);
     hold_for_gates(&mut next, now);
     let reason = format!("{moment}: {} asked ({})", names.join(", "), because.reason);
-    Ok(transition(next, DecisionName::Gate, Because::new(BY_GATES, reason), Kind::Planned, EvidenceChange::Keep))
+    Ok(transition(next, DecisionName::Gate, Because::new(GATES, reason), Kind::Planned, EvidenceChange::Keep))
 }
 
 /// The gates have answered. What is no longer asked is no news.
@@ -40,7 +40,7 @@ pub(super) fn answered(
     }
     let moment = asking.moment;
     let (gate, reason, on_failure) = match answer {
-        GatesAnswer::Passed(reason) => return Ok(Some(passed(state, moment, Because::new(BY_GATES, reason), now))),
+        GatesAnswer::Passed(reason) => return Ok(Some(passed(state, moment, Because::new(GATES, reason), now))),
         GatesAnswer::Failed { gate, reason, on_failure } => (gate, reason, on_failure),
     };
     let because = |then: &str| Because::new(gate, format!("{moment}: {gate} failed: {reason}{then}"));

@@ -29,6 +29,7 @@ mod tests;
 
 pub use decide::decide;
 pub use event::{Event, GatesAnswer, Start};
+pub use gates::GATES;
 pub use refusal::Refusal;
 pub use state::{Asking, PinnedRelease, Rejected, Rollout, ServiceState};
 pub use transition::{Decision, DecisionName, EvidenceChange, OPERATOR, Transition};

@@ -16,7 +16,7 @@ pub struct WorkerId(pub usize);
 pub struct PerWorker<T>(Box<[Padded<T>]>);
 
 /// Two cache lines: neighbours are fetched in pairs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct Padded<T>(T);
 
@@ -24,11 +24,17 @@ impl<T: Default> PerWorker<T> {
     /// Cells for that many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| Padded::default()).collect())
+        Self::made_by(workers, T::default)
     }
 }
 
 impl<T> PerWorker<T> {
+    /// Cells for that many workers, each made anew.
+    #[must_use]
+    pub fn made_by(workers: usize, make: impl Fn() -> T) -> Self {
+        Self((0..workers.max(1)).map(|_| Padded(make())).collect())
+    }
+
     /// The cells of one worker. A number that is too large gets the last worker's.
     #[must_use]
     pub fn of(&self, worker: WorkerId) -> &T {

@@ -1,6 +1,7 @@
 //! Who is in the cohort: visitors' keys, their signatures, and the draw.
 
-use super::draws::{Draws, FailedVisitors};
+use super::draws::Draws;
+use super::seen::SeenVisitors;
 use crate::config::StickyBy;
 use crate::model::{BasisPoints, ReleaseId, ServiceName};
 use base64::Engine;
@@ -157,8 +158,8 @@ pub struct Split {
     pub bucketer: Bucketer,
     /// Where the draws are counted.
     pub draws: Arc<Draws>,
-    /// Which sticky visitors have failed in this step.
-    pub failed: Arc<FailedVisitors>,
+    /// What was seen of sticky visitors in this step.
+    pub seen: Arc<SeenVisitors>,
 }
 
 /// What came of a draw.
@@ -216,6 +217,7 @@ impl Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::Measures;
     use std::time::Instant;
 
     fn secret() -> Secret {
@@ -227,8 +229,8 @@ mod tests {
             candidate: 1,
             weight: BasisPoints::try_from(weight).unwrap(),
             bucketer: Bucketer::new(&secret(), &"shop".parse().unwrap(), &release.parse().unwrap()),
-            draws: Arc::new(Draws::new(1, Instant::now())),
-            failed: Arc::default(),
+            draws: Arc::new(Draws::new(1, Instant::now(), Measures::default())),
+            seen: Arc::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use super::split::{Draw, Secret, Split};
 use crate::config::StickyBy;
 use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress};
 use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Route {
     pub live: usize,
     /// The split, while a rollout is in its canary phase.
     pub split: Option<Split>,
+    /// Who sees the candidate before anyone is drawn, in the preview of a blue-green rollout.
+    pub preview: Option<Preview>,
     /// What visitors are drawn by.
     pub sticky: StickyBy,
     /// The response of planned maintenance, while the service is in it.
@@ -40,6 +43,23 @@ pub struct Route {
     pub unplanned: Arc<MaintenanceAnswer>,
     /// What is counted of the service.
     pub tally: Arc<PerWorker<ServiceTally>>,
+}
+
+/// A candidate that is shown to some, undrawn.
+#[derive(Debug)]
+pub struct Preview {
+    /// The index of its pool.
+    pub pool: usize,
+    /// Who sees it.
+    pub networks: Box<[IpNet]>,
+}
+
+impl Preview {
+    /// Whether a client sees it.
+    #[must_use]
+    pub fn is_for(&self, client: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&client.to_canonical()))
+    }
 }
 
 /// A pool, as requests see it.
@@ -254,12 +274,20 @@ impl Route {
                 return Destination::Maintenance { route: self, answer };
             }
             // Who passes by is no visitor, and takes no part in the draw.
-            return self.to_pool(service, self.live, None);
+            return self.to_pool(service, self.previewed(asked).unwrap_or(self.live), None);
+        }
+        if let Some(candidate) = self.previewed(asked) {
+            return self.to_pool(service, candidate, None);
         }
         let draw =
             self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked.headers, asked.client, secret)));
         let meant = draw.filter(|(_, draw)| draw.candidate).map_or(self.live, |(split, _)| split.candidate);
         self.to_pool(service, meant, draw.map(|(_, draw)| draw))
+    }
+
+    /// The candidate, where the client sees its preview.
+    fn previewed(&self, asked: &Asked<'_>) -> Option<usize> {
+        self.preview.as_ref().filter(|preview| preview.is_for(asked.client)).map(|preview| preview.pool)
     }
 
     fn to_pool(self: &Arc<Self>, service: usize, meant: usize, draw: Option<Draw>) -> Destination<'_> {

@@ -12,11 +12,13 @@
 )]
 
 mod harness;
+mod incidents;
 
 mod admin_access;
 mod architecture;
 mod bodies;
 mod commands;
+mod comparisons;
 mod configuration;
 mod dashboards;
 mod demo;

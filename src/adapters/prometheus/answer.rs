@@ -2,6 +2,7 @@
 //!
 //! The format: <https://prometheus.io/docs/prometheus/latest/querying/api/>.
 
+use crate::control::ports::MetricsFault::{self, Query, Unanswered};
 use http::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -11,6 +12,9 @@ use serde::de::IgnoredAny;
 enum Answer {
     Success {
         data: Data,
+        /// Of a part that could not be asked, for example. Infos, which are hints for writing queries, are not read.
+        #[serde(default)]
+        warnings: Vec<String>,
     },
     Error {
         #[serde(rename = "errorType", default)]
@@ -38,41 +42,59 @@ struct Series {
 /// A moment, which is the one that was asked for, and a value as text.
 type Point = (IgnoredAny, String);
 
+/// What Prometheus calls a query that it can't parse.
+const BAD_DATA: &str = "bad_data";
+
 /// The longest text of another program that goes into a sentence.
 const LONGEST_QUOTE: usize = 300;
 
 /// The one number of an answer.
-pub(super) fn number(status: StatusCode, body: &[u8]) -> Result<f64, String> {
+pub(super) fn number(status: StatusCode, body: &[u8]) -> Result<f64, MetricsFault> {
     match serde_json::from_slice(body) {
         Ok(Answer::Error { kind, error }) => {
-            Err(format!("Prometheus refuses the query ({}): {}", quote(&kind), quote(&error)))
+            let told = format!("Prometheus refuses the query ({}): {}", quote(&kind), quote(&error));
+            Err(if status == StatusCode::BAD_REQUEST && kind == BAD_DATA { Query(told) } else { Unanswered(told) })
         }
-        Ok(Answer::Success { data }) if status.is_success() => one(data),
-        _ if !status.is_success() => Err(format!("Prometheus answered HTTP {}", status.as_u16())),
+        Ok(Answer::Success { warnings, .. }) if status.is_success() && !warnings.is_empty() => {
+            let told = quote(&warnings.join("; "));
+            Err(Unanswered(format!("Prometheus warns that its answer can't be relied on: {told}")))
+        }
+        Ok(Answer::Success { data, .. }) if status.is_success() => one(data),
+        _ if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(Unanswered(format!(
+            "Prometheus lets nobody in that way (HTTP {}); are `bearer_token_file`, or `username` and `password_file`, \
+             in [prometheus] right?",
+            status.as_u16()
+        ))),
+        _ if !status.is_success() => Err(Unanswered(format!("Prometheus answered HTTP {}", status.as_u16()))),
         Ok(Answer::Success { .. }) | Err(_) => {
-            Err("the answer is not that of a Prometheus server; is `url` in [prometheus] right?".to_owned())
+            Err(Unanswered("the answer is not that of a Prometheus server; is `url` in [prometheus] right?".to_owned()))
         }
     }
 }
 
-fn one(data: Data) -> Result<f64, String> {
+fn one(data: Data) -> Result<f64, MetricsFault> {
+    let unanswered = |told: &str| Err(Unanswered(told.to_owned()));
     let text = match data {
         Data::Scalar((_, text)) => text,
         Data::Vector(series) => match series.len() {
-            0 => return Err("the query gives no value: no series matches it now".to_owned()),
+            0 => return unanswered("the query gives no value: no series matches it now"),
             1 => match series.into_iter().next().and_then(|only| only.value) {
                 Some((_, text)) => text,
-                None => return Err("the query gives a histogram; it must give a number".to_owned()),
+                None => return unanswered("the query gives a histogram; it must give a number"),
             },
-            many => return Err(format!("the query gives {many} series; it must give one, by `sum(…)` for example")),
+            many => {
+                let told = format!("the query gives {many} series; it must give one, by `sum(…)` for example");
+                return Err(Unanswered(told));
+            }
         },
-        Data::Matrix(_) => return Err("the query gives a range of values; it must give one number".to_owned()),
-        Data::String(_) => return Err("the query gives a text; it must give one number".to_owned()),
+        // The kind of an answer is that of the query, whatever the data: it will never be another.
+        Data::Matrix(_) => return Err(Query("the query gives a range of values; it must give one number".to_owned())),
+        Data::String(_) => return Err(Query("the query gives a text; it must give one number".to_owned())),
     };
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
-        Ok(_) => Err(format!("the query gives {}, which is no number; a division by zero?", quote(&text))),
-        Err(_) => Err(format!("the query gives {:?}, which is no number", quote(&text))),
+        Ok(_) => Err(Unanswered(format!("the query gives {}, which is no number; a division by zero?", quote(&text)))),
+        Err(_) => Err(Unanswered(format!("the query gives {:?}, which is no number", quote(&text)))),
     }
 }
 
@@ -85,7 +107,7 @@ fn quote(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn of(data: &str) -> Result<f64, String> {
+    fn of(data: &str) -> Result<f64, MetricsFault> {
         number(StatusCode::OK, format!(r#"{{"status":"success","data":{data}}}"#).as_bytes())
     }
 
@@ -113,8 +135,45 @@ mod tests {
             (r#"{"resultType":"other","result":[]}"#.to_owned(), "not that of a Prometheus"),
             ("null".to_owned(), "not that of a Prometheus"),
         ] {
-            let told = of(&data).unwrap_err();
+            let told = of(&data).unwrap_err().to_string();
             assert!(told.contains(sentence), "{data}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_can_never_give_a_number_is_told_apart_from_one_that_gave_none() {
+        let error = |status, kind: &str| {
+            number(status, format!(r#"{{"status":"error","errorType":"{kind}","error":"x"}}"#).as_bytes())
+        };
+        assert!(matches!(error(StatusCode::BAD_REQUEST, "bad_data"), Err(Query(_))));
+        for (status, kind) in [
+            (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            (StatusCode::BAD_REQUEST, "other"),
+            (StatusCode::BAD_GATEWAY, "bad_data"),
+        ] {
+            assert!(matches!(error(status, kind), Err(Unanswered(_))), "{status} {kind}");
+        }
+        assert!(matches!(of(r#"{"resultType":"matrix","result":[]}"#), Err(Query(_))));
+        assert!(matches!(of(r#"{"resultType":"vector","result":[]}"#), Err(Unanswered(_))));
+    }
+
+    #[test]
+    fn an_answer_with_a_warning_is_none_and_one_with_an_info_is() {
+        let answered = |more: &str| {
+            let body = format!(r#"{{"status":"success","data":{{"resultType":"scalar","result":[1,"2"]}},{more}}}"#);
+            number(StatusCode::OK, body.as_bytes())
+        };
+        let told = answered(r#""warnings":["store 2 is away"]"#).unwrap_err().to_string();
+        assert!(told.contains("can't be relied on: store 2 is away"), "{told}");
+        assert_eq!(answered(r#""infos":["metric might not be a counter"],"warnings":[]"#), Ok(2.0));
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_told_what_to_look_at() {
+        for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+            let told = number(status, b"no").unwrap_err().to_string();
+            assert!(told.contains("`bearer_token_file`"), "{told}");
         }
     }
 
@@ -122,7 +181,7 @@ mod tests {
     fn a_text_of_the_server_is_bounded_and_clean() {
         let long = "\\u001b[31m".repeat(1000);
         let body = format!(r#"{{"status":"error","errorType":"execution","error":"{long}"}}"#);
-        let told = number(StatusCode::UNPROCESSABLE_ENTITY, body.as_bytes()).unwrap_err();
+        let told = number(StatusCode::UNPROCESSABLE_ENTITY, body.as_bytes()).unwrap_err().to_string();
         assert!(told.len() < 500 && !told.contains('\u{1b}'), "{told:?}");
     }
 }

@@ -149,7 +149,13 @@ impl<'a> Story<'a> {
     /// Deploys a release to the pool that serves nobody, and starts its rollout.
     async fn roll_out(&mut self, pool: &str, release: &str, fault: Fault) -> anyhow::Result<()> {
         self.stage.application(pool).deploy(release, fault);
-        let start = Command::Start { pool: pool.parse()?, release: Some(release.parse()?), steps: None, force: false };
+        let start = Command::Start {
+            pool: pool.parse()?,
+            release: Some(release.parse()?),
+            strategy: None,
+            steps: None,
+            force: false,
+        };
         let started = self.stage.router.handle.command(SERVICE, start, None).await;
         started.with_context(|| format!("the rollout of release {release} can't be started"))?;
         Ok(())

@@ -1,12 +1,12 @@
 //! A router for a test: a table made by hand, and real workers.
 
 use crate::config::{AccessLog, StickyBy, Timeouts, UnsafeStatus};
-use crate::model::{BasisPoints, HostPattern, PathPrefix, Period};
+use crate::model::{BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Until};
 use crate::proxy::{ProxySettings, Workers, bind, start};
 use crate::routing::counters::TargetLoad;
 use crate::routing::{
-    Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, PerWorker, Pool, Reason, RetryAfter, Route, Secret, Split,
-    Suspicion, Table, Target,
+    Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route, Secret,
+    SeenVisitors, Split, Suspicion, Table, Target,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,6 +113,11 @@ impl Setting {
     }
 }
 
+/// With every check that the router can count for.
+fn measures() -> Measures {
+    Measures::of(&Plan { checks: vec![Check::StatusRatio(StatusRatioCheck::default())], ..Plan::default() })
+}
+
 /// A running router.
 pub(super) struct World {
     pub(super) address: SocketAddr,
@@ -121,6 +126,7 @@ pub(super) struct World {
     pub(super) suspicions: mpsc::Receiver<Suspicion>,
     pub(super) shutdown: CancellationToken,
     pub(super) draws: Arc<Draws>,
+    seen: Arc<SeenVisitors>,
     pub(super) maintenance: Arc<PerWorker<crate::routing::counters::ServiceTally>>,
     pub(super) workers: Workers,
     version: AtomicU64,
@@ -141,11 +147,13 @@ impl World {
         let listeners = bind(&["127.0.0.1:0".parse().unwrap()], WORKERS).unwrap();
         let address = listeners[0][0].local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let draws = Arc::new(Draws::new(WORKERS, Instant::now()));
+        let draws = Arc::new(Draws::new(WORKERS, Instant::now(), measures()));
+        let seen = Arc::default();
         let maintenance = Arc::new(PerWorker::new(WORKERS));
         let workers = start(settings, listeners, ends, &shutdown).unwrap();
         let version = AtomicU64::new(0);
-        let world = Self { address, setting, live, suspicions, shutdown, draws, maintenance, workers, version, secret };
+        let world =
+            Self { address, setting, live, suspicions, shutdown, draws, seen, maintenance, workers, version, secret };
         world.publish();
         world
     }
@@ -160,7 +168,7 @@ impl World {
             weight: BasisPoints::try_from(weight).unwrap(),
             bucketer: Bucketer::new(&self.secret, &service, &"r2".parse().unwrap()),
             draws: Arc::clone(&self.draws),
-            failed: Arc::default(),
+            seen: Arc::clone(&self.seen),
         });
         let route = Route {
             service,
@@ -168,6 +176,7 @@ impl World {
             live: 0,
             split,
             sticky: setting.sticky.clone(),
+            preview: None,
             planned: setting.planned.map(|status| self.maintenance_answer(Reason::Planned, status)),
             unplanned: self.maintenance_answer(Reason::Unplanned, UnsafeStatus::default()),
             tally: Arc::clone(&self.maintenance),
@@ -201,12 +210,17 @@ impl World {
 
     /// Requests, decided ones and failures of both sides over the last ticks: candidate, live.
     pub(super) fn drawn(&self) -> [[u64; 3]; 2] {
+        self.counted(Until::Head, Indicator::Failed)
+    }
+
+    /// Requests, decided ones and those that were bad in this way, of both sides over the last ticks: candidate, live.
+    pub(super) fn counted(&self, until: Until, indicator: Indicator) -> [[u64; 3]; 2] {
         let now = self.draws.tick_at(Instant::now());
         let mut sum = [[0; 3]; 2];
         for tick in now.saturating_sub(60)..=now {
-            let counts = self.draws.read(tick);
-            for (sum, side) in sum.iter_mut().zip([counts.candidate, counts.live]) {
-                for (sum, count) in sum.iter_mut().zip([side.requests, side.decided, side.failures]) {
+            let counts = self.draws.read(tick, until);
+            for (sum, side) in sum.iter_mut().zip([counts.sides.candidate, counts.sides.live]) {
+                for (sum, count) in sum.iter_mut().zip([side.requests, side.decided, side.of(indicator).all]) {
                     *sum += count;
                 }
             }

@@ -34,13 +34,15 @@ pub struct Behaviour {
     pub delay: Duration,
     /// Close the connection instead of an answer.
     pub hang_up: bool,
+    /// Answers every request as if this path had been asked for.
+    pub as_if: Option<&'static str>,
     /// What the health path answers.
     pub health: u16,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { fail: 0.0, fail_with: 500, delay: Duration::ZERO, hang_up: false, health: 200 }
+        Self { fail: 0.0, fail_with: 500, delay: Duration::ZERO, hang_up: false, as_if: None, health: 200 }
     }
 }
 
@@ -293,7 +295,8 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
         note_failure(&inner);
         return Ok(named(&inner, with_status(behaviour.fail_with, text("failed, as asked\n"))));
     }
-    let response = respond(&inner, &path, &seen, in_flight).await;
+    let path = behaviour.as_if.unwrap_or(&path);
+    let response = respond(&inner, path, &seen, in_flight).await;
     Ok(named(&inner, response))
 }
 
@@ -368,6 +371,12 @@ async fn respond(inner: &Arc<Inner>, path: &str, seen: &Seen, in_flight: InFligh
             response.headers_mut().insert("trailer", HeaderValue::from_static("x-checksum"));
             response
         }
+        "/slow-end" => piped(inner, in_flight, Script::SlowEnd),
+        "/grpc-failure" => {
+            let mut response = piped(inner, in_flight, Script::GrpcFailure);
+            response.headers_mut().insert("trailer", HeaderValue::from_static("grpc-status"));
+            response
+        }
         "/named-hop" => {
             let mut response = Response::new(text("ok\n"));
             let headers = response.headers_mut();
@@ -418,8 +427,12 @@ enum Script {
     Bytes(usize),
     /// A few bytes, then the connection breaks.
     Cut,
+    /// A few bytes at once, the last ones a moment later.
+    SlowEnd,
     /// A body with a trailer.
     Trailers,
+    /// A body with trailers that say that the call failed.
+    GrpcFailure,
 }
 
 const PIECE: usize = 64 * 1024;
@@ -460,10 +473,21 @@ async fn play(inner: Arc<Inner>, script: Script, sender: mpsc::Sender<io::Result
             tokio::time::sleep(Duration::from_millis(50)).await;
             let _ = sender.send(Err(io::Error::other("cut, as asked"))).await;
         }
+        Script::SlowEnd => {
+            let _ = sender.send(data("the beginning, ")).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let _ = sender.send(data("the end")).await;
+        }
         Script::Trailers => {
             let _ = sender.send(data("the body")).await;
             let mut trailers = HeaderMap::new();
             trailers.insert("x-checksum", HeaderValue::from_static("abc123"));
+            let _ = sender.send(Ok(Frame::trailers(trailers))).await;
+        }
+        Script::GrpcFailure => {
+            let _ = sender.send(data("a part of the answer")).await;
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("13"));
             let _ = sender.send(Ok(Frame::trailers(trailers))).await;
         }
     }

@@ -42,12 +42,13 @@ pub struct Load {
     identities: usize,
     rate: f64,
     post_every: u64,
+    headers: &'static [(&'static str, &'static str)],
 }
 
 impl Load {
     /// 100 requests per second by 400 visitors over 8 connections, one in ten a POST.
     pub fn on(address: SocketAddr) -> Self {
-        Self { address, connections: 8, identities: 400, rate: 100.0, post_every: 10 }
+        Self { address, connections: 8, identities: 400, rate: 100.0, post_every: 10, headers: &[] }
     }
 
     /// Requests per second in all.
@@ -59,6 +60,18 @@ impl Load {
     /// How many different visitors come round and round.
     pub fn visitors(mut self, identities: usize) -> Self {
         self.identities = identities;
+        self
+    }
+
+    /// Over how many connections: so many requests can be under way.
+    pub fn connections(mut self, connections: u32) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sent with each request.
+    pub fn headers(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        self.headers = headers;
         self
     }
 
@@ -124,7 +137,7 @@ async fn visit(load: Load, tally: Arc<Mutex<Tally>>, stop: Arc<AtomicBool>, sent
         let (method, body) = if is_post { (Method::POST, "order=1") } else { (Method::GET, "") };
         turn = (turn + 1) % jars.len();
         std::mem::swap(&mut visitor.cookies, &mut jars[turn]);
-        let answer = visitor.ask(method, "/page", &[], Bytes::from_static(body.as_bytes())).await;
+        let answer = visitor.ask(method, "/page", load.headers, Bytes::from_static(body.as_bytes())).await;
         std::mem::swap(&mut visitor.cookies, &mut jars[turn]);
         let mut tally = tally.lock().unwrap();
         let failure = match &answer {
