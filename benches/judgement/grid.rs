@@ -157,7 +157,7 @@ pub fn product(cell: &Cell, runs: usize, from: u64) -> Option<Outcome> {
 /// Runs of the product.
 fn walks(ground: &Ground, plan: &Plan, pace: Pace, runs: usize, from: u64) -> Vec<Run> {
     let courses = parallel(runs, |run| walk(&mut World::new(ground, seed(from, 1, run as u64)), plan, pace));
-    let back = |course: Course| (course.end == End::RolledBack).then(|| course.after.as_secs_f64());
+    let back = |course: Course| (course.end == End::RolledBack).then_some(course.after.as_secs_f64());
     courses.into_iter().flatten().map(back).collect()
 }
 

@@ -50,7 +50,7 @@ pub enum Rule {
     /// Flagger: `analysis.threshold: 5`, the "max number of failed metric checks before rollback", and
     /// `request-success-rate` with `thresholdRange.min: 99`, each `interval: 1m` (docs.flagger.app/usage/metrics). It
     /// counts failed checks over the whole analysis, and a check without any traffic is a failed one: "Halt advancement
-    /// no values found" (fluxcd/flagger, pkg/controller/scheduler_metrics.go).
+    /// no values found" (fluxcd/flagger, `pkg/controller/scheduler_metrics.go`).
     Flagger,
     /// Argo Rollouts: `successCondition: result[0] >= 0.95`, `failureLimit: 3`, the documented example
     /// (argoproj/argo-rollouts, docs/analysis/prometheus.md). More failed measurements than the limit abort. Without
@@ -62,7 +62,7 @@ pub enum Rule {
     /// documented default for this. As its users do, no errors on either side are guarded against.
     ArgoCompared,
     /// Kayenta (spinnaker.io/guides/user/canary/judge): Mann-Whitney U at 98% on one value per minute since the begin,
-    /// with a tolerance of a quarter of the Hodges-Lehmann estimate (NetflixACAJudge: fraction 0.25, confLevel 0.98). One
+    /// with a tolerance of a quarter of the Hodges-Lehmann estimate (`NetflixACAJudge`: fraction 0.25, confLevel 0.98). One
     /// metric that is "High" of one gives the score 0, below the marginal score of 75. Judged every 30 minutes, "the
     /// recommended interval".
     Kayenta30,
@@ -230,7 +230,7 @@ fn statistic(experiment: &[f64], control: &[f64], shift: f64) -> f64 {
         let same = all[begin..].iter().take_while(|(value, _)| *value == all[begin].0).count();
         let of_experiment = all[begin..begin + same].iter().filter(|(_, experiment)| *experiment).count();
         let size = as_f64(same as u64);
-        ranks += as_f64(of_experiment as u64) * (as_f64(begin as u64) + (size + 1.0) / 2.0);
+        ranks += as_f64(of_experiment as u64) * (as_f64(begin as u64) + f64::midpoint(size, 1.0));
         ties += size * (size * size - 1.0);
         begin += same;
     }

@@ -44,7 +44,7 @@ pub fn pooled(records: &[&Record]) -> (f64, f64) {
 }
 
 /// A rule's cells.
-pub fn of<'a>(all: &'a [Record], rule: usize, keep: impl Fn(&Record) -> bool) -> Vec<&'a Record> {
+pub fn of(all: &[Record], rule: usize, keep: impl Fn(&Record) -> bool) -> Vec<&Record> {
     all.iter().filter(|record| record.rule == rule && keep(record)).collect()
 }
 

@@ -77,7 +77,7 @@ pub(super) struct Crowd {
     failed_in_step: Vec<u32>,
     ever_failed: Vec<bool>,
     seen: Vec<bool>,
-    /// When each visitor will come first in this step, in requests since the begin; the next one is last.
+    /// When each visitor will be timed, in requests since the begin; the next one is last.
     first_requests: Vec<(f64, usize)>,
     requests: f64,
     pub(super) candidate: Shares,
@@ -120,12 +120,17 @@ impl Crowd {
     pub(super) fn begin_step(&mut self, weight: BasisPoints, random: &mut StdRng) {
         self.weight = weight.get();
         self.step += 1;
+        self.time_again(random);
+        self.share();
+    }
+
+    /// The router forgets whom it has timed: of each the next request is timed once more.
+    pub(super) fn time_again(&mut self, random: &mut StdRng) {
         // Requests of one come as a Poisson process, so that the wait for the next one begins anew at any moment.
         let begin = self.requests;
         let first = |part: &f64| begin + random.sample::<f64, _>(Exp1) / part;
         self.first_requests = self.people.activity.iter().map(first).zip(0..).collect();
         self.first_requests.sort_unstable_by(|one, other| other.0.total_cmp(&one.0));
-        self.share();
     }
 
     fn share(&mut self) {

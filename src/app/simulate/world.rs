@@ -15,6 +15,9 @@ use rand_distr::{Binomial, Distribution, Poisson};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// After so many seconds the router times sticky visitors once more.
+const TIMED_EVERY: f64 = 300.0;
+
 /// What is the same in all runs of a scenario.
 #[derive(Debug, Clone)]
 pub struct Ground {
@@ -54,6 +57,7 @@ pub struct World<'a> {
     /// Length of a tick in seconds.
     tick: f64,
     burst_until: f64,
+    timed_again_at: f64,
     next_change: f64,
     rates: Rates,
 }
@@ -109,6 +113,7 @@ impl<'a> World<'a> {
             seconds: 0.0,
             tick: TICK.as_secs_f64(),
             burst_until: 0.0,
+            timed_again_at: TIMED_EVERY,
             next_change: 0.0,
             rates: Rates::default(),
         }
@@ -144,7 +149,13 @@ impl<'a> World<'a> {
         };
         match &mut self.crowd {
             None => alone(&self.rates, &mut self.random, &mut tick),
-            Some(crowd) => sticky(&self.rates, crowd, &mut self.random, &mut tick),
+            Some(crowd) => {
+                if self.seconds >= self.timed_again_at && self.ground.latency.is_some() {
+                    crowd.time_again(&mut self.random);
+                    self.timed_again_at = self.seconds + TIMED_EVERY;
+                }
+                sticky(&self.rates, crowd, &mut self.random, &mut tick);
+            }
         }
         let latency = self.ground.latency.as_ref();
         slow(&self.rates.candidate.slow, latency, &mut self.random, &mut tick.candidate);
