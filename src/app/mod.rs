@@ -6,6 +6,7 @@ mod reload;
 mod router;
 mod secret;
 mod serve;
+pub mod simulate;
 
 pub use demo::demo;
 pub use options::{DemoFault, DemoOptions, RunOptions};

@@ -2,6 +2,7 @@
 
 use super::moment;
 use crate::app::DemoFault;
+use crate::app::simulate::{Visitors, Weather};
 use crate::model::{BasisPoints, Period, PoolName, ReleaseId, ServiceName, Strategy, Timestamp};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::IpAddr;
@@ -63,6 +64,8 @@ pub(super) enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Tell how a plan would have decided, in virtual time, by the same judgement that real releases get
+    Simulate(SimulateArguments),
     #[command(flatten)]
     Remote(Remote),
 }
@@ -152,6 +155,55 @@ pub(super) struct RunArguments {
     /// Without a configuration: the file of the state, cutover.db if it is left out
     #[arg(long, value_name = "FILE", requires = "pools", conflicts_with = "config")]
     pub(super) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SimulateArguments {
+    /// The share of live's answers that are errors: 0.001 or 0.1%
+    #[arg(long, value_name = "RATIO", default_value = "0.1%", value_parser = ratio)]
+    pub(super) live_error: f64,
+    /// The share of the candidate's answers that are errors
+    #[arg(long, value_name = "RATIO", default_value = "1%", value_parser = ratio)]
+    pub(super) candidate_error: f64,
+    /// Requests per second, for both pools together
+    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = rate)]
+    pub(super) rps: f64,
+    /// A configuration, for the plan of its service; without it the default plan
+    #[arg(long, value_name = "FILE")]
+    pub(super) plan: Option<PathBuf>,
+    /// Sticky visitors; where neither this nor the requests of each are given, each request is drawn for itself
+    #[arg(long, value_name = "NUMBER", value_parser = visitors, conflicts_with = "requests_per_visitor")]
+    pub(super) visitors: Option<usize>,
+    /// Requests of one sticky visitor during the holds of the plan
+    #[arg(long, value_name = "NUMBER", value_parser = at_least_one)]
+    pub(super) requests_per_visitor: Option<f64>,
+    /// How unevenly busy the visitors are: the standard deviation of the logarithm of their requests, 0 to 3
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = activity_spread)]
+    pub(super) activity_spread: f64,
+    /// The share of visitors that fail a fifth of their requests whichever release answers
+    #[arg(long, value_name = "RATIO", default_value = "0%", value_parser = ratio)]
+    pub(super) unlucky: f64,
+    /// Live's median time to answer
+    #[arg(long, value_name = "DURATION", default_value = "50ms", value_parser = some_time)]
+    pub(super) live_latency: Period,
+    /// The candidate's median time to answer; live's where it is left out
+    #[arg(long, value_name = "DURATION", value_parser = some_time)]
+    pub(super) candidate_latency: Option<Period>,
+    /// Until then the candidate is as good as live
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub(super) fault_after: Period,
+    /// What both pools go through
+    #[arg(long, value_enum, default_value_t = Weather::Steady)]
+    pub(super) weather: Weather,
+    /// Runs of each release; the more there are, the surer the figures
+    #[arg(long, value_name = "NUMBER", default_value = "200", value_parser = runs)]
+    pub(super) runs: usize,
+    /// Where chance begins: the same seed gives the same answer
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub(super) seed: u64,
+    /// Write a chart to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -269,6 +321,50 @@ fn replay(text: &str) -> Result<Replay, String> {
     }
 }
 
+/// A share as `0.001` or `0.1%`.
+fn ratio(text: &str) -> Result<f64, String> {
+    let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 0.01));
+    let ratio: Option<f64> = number.trim().parse().ok().map(|number: f64| number * scale);
+    ratio
+        .filter(|ratio| (0.0..=1.0).contains(ratio))
+        .ok_or("write a share from 0 to 1, such as 0.001 or 0.1%".to_owned())
+}
+
+fn number_in(text: &str, range: std::ops::RangeInclusive<f64>, advice: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.trim().parse().ok();
+    number.filter(|number| range.contains(number)).ok_or_else(|| advice.to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    number_in(text, 0.001..=1_000_000.0, "write a number from 0.001 to 1000000")
+}
+
+fn at_least_one(text: &str) -> Result<f64, String> {
+    number_in(text, 1.0..=1e9, "write a number of at least 1")
+}
+
+fn activity_spread(text: &str) -> Result<f64, String> {
+    number_in(text, 0.0..=3.0, "write a number from 0 to 3")
+}
+
+fn whole_in(text: &str, most: usize) -> Result<usize, String> {
+    let number: Option<usize> = text.trim().parse().ok();
+    number.filter(|number| (1..=most).contains(number)).ok_or_else(|| format!("write a whole number from 1 to {most}"))
+}
+
+fn visitors(text: &str) -> Result<usize, String> {
+    whole_in(text, Visitors::MOST)
+}
+
+fn runs(text: &str) -> Result<usize, String> {
+    whole_in(text, 100_000)
+}
+
+fn some_time(text: &str) -> Result<Period, String> {
+    let period: Period = text.parse().map_err(|error: crate::model::InvalidPeriod| error.to_string())?;
+    if period.get().is_zero() { Err("no answer takes no time: write at least 1ms".to_owned()) } else { Ok(period) }
+}
+
 fn header(text: &str) -> Result<String, String> {
     let is_header = text.split_once(':').is_some_and(|(name, _)| name.parse::<http::HeaderName>().is_ok());
     if is_header { Ok(text.to_owned()) } else { Err("write NAME: VALUE, such as 'Cookie: cutover=…'".to_owned()) }
@@ -310,6 +406,10 @@ mod tests {
             "demo --fault crash",
             "demo --fault latency",
             "demo --fault none",
+            "simulate",
+            "simulate --live-error 0.001 --candidate-error 1% --rps 50 --plan f.toml --service s --json --svg c.svg",
+            "simulate --requests-per-visitor 20 --activity-spread 1.5 --unlucky 1% --weather bursts --fault-after 5m",
+            "simulate --visitors 1000 --live-latency 40ms --candidate-latency 60ms --runs 500 --seed 7",
             "status --watch --json",
             "switch server1 --drain 30s",
             "rollout start server1 --release 2026.11.2 --steps 1,5,25,50 --hold 60s --force --wait",
@@ -362,6 +462,12 @@ mod tests {
             "history --id 7 --replay",
             "demo --fault slowness",
             "status --service a/b",
+            "simulate --live-error 2",
+            "simulate --candidate-error 101%",
+            "simulate --rps 0",
+            "simulate --runs 0",
+            "simulate --visitors 5 --requests-per-visitor 5",
+            "simulate --live-latency 0s",
         ] {
             let error = parse(line).map(|cli| format!("{cli:?}")).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -72,6 +72,17 @@ pub enum CliError {
     /// One service has to be named.
     #[error("there are several services; name one with --service: {}", names(.0))]
     SeveralServices(Vec<ServiceName>),
+    /// The configuration has no service of that name.
+    #[error("there is no service {name}; there is: {}", names(.there))]
+    NoSuchService {
+        /// As it was named.
+        name: ServiceName,
+        /// Those that there are.
+        there: Vec<ServiceName>,
+    },
+    /// What was asked for can't be simulated.
+    #[error("this can't be simulated: {0}")]
+    Simulation(String),
     /// There is nothing to command.
     #[error("the router has no service")]
     NoService,
@@ -96,7 +107,11 @@ impl CliError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::NothingToServe(_) | Self::AdminAddress(_) => USAGE,
+            Self::Config(_)
+            | Self::NothingToServe(_)
+            | Self::AdminAddress(_)
+            | Self::NoSuchService { .. }
+            | Self::Simulation(_) => USAGE,
             Self::App(_)
             | Self::Start(_)
             | Self::TokenFile { .. }
@@ -127,6 +142,8 @@ impl CliError {
             | Self::Refused(_)
             | Self::NotUnderstood { .. }
             | Self::SeveralServices(_)
+            | Self::NoSuchService { .. }
+            | Self::Simulation(_)
             | Self::NoService
             | Self::Path { .. }
             | Self::Replaced(_)

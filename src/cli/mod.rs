@@ -3,6 +3,7 @@
 //! ```text
 //! arguments ─▶ run, demo            ─▶ app
 //!          ├─▶ check                ─▶ config
+//!          ├─▶ simulate             ─▶ app::simulate
 //!          └─▶ every other command  ─▶ session: client ─▶ admin API ─▶ answer as text, or as it is with --json
 //! ```
 //!
@@ -28,6 +29,7 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod session;
+mod simulate;
 mod status;
 mod switch;
 mod wait;
@@ -65,6 +67,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Run(arguments) => Ok(crate::app::run(&run::options(&arguments)?)?),
         Command::Demo { fault, keep } => Ok(crate::app::demo(DemoOptions { fault, keep })?),
         Command::Check { config } => check::run(&config),
+        Command::Simulate(arguments) => simulate::run(&cli.global, &arguments),
         Command::Remote(command) => {
             let session = Session::open(&cli.global)?;
             // One thread is enough for one request at a time.

@@ -33,6 +33,7 @@ mod prometheus_pairs;
 mod restarts;
 mod rollouts;
 mod shipped_files;
+mod simulations;
 mod splitting;
 mod storage_faults;
 mod switching;
