@@ -155,16 +155,20 @@ impl Guard {
     }
 
     fn burn(&self, pool: &PoolName, buckets: i64, objective: f64, now: Timestamp) -> Option<f64> {
+        let history = self.pools.get(pool)?;
         let newest = bucket_of(now);
-        let ratio = self.pools.get(pool)?.between(newest - buckets, newest).ratio()?;
+        let ratio = history.between(newest - buckets, newest).ratio()?;
         Some(ratio / allowed(objective))
     }
 }
 
 impl History {
     fn add(&mut self, counts: PoolCounts, number: i64) {
-        // A clock that was set back does not undo what was counted.
-        let number = self.buckets.back().map_or(number, |newest| number.max(newest.number));
+        // A clock that was set back neither undoes what was counted nor hides what is: the past moves with it.
+        let ahead = self.buckets.back().map_or(0, |newest| newest.number - number);
+        if ahead > 0 {
+            self.buckets.iter_mut().for_each(|bucket| bucket.number -= ahead);
+        }
         while self.buckets.front().is_some_and(|oldest| oldest.number <= number - KEPT) {
             self.buckets.pop_front();
         }
@@ -285,7 +289,17 @@ mod tests {
         let kept = guard.pools[&pool("live")].buckets.len();
         assert!(i64::try_from(kept).unwrap() <= KEPT, "{kept}");
         guard.observe(&pool("live"), None, counts(1000, 1000), at(0));
-        assert!(guard.burn(&pool("live"), HOUR, 0.99, at(48 * 3600)).unwrap() > 50.0);
+        let burn = guard.burn(&pool("live"), HOUR, 0.99, at(0)).unwrap();
+        assert!((50.0..100.0).contains(&burn), "the hour before is there too: {burn}");
+    }
+
+    #[test]
+    fn it_goes_by_a_clock_that_was_set_back() {
+        let mut guard = guard(3600..4200, counts(100, 0), counts(100, 0));
+        feed(&mut guard, 0..300, counts(1000, 500), counts(1000, 500));
+        assert!(fires(&guard, 299));
+        feed(&mut guard, 300..2130, counts(1000, 0), counts(1000, 0));
+        assert!(!fires(&guard, 2130), "and by nothing else");
     }
 
     #[test]
