@@ -14,8 +14,9 @@ pub const CUT_OFF: &str = "cut-off";
 /// The name of the check for failing gRPC statuses in trailers; always on.
 pub const GRPC_TRAILERS: &str = "grpc-trailers";
 
-/// A latency check that has compared fewer candidate answers than this in a step has no evidence that nothing is slow.
-const LEAST_TIMED: u64 = 20;
+/// A check that has compared fewer candidate answers than this in a step, while many more were answered, has no evidence
+/// that nothing is slow or cut off.
+const LEAST_COMPARED: u64 = 20;
 
 /// What a guaranteed check goes by.
 #[derive(Debug, Clone, Copy)]
@@ -153,11 +154,16 @@ impl<'a> Compared<'a> {
         self.finding() == Finding::Proven
     }
 
-    /// A check of what is timed may have compared nothing yet, however many requests were answered.
+    /// A check of what is timed, or of what is known later, may have compared nothing yet, however many requests were
+    /// answered.
     fn compared_anything(&self) -> bool {
         match self.parts {
-            Parts::Latency(evidence) => evidence.compared() >= LEAST_TIMED.min(self.bar.min_requests),
+            Parts::Latency(evidence) => evidence.compared() >= LEAST_COMPARED.min(self.bar.min_requests),
             Parts::Counted(evidence) => evidence.step().candidate_requests > 0,
+            // The ends of answers are known later than their heads, by which exposure is counted.
+            Parts::Ratio(evidence) if matches!(self.kind, CUT_OFF | GRPC_TRAILERS) => {
+                evidence.step().candidate_requests >= LEAST_COMPARED.min(self.bar.min_requests)
+            }
             Parts::Ratio(_) | Parts::NoHead(..) => true,
         }
     }

@@ -1,7 +1,7 @@
 //! What the checks say together.
 
 use super::*;
-use crate::analysis::{Bad, PromQlAnswer, PromQlReport, SideTick, Tick};
+use crate::analysis::{Bad, CUT_OFF, PromQlAnswer, PromQlReport, SideTick, Tick};
 use crate::model::{
     BasisPoints, Check, ErrorRatioCheck, Indicator, LatencyCheck, Period, PromQlCheck, PromQlQuestion,
     StatusRatioCheck, Until,
@@ -73,6 +73,12 @@ fn ends(tick: &Tick) -> Tick {
     }
 }
 
+/// Takes in a tick whose answers have all come to a good end.
+fn observe_whole(evidence: &mut Evidence, tick: &Tick) {
+    evidence.observe(tick);
+    evidence.observe(&ends(tick));
+}
+
 fn assess_first(evidence: &Evidence, plan: &Plan) -> Assessment {
     assess(evidence, plan, 0, now())
 }
@@ -95,7 +101,7 @@ fn no_data_is_never_a_pass_and_says_what_is_missing() {
 fn exposure_passes_where_nothing_leans() {
     let plan = plan(vec![compared()]);
     let mut evidence = begun(&plan);
-    evidence.observe(&tick(300, 0, 300, 0));
+    observe_whole(&mut evidence, &tick(300, 0, 300, 0));
     let assessment = assess_first(&evidence, &plan);
     assert_eq!((assessment.judgement.verdict, assessment.by_exposure), (Verdict::Healthy, true));
     assert_eq!(assessment.judgement.by, BY_EXPOSURE);
@@ -149,7 +155,7 @@ fn every_check_must_agree_and_any_may_roll_back() {
         let judgement = assess_first(evidence, &plan).judgement;
         (judgement.verdict, judgement.by)
     };
-    evidence.observe(&tick(300, 0, 300, 0));
+    observe_whole(&mut evidence, &tick(300, 0, 300, 0));
     assert_eq!(verdict(&evidence), (Verdict::Insufficient, "queue".to_owned()));
     evidence.answer("queue", report(Ok(0.0)), now());
     evidence.answer("jobs", report(Err("timed out")), now());
@@ -192,7 +198,7 @@ fn a_candidate_that_gives_no_answer_passes_no_step_though_one_visitor_may_be_all
     }
     let mut evidence = begun(&plan);
     for _ in 0..500 {
-        evidence.observe(&hanging(&tick(100, 0, 100, 0), 10, 10));
+        observe_whole(&mut evidence, &hanging(&tick(100, 0, 100, 0), 10, 10));
     }
     assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy, "live is as slow");
 }
@@ -233,7 +239,7 @@ fn without_a_comparison_of_failures_exposure_is_still_needed() {
     let mut evidence = begun(&plan);
     evidence.answer("jobs", report(Ok(0.0)), now());
     assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Insufficient);
-    evidence.observe(&tick(300, 300, 300, 0));
+    observe_whole(&mut evidence, &tick(300, 300, 300, 0));
     assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy);
 }
 
@@ -259,7 +265,7 @@ fn a_slower_candidate_is_taken_back_and_a_shared_slow_down_is_not() {
     let judgement = assess_first(&evidence, &plan).judgement;
     assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::Regressed, "latency"), "{judgement:?}");
     let mut evidence = begun(&plan);
-    (0..40).for_each(|_| evidence.observe(&slow(98, 98)));
+    (0..40).for_each(|_| observe_whole(&mut evidence, &slow(98, 98)));
     assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy);
 }
 
@@ -278,7 +284,7 @@ fn a_step_asks_the_checks_that_it_names_and_any_check_may_take_back() {
     plan.steps[0].checks = Some(vec!["error-ratio".to_owned()]);
     plan.steps[0].min_requests = Some(50);
     let mut evidence = begun(&plan);
-    evidence.observe(&tick(50, 0, 50, 0));
+    observe_whole(&mut evidence, &tick(50, 0, 50, 0));
     evidence.answer("jobs", report(Err("timed out")), now());
     assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy, "the others are not asked");
     assert_eq!(assess(&evidence, &plan, 1, now()).judgement.verdict, Verdict::SourceDown, "in the next step they are");
@@ -333,7 +339,7 @@ fn two_checks_that_each_nearly_give_an_alarm_give_one_together() {
 fn an_incident_of_both_pools_passes_nothing_and_takes_nothing_back() {
     let plan = plan(vec![compared()]);
     let mut evidence = begun(&plan);
-    evidence.observe(&tick(1000, 0, 1000, 0));
+    observe_whole(&mut evidence, &tick(1000, 0, 1000, 0));
     let mut guard = crate::model::view::GuardView {
         objective: 0.99,
         firing: true,
@@ -373,4 +379,16 @@ fn what_an_older_version_stored_goes_on_and_new_checks_begin() {
     let restored: Evidence = serde_json::from_value(stored).unwrap();
     assert_eq!(restored.error_ratio(), evidence.error_ratio());
     assert_eq!(assess_first(&restored, &plan).judgement.verdict, Verdict::Regressed);
+}
+
+#[test]
+fn a_step_is_not_passed_by_exposure_while_no_answer_is_known_to_have_ended_well() {
+    let plan = plan(vec![compared()]);
+    let mut evidence = begun(&plan);
+    let good = drawn(&tick(400, 0, 400, 0), 400, 0);
+    evidence.observe(&good);
+    let judgement = assess_first(&evidence, &plan).judgement;
+    assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::Insufficient, CUT_OFF), "{}", judgement.reason);
+    evidence.observe(&ends(&good));
+    assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy);
 }
