@@ -12,7 +12,7 @@
 
 use super::counters::{Counter, PerWorker, WorkerId};
 use super::limits::{Limits, Schedule};
-use super::seen::SeenVisitors;
+use super::seen::{BadVisitors, SeenVisitors};
 use super::sides::{ByMoment, BySide, Side};
 use super::sketch::Sketch;
 use super::split::VisitorKey;
@@ -79,7 +79,7 @@ pub struct Draws {
     rings: PerWorker<Ring>,
     reached: PerWorker<Reached>,
     ever_seen: Sketch,
-    ever_bad: Sketch,
+    ever_bad: BadVisitors,
 }
 
 /// Whether requests could be sent to the candidate.
@@ -100,7 +100,7 @@ impl Draws {
             rings: PerWorker::made_by(workers, || Ring::new(measures.timed)),
             reached: PerWorker::new(workers),
             ever_seen: Sketch::default(),
-            ever_bad: Sketch::default(),
+            ever_bad: BadVisitors::default(),
         }
     }
 
@@ -179,10 +179,10 @@ impl Draws {
             && let Some(bad) = cells.bad(indicator)
         {
             bad.all.bump();
-            if seen.is_bad_first(side, key, indicator) {
+            if seen.is_bad_first(key, indicator) {
                 bad.counted.bump();
                 // Who was not bad before in the rollout was not in the step either.
-                if side == Side::Candidate && key.salted(indicator).is_new_in(&self.ever_bad) {
+                if side == Side::Candidate && self.ever_bad.is_new(key, indicator) {
                     bad.new.bump();
                 }
             }

@@ -9,8 +9,10 @@ use arc_swap::ArcSwap;
 /// The sticky visitors of one step, by what was seen of them; replaced with each step.
 #[derive(Debug, Default)]
 pub struct SeenVisitors {
-    /// Who was bad, and in which way.
-    bad: BySide<Sketch>,
+    /// Who was bad. The same for both sides: a visitor is on one side all through a step, and as a sketch fills, who is
+    /// taken for seen is taken so on either side alike. With one for each side live's would fill first, and its failures
+    /// would be lost where the candidate's still count.
+    bad: BadVisitors,
     /// Who was timed.
     timed: ArcSwap<BySide<Sketch>>,
 }
@@ -25,13 +27,31 @@ impl SeenVisitors {
     }
 
     /// Whether a visitor is bad in this way for the first time in this step.
-    pub(super) fn is_bad_first(&self, side: Side, key: VisitorKey, indicator: Indicator) -> bool {
-        key.salted(indicator).is_new_in(self.bad.of(side))
+    pub(super) fn is_bad_first(&self, key: VisitorKey, indicator: Indicator) -> bool {
+        self.bad.is_new(key, indicator)
     }
 
     /// Forgets who was timed, so that every visitor is timed once more.
     pub fn time_again(&self) {
         self.timed.store(std::sync::Arc::default());
+    }
+}
+
+/// The sticky visitors who were bad, each in which way.
+#[derive(Debug, Default)]
+pub(super) struct BadVisitors {
+    /// By what a target did.
+    targets: Sketch,
+    /// By a status that is compared. Visitors can have as many of these as they ask for, and a sketch that they have
+    /// filled must not hide what targets do.
+    statuses: Sketch,
+}
+
+impl BadVisitors {
+    /// Whether this is the first that it hears of a visitor who was bad in this way.
+    pub(super) fn is_new(&self, key: VisitorKey, indicator: Indicator) -> bool {
+        let sketch = if indicator == Indicator::Status { &self.statuses } else { &self.targets };
+        key.salted(indicator).is_new_in(sketch)
     }
 }
 
@@ -47,8 +67,8 @@ impl VisitorKey {
         }
     }
 
-    /// The visitor, as the one who was bad in this way: one sketch serves for all ways.
-    pub(super) fn salted(self, indicator: Indicator) -> Self {
+    /// The visitor, as the one who was bad in this way: one sketch serves for several ways.
+    fn salted(self, indicator: Indicator) -> Self {
         match self {
             Self::Sticky(hash) => Self::Sticky(hash.wrapping_add(SALT.wrapping_mul(indicator.index() as u64))),
             Self::Alone => Self::Alone,
@@ -63,15 +83,13 @@ mod tests {
     const VISITOR: VisitorKey = VisitorKey::Sticky(7);
 
     #[test]
-    fn a_visitor_is_bad_once_in_each_way_and_on_each_side() {
+    fn a_visitor_is_bad_once_in_each_way() {
         let seen = SeenVisitors::default();
-        for side in [Side::Candidate, Side::Live] {
-            for indicator in Indicator::ALL {
-                assert!(seen.is_bad_first(side, VISITOR, indicator));
-                assert!(!seen.is_bad_first(side, VISITOR, indicator));
-                assert!(seen.is_bad_first(side, VisitorKey::Alone, indicator));
-                assert!(seen.is_bad_first(side, VisitorKey::Alone, indicator));
-            }
+        for indicator in Indicator::ALL {
+            assert!(seen.is_bad_first(VISITOR, indicator));
+            assert!(!seen.is_bad_first(VISITOR, indicator));
+            assert!(seen.is_bad_first(VisitorKey::Alone, indicator));
+            assert!(seen.is_bad_first(VisitorKey::Alone, indicator));
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Remembers which visitors were seen, in a fixed number of bits indexed by a keyed hash. It never forgets one;
 /// another visitor with the same bits counts as seen. With 2^20 bits, of 10,000 visitors 1% are taken for seen.
 ///
-/// It is shared by the workers, because one visitor's requests come to all of them. It is asked for requests that a
-/// split drew for the candidate and for failures, and one atomic instruction is spent only on a visitor that is new.
+/// It is shared by the workers, because one visitor's requests come to all of them. It is asked for the requests that a
+/// split drew and for failures, and one atomic instruction is spent only on a visitor that is new.
 #[derive(Debug)]
 pub struct Sketch(Box<[AtomicU64]>);
 

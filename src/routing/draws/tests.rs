@@ -126,6 +126,44 @@ fn a_sticky_visitor_is_bad_once_per_step_in_each_way_and_is_one_draw_of_the_roll
     assert_eq!(world.heads(1).sides.candidate.of(Indicator::Failed), bad(1, 1, 0));
 }
 
+/// The hashes of that many visitors.
+fn visitors(count: u64) -> impl Iterator<Item = VisitorKey> {
+    (0..count).map(|number| {
+        use std::hash::Hasher;
+        let mut hasher = siphasher::sip::SipHasher24::new_with_keys(1, 2);
+        hasher.write_u64(number);
+        VisitorKey::Sticky(hasher.finish())
+    })
+}
+
+#[test]
+fn where_more_visitors_fail_than_can_be_told_apart_both_sides_lose_the_same_part() {
+    let world = World::new();
+    for (number, key) in visitors(600_000).enumerate() {
+        let side = if number % 100 == 0 { Side::Candidate } else { Side::Live };
+        let dispatch = world.dispatch(0, side, key);
+        world.head(0, &dispatch, Some(Indicator::Failed));
+    }
+    let counted = [world.heads(0).sides.candidate, world.heads(0).sides.live].map(|side| {
+        let failed = side.of(Indicator::Failed);
+        failed.counted * 1000 / failed.all
+    });
+    assert!(counted[0].abs_diff(counted[1]) < 30, "of a thousand failures of each side count {counted:?}");
+}
+
+#[test]
+fn visitors_who_ask_for_what_is_not_there_hide_no_failure() {
+    let world = World::new();
+    let answer = |key, indicator| {
+        let dispatch = world.dispatch(0, Side::Candidate, key);
+        world.head(0, &dispatch, Some(indicator));
+    };
+    visitors(600_000).for_each(|key| answer(key, Indicator::Status));
+    visitors(1000).for_each(|key| answer(key, Indicator::Failed));
+    let failed = world.heads(0).sides.candidate.of(Indicator::Failed);
+    assert!(failed.counted > 990 && failed.new > 990, "{failed:?}");
+}
+
 #[test]
 fn distinct_draws_of_the_candidate_are_counted() {
     let world = World::new();
