@@ -6,7 +6,7 @@ use super::visitor::{Phase, Visitor};
 use super::worker::Snapshot;
 use crate::model::{Happening, Indicator, Until};
 use crate::routing::counters::CodeClass;
-use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split};
+use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
@@ -73,13 +73,23 @@ impl Drop for Place {
     }
 }
 
+/// A drawn request whose outcome is not known yet.
+#[derive(Clone, Copy)]
+enum Drawn {
+    /// Its visitor still owes a part of it, so that no target is to blame for the time that it takes. It is not counted
+    /// yet.
+    Coming(Side, VisitorKey),
+    /// The target has all of it, and owes an answer.
+    Dispatched(Dispatch),
+}
+
 /// What is known of a request, until it is counted.
 pub(super) struct Record {
     visitor: Rc<Visitor>,
     arrived: Instant,
     place: Option<Place>,
     /// A drawn request whose outcome is not known yet.
-    undecided: Option<Dispatch>,
+    undecided: Cell<Option<Drawn>>,
     /// A drawn request whose answer has begun.
     unended: Option<Dispatch>,
     /// The head that the visitor got.
@@ -102,7 +112,7 @@ impl Record {
             visitor: Rc::clone(visitor),
             arrived: visitor.worker.now(),
             place: None,
-            undecided: None,
+            undecided: Cell::new(None),
             unended: None,
             status: None,
             happening: Happening::VisitorGone,
@@ -133,11 +143,27 @@ impl Record {
                 }
             } else {
                 let side = if draw.candidate { Side::Candidate } else { Side::Live };
-                let dispatch = split.draws.dispatched(worker.id, self.arrived, side, draw.key, &split.seen);
-                self.undecided = Some(dispatch);
+                self.undecided.set(Some(if self.visitor.is_body_due() {
+                    Drawn::Coming(side, draw.key)
+                } else {
+                    let dispatch = split.draws.dispatched(worker.id, self.arrived, side, draw.key, &split.seen);
+                    Drawn::Dispatched(dispatch)
+                }));
             }
         }
         self.place = Some(place);
+    }
+
+    /// Counts a drawn request as dispatched, once its visitor has sent all of it.
+    pub(super) fn is_on_its_way(&self) {
+        if let Some(Drawn::Coming(side, key)) = self.undecided.get()
+            && !self.visitor.is_body_due()
+            && let Some(split) = self.place.as_ref().and_then(Place::split)
+        {
+            let worker = &self.visitor.worker;
+            let dispatch = split.draws.dispatched(worker.id, worker.now(), side, key, &split.seen);
+            self.undecided.set(Some(Drawn::Dispatched(dispatch)));
+        }
     }
 
     /// The pool that the request is in.
@@ -157,15 +183,22 @@ impl Record {
     /// The outcome of the pool's attempt. Whether it was the draw of a candidate, which failed in a way that a safe
     /// request may be rescued from.
     pub(super) fn judges(&mut self, happening: Happening) -> bool {
-        let (Some(dispatch), Some(place)) = (self.undecided.take(), &self.place) else { return false };
+        let (Some(drawn), Some(place)) = (self.undecided.take(), &self.place) else { return false };
         let Some(split) = place.split() else { return false };
         let worker = &self.visitor.worker;
         let now = worker.now();
         if matches!(happening, Happening::VisitorGone | Happening::BadRequest(_)) {
-            // The target owes no answer any more, and gave none.
-            split.draws.withdrawn(worker.id, now, &dispatch, Until::Head);
+            if let Drawn::Dispatched(dispatch) = drawn {
+                // The target owes no answer any more, and gave none.
+                split.draws.withdrawn(worker.id, now, &dispatch, Until::Head);
+            }
             return false;
         }
+        let dispatch = match drawn {
+            Drawn::Dispatched(dispatch) => dispatch,
+            // The target did not wait for the rest.
+            Drawn::Coming(side, key) => split.draws.dispatched(worker.id, now, side, key, &split.seen),
+        };
         let ruling = happening.ruling();
         let bad = match happening {
             _ if ruling.counts => Some(Indicator::Failed),
@@ -248,8 +281,10 @@ impl Record {
     /// The trailers of the answer say that the call failed.
     pub(super) fn failed_in_trailers(&mut self) {
         if let Happening::Answered(status) = self.happening {
+            // A failure that its head has told already is no second one.
+            let known = self.happening.ruling().counts;
             self.happening = Happening::GrpcFailedInTrailers(status);
-            if let Some(place) = &self.place {
+            if let Some(place) = self.place.as_ref().filter(|_| !known) {
                 place.pool().tally.of(self.visitor.worker.id).failed.add(1);
             }
         }

@@ -19,7 +19,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 
 /// Connections that may be tried for one request.
@@ -112,7 +113,16 @@ impl Journey {
     fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
         async move {
             let mut connects = MOST_CONNECTS;
-            let mut tried = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects).await;
+            let mut tried = {
+                let Self { visitor, record, outgoing, .. } = &mut self;
+                let mut first = pin!(attempt(visitor, record.place(), outgoing, &mut connects));
+                poll_fn(|cx| {
+                    let tried = first.as_mut().poll(cx);
+                    record.is_on_its_way();
+                    tried
+                })
+                .await
+            };
 
             // Perhaps a second pool.
             let failure = tried.happening();

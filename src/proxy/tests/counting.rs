@@ -92,3 +92,42 @@ async fn the_statuses_that_are_compared_count_and_others_do_not() {
     assert_eq!((candidate(&world, Indicator::Status), candidate(&world, Indicator::Failed)), ([3, 3, 1], [3, 3, 0]));
     assert_eq!(world.counted(Until::End, Indicator::CutOff), [[3, 3, 0], [0, 0, 0]]);
 }
+
+#[tokio::test]
+async fn a_drawn_request_counts_once_its_visitor_has_sent_all_of_it() {
+    let world = world(|_| Action::Hang).await;
+    let mut visitor = Visitor::connect(world.address).await;
+    visitor.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf").await;
+    eventually("it is under way", || world.under_way() == 2).await;
+    assert_eq!(candidate(&world, Indicator::NoHead), [0, 0, 0], "no target is to blame for a slow upload");
+    visitor.send("whole!").await;
+    eventually("the target owes an answer", || candidate(&world, Indicator::NoHead) == [1, 0, 1]).await;
+    drop(visitor);
+    eventually("nothing is under way", || world.under_way() == 0).await;
+    assert_eq!(candidate(&world, Indicator::NoHead), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_drawn_request_counts_too_when_the_target_does_not_wait_for_all_of_it() {
+    let live = Origin::new(|_| ok("live")).await;
+    let hasty = Origin::hasty("HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nno").await;
+    let mut setting = Setting::of(vec![TestPool::new("server0", &[live.address]), TestPool::new("server1", &[hasty])]);
+    setting.weight = Some(10_000);
+    let world = World::new(setting);
+    let answer = ask(world.address, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf").await;
+    assert_eq!(answer.status, 500);
+    eventually("it is counted", || candidate(&world, Indicator::Failed) == [1, 1, 1]).await;
+}
+
+#[tokio::test]
+async fn a_call_that_fails_in_its_head_and_in_its_trailers_fails_once() {
+    let world = world(|_| {
+        let head = "HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\ntrailer: grpc-status\r\n\r\n";
+        Action::Send(format!("{head}2\r\nno\r\n0\r\ngrpc-status: 13\r\n\r\n"))
+    })
+    .await;
+    ask(world.address, "POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ncontent-length: 0\r\n\r\n").await;
+    eventually("nothing is under way", || world.under_way() == 0).await;
+    let tally = &world.pool(1).tally;
+    assert_eq!((tally.sum(|tally| tally.answered.get()), tally.sum(|tally| tally.failed.get())), (1, 1));
+}
