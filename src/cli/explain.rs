@@ -1,9 +1,9 @@
 //! `cutover explain`: where a request would go, and why.
 
-use super::CliError;
 use super::arguments::ExplainArguments;
 use super::output::plain;
 use super::session::Session;
+use super::{CliError, evidence};
 use crate::model::view::ExplainView;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -35,11 +35,15 @@ fn text(view: &ExplainView) -> String {
     for (index, reason) in view.why.iter().enumerate() {
         let _ = write!(text, "\n  {}. {}", index + 1, plain(reason));
     }
+    if let Some(evidence) = &view.evidence {
+        let _ = write!(text, "\nwhat the rollout goes by:\n{}", evidence::full(evidence).trim_end());
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples;
     use super::*;
 
     #[test]
@@ -49,11 +53,15 @@ mod tests {
             pool: Some("server1".parse().unwrap()),
             bucket: Some(17),
             why: vec!["host matches".to_owned(), "bucket 17 is below 500".to_owned()],
+            evidence: None,
         };
         let expected =
             "service shop: pool server1, bucket 17 of 10,000\n  1. host matches\n  2. bucket 17 is below 500";
         assert_eq!(text(&view), expected);
-        let nobody = ExplainView { service: None, pool: None, bucket: None, why: Vec::new() };
+        let nobody = ExplainView { service: None, pool: None, bucket: None, why: Vec::new(), evidence: None };
         assert_eq!(text(&nobody), "no service is configured for this request");
+        let judged = text(&ExplainView { evidence: Some(samples::evidence()), ..view });
+        assert!(judged.starts_with(expected) && judged.contains("what the rollout goes by:"), "{judged}");
+        assert!(judged.contains("error-ratio: insufficient"), "{judged}");
     }
 }

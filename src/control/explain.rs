@@ -21,6 +21,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             pool: None,
             bucket: None,
             why: vec![format!("no service is configured for host {:?} and path {path:?}: 404", request.host)],
+            evidence: None,
         },
         Destination::Maintenance { route, answer } => ExplainView {
             service: Some(route.service.clone()),
@@ -34,6 +35,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
                 }
                 .to_owned(),
             ],
+            evidence: None,
         },
         Destination::Pool { route, pool, draw, failed_over, .. } => {
             let name = &route.pools[pool].name;
@@ -58,6 +60,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
                 pool: Some(name.clone()),
                 bucket: draw.filter(|draw| draw.key != VisitorKey::Alone).map(|draw| draw.bucket),
                 why,
+                evidence: None,
             }
         }
     }

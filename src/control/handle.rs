@@ -271,7 +271,10 @@ impl Handle {
     /// When there is no service of that name.
     pub fn explain(&self, service: &str, request: &ExplainRequest) -> Result<ExplainView, CommandError> {
         self.find(service)?;
-        Ok(explain::explain(&self.live.table(), &self.secret, request))
+        let explained = explain::explain(&self.live.table(), &self.secret, request);
+        let of = explained.service.as_ref().and_then(|service| self.find(service.as_str()).ok());
+        let evidence = of.map(|published| published.evidence.clone()).filter(|evidence| evidence.verdict.is_some());
+        Ok(ExplainView { evidence, ..explained })
     }
 
     /// Writes a consistent copy of the state into a new file.

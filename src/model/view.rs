@@ -401,4 +401,7 @@ pub struct ExplainView {
     pub bucket: Option<u16>,
     /// Step by step, a sentence each.
     pub why: Vec<String>,
+    /// What is known of the candidate, while a rollout of the service is under way or under watch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceView>,
 }
