@@ -77,6 +77,11 @@ async fn what_breaks_both_pools_holds_the_rollout_until_it_is_over() {
     until("the load is under way", SHORT, async || load.so_far().all() > 50).await;
     router.command(&["rollout", "start", "server1"]).await.ok();
     router.view_when("the first step", LONG, |view| view["phase"] == "canary").await;
+    until("both pools have answered enough to speak for themselves", LONG, async || {
+        let window = router.evidence().await["guard"]["windows"][1].clone();
+        window["live"].is_number() && window["candidate"].is_number()
+    })
+    .await;
     for application in [&server0, &server1] {
         application.behave(|behaviour| behaviour.fail = 1.0);
     }
