@@ -182,3 +182,36 @@ async fn visitors_who_hang_up_speak_neither_for_a_pool_nor_against_it() {
         assert_eq!(json!([counts["candidate_failures"], counts["live_failures"]]), json!([0, 0]), "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn visitors_of_the_candidate_who_send_their_bodies_slowly_take_nothing_back() {
+    let (server0, server1) = Application::pair().await;
+    let router = Router::start(Setup::before(&server0, &server1).rollout(&one_step(""))).await;
+    router.command(&["rollout", "start", "server1"]).await.ok();
+    router.phase("canary", SHORT).await;
+    let mut slow = Vec::new();
+    while slow.len() < 30 {
+        let mut visitor = router.visitor();
+        if visitor.get("/").await.by() == "server1" {
+            let mut connection = RawConnection::open(router.address()).await;
+            let cookie = &visitor.cookies["cutover"];
+            let head = format!("POST / HTTP/1.1\r\nhost: shop.example.com\r\ncookie: cutover={cookie}\r\n");
+            connection.send(&format!("{head}content-length: 10\r\n\r\nhalf")).await;
+            slow.push(connection);
+        }
+    }
+    // Longer than the head of any answer may take.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for connection in &mut slow {
+        connection.send("whole!").await;
+        connection.read_until("\r\n\r\n", SHORT).await;
+    }
+    until("their answers are counted", LONG, async || {
+        let counts = check(&router.evidence().await, "cut-off")["rollout"].clone();
+        counts["candidate_requests"].as_u64() >= Some(60)
+    })
+    .await;
+    let no_head = check(&router.evidence().await, "no-head")["rollout"].clone();
+    assert_eq!(no_head["candidate_failures"], 0, "{no_head}");
+    assert_eq!(router.view().await["phase"], "canary");
+}
