@@ -16,6 +16,9 @@ pub const GRPC_TRAILERS: &str = "grpc-trailers";
 
 /// A latency check that has compared fewer candidate answers than this in a step has no evidence that nothing is slow.
 const LEAST_TIMED: u64 = 20;
+/// With fewer requests of live than this in a step nothing tells whether the candidate is worse, whatever it answers: so
+/// it is where an operator gives it all traffic.
+const LEAST_OF_LIVE: u64 = 10;
 
 /// What a guaranteed check goes by.
 #[derive(Debug, Clone, Copy)]
@@ -153,12 +156,15 @@ impl<'a> Compared<'a> {
         self.finding() == Finding::Proven
     }
 
-    /// A check of what is timed may have compared nothing yet, however many requests were answered.
+    /// A check of what is timed may have compared nothing yet, however many requests were answered; and without live's
+    /// there is nothing to compare with.
     fn compared_anything(&self) -> bool {
         match self.parts {
             Parts::Latency(evidence) => evidence.compared() >= LEAST_TIMED.min(self.bar.min_requests),
             Parts::Counted(evidence) => evidence.step().candidate_requests > 0,
-            Parts::Ratio(_) | Parts::NoHead(..) => true,
+            // Which is on always, and counts all requests.
+            Parts::NoHead(_, late) => late.step().live_requests >= LEAST_OF_LIVE.min(self.bar.min_requests),
+            Parts::Ratio(_) => true,
         }
     }
 
