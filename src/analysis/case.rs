@@ -75,6 +75,7 @@ impl<'a> Case<'a> {
             rollback_at: -plan.false_alarm.ln(),
             promote_at: -plan.miss.ln(),
             answered: evidence.exposure(),
+            of_live: evidence.late().step().live_requests,
             min_requests: step.and_then(|step| step.min_requests).unwrap_or(plan.min_requests),
         };
         let only = step.and_then(|step| step.checks.as_ref());

@@ -42,6 +42,8 @@ pub(super) struct Bar {
     pub(super) promote_at: f64,
     /// Candidate requests of this step that were answered.
     pub(super) answered: u64,
+    /// Requests of live in this step.
+    pub(super) of_live: u64,
     /// How many of them pass the step.
     pub(super) min_requests: u64,
 }
@@ -156,15 +158,12 @@ impl<'a> Compared<'a> {
         self.finding() == Finding::Proven
     }
 
-    /// A check of what is timed may have compared nothing yet, however many requests were answered; and without live's
-    /// there is nothing to compare with.
+    /// A check of what is timed may have compared nothing yet, however many requests were answered.
     fn compared_anything(&self) -> bool {
         match self.parts {
             Parts::Latency(evidence) => evidence.compared() >= LEAST_TIMED.min(self.bar.min_requests),
             Parts::Counted(evidence) => evidence.step().candidate_requests > 0,
-            // Which is on always, and counts all requests.
-            Parts::NoHead(_, late) => late.step().live_requests >= LEAST_OF_LIVE.min(self.bar.min_requests),
-            Parts::Ratio(_) => true,
+            Parts::Ratio(_) | Parts::NoHead(..) => true,
         }
     }
 
@@ -186,7 +185,8 @@ impl<'a> Compared<'a> {
         } else if !self.compared_anything() {
             Finding::NotCompared
         } else if self.bar.answered >= self.bar.min_requests {
-            Finding::Exposed
+            let least = LEAST_OF_LIVE.min(self.bar.min_requests);
+            if self.bar.of_live >= least { Finding::Exposed } else { Finding::NotCompared }
         } else {
             Finding::Short
         }

@@ -347,6 +347,6 @@ async fn a_machine_without_authorities_routes_and_asks_all_that_need_none() {
     receiver.letter("before-rollout").await;
     let view = router.phase("canary", SHORT).await;
     let history = router.history().await;
-    let told = history.iter().any(|entry| entry["reason"].as_str().unwrap().contains("https can't be used: No CA"));
+    let told = history.iter().any(|entry| entry["reason"].as_str().unwrap().contains("No CA certificates"));
     assert!(told, "{view:#}\n{history:#?}");
 }
