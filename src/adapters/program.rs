@@ -44,12 +44,25 @@ pub(super) async fn run(
     let mut child = start(command, env, question)?;
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
     let output = Mutex::new(Vec::new());
-    match tokio::time::timeout(timeout.get(), to_its_end(&mut child, &output)).await {
-        Ok(Ok(status)) => {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let reading = async { tokio::join!(keep_the_end(stdout, &output), keep_the_end(stderr, &output)) };
+    tokio::pin!(reading);
+    let ended = async {
+        tokio::select! {
+            status = child.wait() => (status, false),
+            _ = &mut reading => (child.wait().await, true),
+        }
+    };
+    match tokio::time::timeout(timeout.get(), ended).await {
+        Ok((Ok(status), all_read)) => {
             group.0 = None;
+            if !all_read {
+                // Its answer is known: what it has left running is no reason to take it for late.
+                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+            }
             judge(status, &last_lines(&output))
         }
-        Ok(Err(error)) => Err(GateFault::Unanswered(format!("the program was lost: {error}"))),
+        Ok((Err(error), _)) => Err(GateFault::Unanswered(format!("the program was lost: {error}"))),
         Err(_) => {
             drop(group);
             // So that nothing is left of it. Killed, it ends at once.
@@ -99,18 +112,6 @@ fn told(question: &GateQuestion) -> [(&'static str, String); 10] {
         ("CUTOVER_REASON", question.reason.replace('\0', " ")),
         ("CUTOVER_ID", question.id.clone()),
     ]
-}
-
-async fn to_its_end(child: &mut Child, output: &Mutex<Vec<u8>>) -> std::io::Result<ExitStatus> {
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let reading = async { tokio::join!(keep_the_end(stdout, output), keep_the_end(stderr, output)) };
-    tokio::pin!(reading);
-    let status = tokio::select! {
-        status = child.wait() => status,
-        _ = &mut reading => return child.wait().await,
-    };
-    let _ = tokio::time::timeout(LAST_WORDS, reading).await;
-    status
 }
 
 async fn keep_the_end(pipe: Option<impl AsyncRead + Unpin>, output: &Mutex<Vec<u8>>) {

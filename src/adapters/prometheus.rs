@@ -6,7 +6,8 @@
 mod answer;
 mod client;
 
-use self::client::{Clients, Login, innermost};
+use self::client::{Clients, Login};
+use super::webhook::innermost;
 use crate::config;
 use crate::control::ports::{MetricsFault, MetricsSource};
 use crate::model::Timestamp;

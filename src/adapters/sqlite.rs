@@ -57,6 +57,7 @@ impl SqliteStore {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let path = opening::resolve(path)?;
         let lock = Lock::take(&path)?;
+        opening::make(&path).map_err(|error| OpenError::from_io(&path, &error))?;
         let connection = opening::connect_and_check(&path)?;
         let file = FileId::of(&path).map_err(|source| OpenError::from_io(&path, &source))?;
         Ok(Self { path, file, connection: Some(connection), _lock: lock })

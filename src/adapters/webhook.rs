@@ -45,18 +45,28 @@ pub(super) struct Letter<'a> {
 /// Posts to webhooks.
 #[derive(Debug, Clone)]
 pub(super) struct Webhooks {
-    client: Client,
+    plain: Client,
+    /// For `https`; or why there is none. A machine without authorities of its own can do all the rest.
+    secure: Result<Client, String>,
 }
 
 impl Webhooks {
     pub(super) fn new() -> Result<Self, NoClient> {
-        let client = Client::builder()
-            // The operator named this address and no other.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("cutover/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Ok(Self { client: client.map_err(|error| NoClient(error.to_string()))? })
+        let client = || {
+            Client::builder()
+                // The operator named this address and no other.
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("cutover/", env!("CARGO_PKG_VERSION")))
+        };
+        let plain = client().tls_certs_only([]).build().map_err(|error| NoClient(error.to_string()))?;
+        let secure = client().build().map_err(|error| format!("https can't be used: {}", innermost(&error)));
+        Ok(Self { plain, secure })
+    }
+
+    fn client(&self, url: &str) -> Result<&Client, String> {
+        let is_secure = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        if is_secure { self.secure.as_ref().map_err(Clone::clone) } else { Ok(&self.plain) }
     }
 
     /// The status and the body of the answer; or a sentence that says why there is none.
@@ -73,7 +83,7 @@ impl Webhooks {
     async fn post_and_read(&self, to: Address<'_>, letter: Letter<'_>) -> Result<(StatusCode, Vec<u8>), String> {
         let timestamp = Timestamp::now().as_second().to_string();
         let mut request = self
-            .client
+            .client(to.url)?
             .post(to.url)
             .header("Content-Type", "application/json")
             .header("X-Cutover-Event", letter.event)
@@ -125,12 +135,17 @@ fn signature(key: &[u8], timestamp: &str, body: &str) -> Result<String, String> 
 
 /// The sentence of a failed exchange. The URL stays out of it: it may be a secret.
 fn failure(error: &reqwest::Error) -> String {
-    // The innermost cause names what happened; those around it only say that a request failed.
+    let cause = innermost(error);
+    if error.is_connect() { format!("it can't be reached: {cause}") } else { format!("the exchange failed: {cause}") }
+}
+
+/// The innermost cause of an error names what happened; those around it only say that something failed.
+pub(super) fn innermost(error: &reqwest::Error) -> &dyn Error {
     let mut cause: &dyn Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    if error.is_connect() { format!("it can't be reached: {cause}") } else { format!("the exchange failed: {cause}") }
+    cause
 }
 
 /// Text of someone else's, fit for a sentence: on one line, and not too long.

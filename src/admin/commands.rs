@@ -219,6 +219,11 @@ fn steps(given: Option<Vec<StepBody>>, hold: Option<Period>) -> Result<Option<Ve
     for (number, step) in (1..).zip(given) {
         let weight = BasisPoints::from_percent(step.weight)
             .map_err(|error| Problem::invalid(format!("step {number}: {error}")))?;
+        if weight == BasisPoints::ALL {
+            return Err(Problem::invalid(format!(
+                "step {number}: at 100% nothing is left to compare with; all traffic is what comes after the last step"
+            )));
+        }
         if weight <= last {
             return Err(Problem::invalid(format!(
                 "step {number}: the weights rise from step to step and begin above 0; {weight} does not come after {last}"
@@ -299,6 +304,7 @@ mod tests {
             (serde_json::json!({"pool": "b", "steps": [{"weight": 0}]}), "step 1: the weights rise"),
             (serde_json::json!({"pool": "b", "steps": [{"weight": 5}, {"weight": 5}]}), "step 2: the weights rise"),
             (serde_json::json!({"pool": "b", "steps": [{"weight": 100.5}]}), "step 1: a weight is a percentage"),
+            (serde_json::json!({"pool": "b", "steps": [{"weight": 5}, {"weight": 100}]}), "step 2: at 100% nothing"),
             (serde_json::json!({"pool": "b", "hold": "5s"}), "give these as well"),
         ] {
             let told = steps_of(body).unwrap_err();

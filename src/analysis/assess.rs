@@ -71,7 +71,13 @@ fn assess_case(case: &Case<'_>, evidence: &Evidence) -> Assessment {
 
 fn judge(case: &Case<'_>, evidence: &Evidence) -> Judgement {
     // The one that weighs most decides: an alarm, then an incident of both, then a silent source, then missing evidence.
-    let said = |verdict, by: &str, reason| Judgement { verdict, by: by.to_owned(), reason, proven: false };
+    let said = |verdict, by: &str, reason| Judgement {
+        verdict,
+        by: by.to_owned(),
+        reason,
+        proven: false,
+        unanswered: case.unanswered,
+    };
     let of = |verdict, entry: &Entry<'_>| said(verdict, entry.name(), format!("{}: {}", entry.name(), entry.detail()));
     let heuristic = |entry: &&Entry<'_>| matches!(entry, Entry::Heuristic(view) if view.verdict == Verdict::Regressed);
     if case.ln_alarm() >= case.bar.rollback_at
@@ -131,7 +137,7 @@ fn passed(case: &Case<'_>) -> Judgement {
         );
         (BY_EXPOSURE, reason)
     };
-    Judgement { verdict: Verdict::Healthy, by: by.to_owned(), reason, proven }
+    Judgement { verdict: Verdict::Healthy, by: by.to_owned(), reason, proven, unanswered: case.unanswered }
 }
 
 #[cfg(test)]

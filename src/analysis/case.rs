@@ -64,6 +64,8 @@ pub(super) struct Case<'a> {
     pub(super) bar: Bar,
     /// Whether a heuristic that the step asks has begun to speak against the candidate.
     heuristic_leans: bool,
+    /// Whether a check that the step asks of Prometheus has had no answer in it yet.
+    pub(super) unanswered: bool,
 }
 
 impl<'a> Case<'a> {
@@ -73,12 +75,18 @@ impl<'a> Case<'a> {
             rollback_at: -plan.false_alarm.ln(),
             promote_at: -plan.miss.ln(),
             answered: evidence.exposure(),
+            of_live: evidence.late().step().live_requests,
             min_requests: step.and_then(|step| step.min_requests).unwrap_or(plan.min_requests),
         };
         let only = step.and_then(|step| step.checks.as_ref());
         let is_asked = |name: &str| only.is_none_or(|names| names.iter().any(|known| known == name));
         let shares = Shares::of(plan);
-        let mut case = Self { entries: Vec::with_capacity(plan.checks.len() + ALWAYS_ON), bar, heuristic_leans: false };
+        let mut case = Self {
+            entries: Vec::with_capacity(plan.checks.len() + ALWAYS_ON),
+            bar,
+            heuristic_leans: false,
+            unanswered: false,
+        };
         for check in &plan.checks {
             let (name, asked) = (check.name(), is_asked(check.name()));
             let parts = match check {
@@ -110,6 +118,7 @@ impl<'a> Case<'a> {
 
     fn promql(&mut self, evidence: &'a Evidence, name: &'a str, asked: bool, shares: Shares, now: Timestamp) {
         let Some(evidence) = evidence.promql().iter().find(|evidence| evidence.check().name == name) else { return };
+        self.unanswered |= asked && evidence.unanswered();
         if let Some(counts) = evidence.comparison() {
             let compared = Compared::new(name, PROMQL, Parts::Counted(counts), shares.own, asked, self.bar);
             self.entries.push(Entry::Compared(compared.counted_by(evidence.view(now))));

@@ -14,9 +14,16 @@ pub const CUT_OFF: &str = "cut-off";
 /// The name of the check for failing gRPC statuses in trailers; always on.
 pub const GRPC_TRAILERS: &str = "grpc-trailers";
 
-/// A check that has compared fewer candidate answers than this in a step, while many more were answered, has no evidence
-/// that nothing is slow or cut off.
-const LEAST_COMPARED: u64 = 20;
+/// With fewer ends of candidate answers than this in a step, while many more heads have come, nothing tells whether
+/// answers are cut off.
+const LEAST_ENDED: u64 = 20;
+/// A latency check has compared enough in a step with this many candidate answers: if as many were all slow at p90, that
+/// would lean against the candidate. A returning visitor is timed once in a step, so more of them would keep a small site
+/// from ever passing one; where fewer visitors were seen at all, one answer of each is enough.
+const LEAST_TIMED: u64 = 5;
+/// With fewer requests of live than this in a step nothing tells whether the candidate is worse, whatever it answers: so
+/// it is where an operator gives it all traffic.
+const LEAST_OF_LIVE: u64 = 10;
 
 /// What a guaranteed check goes by.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +47,8 @@ pub(super) struct Bar {
     pub(super) promote_at: f64,
     /// Candidate requests of this step that were answered.
     pub(super) answered: u64,
+    /// Requests of live in this step.
+    pub(super) of_live: u64,
     /// How many of them pass the step.
     pub(super) min_requests: u64,
 }
@@ -158,11 +167,14 @@ impl<'a> Compared<'a> {
     /// answered.
     fn compared_anything(&self) -> bool {
         match self.parts {
-            Parts::Latency(evidence) => evidence.compared() >= LEAST_COMPARED.min(self.bar.min_requests),
+            Parts::Latency(evidence) => {
+                let visitors = self.worst().map_or(0, ComparisonEvidence::draws_seen).max(1);
+                evidence.compared() >= LEAST_TIMED.min(visitors).min(self.bar.min_requests)
+            }
             Parts::Counted(evidence) => evidence.step().candidate_requests > 0,
             // The ends of answers are known later than their heads, by which exposure is counted.
             Parts::Ratio(evidence) if matches!(self.kind, CUT_OFF | GRPC_TRAILERS) => {
-                evidence.step().candidate_requests >= LEAST_COMPARED.min(self.bar.min_requests)
+                evidence.step().candidate_requests >= LEAST_ENDED.min(self.bar.min_requests)
             }
             Parts::Ratio(_) | Parts::NoHead(..) => true,
         }
@@ -186,7 +198,8 @@ impl<'a> Compared<'a> {
         } else if !self.compared_anything() {
             Finding::NotCompared
         } else if self.bar.answered >= self.bar.min_requests {
-            Finding::Exposed
+            let least = LEAST_OF_LIVE.min(self.bar.min_requests);
+            if self.bar.of_live >= least { Finding::Exposed } else { Finding::NotCompared }
         } else {
             Finding::Short
         }

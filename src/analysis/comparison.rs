@@ -133,6 +133,11 @@ impl ComparisonEvidence {
         self.every.ln_e()
     }
 
+    /// Distinct draws of the candidate that were seen.
+    pub(super) fn draws_seen(&self) -> u64 {
+        self.draws_seen
+    }
+
     /// Distinct draws of the candidate that have failed.
     #[must_use]
     pub fn failing_draws(&self) -> u64 {

@@ -181,6 +181,11 @@ impl PromQlEvidence {
         self.bad_in_a_row > 0
     }
 
+    /// Whether nothing has been answered in this step, not even that nothing can be.
+    pub(super) fn unanswered(&self) -> bool {
+        self.last.is_none()
+    }
+
     fn verdict(&self, now: Timestamp) -> (Verdict, String) {
         let failures = self.check.failures.max(1);
         let row = self.bad_in_a_row;

@@ -98,7 +98,7 @@ impl Watch {
         } else {
             (Verdict::Regressed, format!("the promoted release fails too much: {seen}"))
         };
-        Judgement { verdict, by: BY_OBJECTIVE.to_owned(), reason, proven: false }
+        Judgement { verdict, by: BY_OBJECTIVE.to_owned(), reason, proven: false, unanswered: false }
     }
 
     /// As the guard is shown, with the burn rates that `guard` has of the promoted release as live's.

@@ -9,7 +9,7 @@ use super::service::ServiceControl;
 use super::telling::announcement;
 use crate::analysis::{Evidence, assess};
 use crate::model::view::HistoryView;
-use crate::model::{Judgement, Timestamp};
+use crate::model::{GateAsk, Judgement, Timestamp};
 use crate::rollout::{Event, EvidenceChange, Refusal, ServiceState, Transition, decide};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ impl Decided {
     }
 
     fn record(&self, before: &ServiceState, evidence: Option<&Evidence>) -> Option<Value> {
-        let record = DecisionRecord {
+        let mut record = DecisionRecord {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now: self.now,
             before: before.clone(),
@@ -46,6 +46,7 @@ impl Decided {
             evidence: judgement(&self.event).and(evidence).cloned(),
             after: After::of(&self.transition),
         };
+        record.leave_out_secrets();
         serde_json::to_value(record)
             .inspect_err(|error| tracing::error!(%error, "a decision can't be recorded, and so not be replayed"))
             .ok()
@@ -82,6 +83,39 @@ struct DecisionRecord {
     /// What the judgement of the event was made of.
     evidence: Option<Evidence>,
     after: After,
+}
+
+impl DecisionRecord {
+    /// The addresses of gates, their arguments and their environments may hold secrets. Nothing is decided by them, and
+    /// whoever may read the history reads the record.
+    fn leave_out_secrets(&mut self) {
+        let started = match &mut self.event {
+            Event::Start(start) => Some(&mut start.plan),
+            Event::Tick(_)
+            | Event::Pause
+            | Event::Resume
+            | Event::Promote
+            | Event::Rollback
+            | Event::Approve
+            | Event::Gates { .. }
+            | Event::SetWeight(_)
+            | Event::Switch { .. }
+            | Event::SetMode(_)
+            | Event::CandidateDown(_)
+            | Event::CandidateUnreachable => None,
+        };
+        let states = [&mut self.before, &mut self.after.state].into_iter();
+        let pinned = states.filter_map(|state| state.rollout.as_mut()).map(|rollout| &mut rollout.plan);
+        for gate in pinned.chain(started).flat_map(|plan| &mut plan.gates) {
+            match &mut gate.ask {
+                GateAsk::Webhook { url, .. } => url.clear(),
+                GateAsk::Command { command, env } => {
+                    command.truncate(1);
+                    env.clear();
+                }
+            }
+        }
+    }
 }
 
 /// What came of a decision.
@@ -205,8 +239,10 @@ fn clipped(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::analysis::{Bad, SideTick, Tick};
-    use crate::model::{BasisPoints, Indicator, LatencyCheck, Phase, Plan, Until};
-    use crate::rollout::Start;
+    use crate::model::{
+        BasisPoints, Gate, GatePoint, Indicator, LatencyCheck, OnGateFailure, Period, Phase, Plan, Until,
+    };
+    use crate::rollout::{DecisionName, Start};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
@@ -296,6 +332,36 @@ mod tests {
         let command = recorded(&Decided::by(&idle(), start(), at(0)).unwrap().unwrap(), &idle(), None);
         assert_eq!(replay(&command), Replayed::Same);
         assert_eq!(replay(&HistoryView { record: None, ..command }), Replayed::NoRecord);
+    }
+
+    #[test]
+    fn what_gates_are_asked_with_is_in_no_record_and_each_is_decided_again_without_it() {
+        let gate = |name: &str, ask| Gate {
+            name: name.to_owned(),
+            at: vec![GatePoint::BeforeRollout],
+            ask,
+            timeout: Period::from_secs(1),
+            retries: 0,
+            on_failure: OnGateFailure::Hold,
+        };
+        let url = "https://hooks.example.com/s3cret".to_owned();
+        let env = [("PASSWORD".to_owned(), "s3cret".to_owned())].into();
+        let command = vec!["migrate".to_owned(), "--password=s3cret".to_owned()];
+        let gates = vec![
+            gate("hook", GateAsk::Webhook { url, secret_file: None }),
+            gate("migrate", GateAsk::Command { command, env }),
+        ];
+        let Event::Start(start) = start() else { unreachable!() };
+        let start = Event::Start(Start { plan: Plan { gates, ..start.plan }, ..start });
+        let started = Decided::by(&idle(), start, at(0)).unwrap().unwrap();
+        let asked = Decided::by(&started.transition.state, Event::Tick(None), at(1)).unwrap().unwrap();
+        assert_eq!(asked.transition.decision.name, DecisionName::Gate);
+        for (decided, before) in [(&started, &idle()), (&asked, &started.transition.state)] {
+            let entry = recorded(decided, before, None);
+            let text = serde_json::to_string(&entry).unwrap();
+            assert!(!text.contains("s3cret") && text.contains("migrate"), "{text}");
+            assert_eq!(replay(&entry), Replayed::Same);
+        }
     }
 
     #[test]

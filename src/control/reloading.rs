@@ -61,15 +61,21 @@ impl Conductor {
         fixed(config.notify == self.config.notify, "notify");
         for control in &self.services {
             let name = &control.config.name;
+            // What the store is about to accept comes into force after this.
+            let coming = control.writing.planned();
             match config.services.iter().find(|service| service.name == *name) {
                 Some(service) => {
-                    let missing = pools_in_use(&control.state).find(|pool| service.pool(pool).is_none());
+                    let states = coming.into_iter().chain([&control.state]);
+                    let missing = states.flat_map(pools_in_use).find(|pool| service.pool(pool).is_none());
                     if let Some(pool) = missing {
                         faults.push(format!("service {name}: pool {pool} is in use and can't be removed"));
                     }
                 }
                 None if control.state.candidate.is_some() || control.state.watch_until.is_some() => {
                     faults.push(format!("service {name} has a rollout under way and can't be removed"));
+                }
+                None if coming.is_some() => {
+                    faults.push(format!("service {name} is being changed and can't be removed; try again"));
                 }
                 None => {}
             }

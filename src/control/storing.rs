@@ -123,7 +123,12 @@ impl Conductor {
 
     pub(super) fn written(&mut self, service: &ServiceName, sequence: u64, result: Result<(), StoreError>) {
         let Some(at) = self.position(service) else { return };
-        let writing = &mut self.services[at].writing;
+        let service_control = &mut self.services[at];
+        if let (Err(_), Some(gathering)) = (&result, &mut service_control.gathering) {
+            // The evidence that went with it is not stored either.
+            gathering.unsaved = true;
+        }
+        let writing = &mut service_control.writing;
         match (writing.end(sequence), result) {
             (None, _) => return,
             (Some(Written::GivenUp), _) => writing.stored = None,
@@ -156,11 +161,18 @@ impl Conductor {
             }
         }
         self.answer_durable(at);
-        if let Some((since, request)) = self.services[at].writing.waiting.pop_front() {
-            self.request(request, since);
-        }
+        self.take_waiting(at);
         self.flush(at);
         self.show(at, true);
+    }
+
+    /// Takes up the commands that waited for the store, until one of them writes: those that are refused write nothing,
+    /// so that no answer of the store would come to take up the next.
+    fn take_waiting(&mut self, at: usize) {
+        while self.services[at].writing.current.is_none() {
+            let Some((since, request)) = self.services[at].writing.waiting.pop_front() else { return };
+            self.request(request, since);
+        }
     }
 
     /// Answers those who asked for a protective change, once it is durable or that takes too long.

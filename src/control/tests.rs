@@ -3,8 +3,8 @@
 use super::ports::{GateFault, GateQuestion, HistoryQuestion, Record, Store, StoreError, StoredService};
 use super::*;
 use crate::model::view::{HistoryView, ServiceView};
-use crate::model::{Gate, Mode, ModeSetting, Phase, PoolName, ServiceName};
-use crate::routing::{Order, WorkerEnd};
+use crate::model::{Gate, Mode, ModeSetting, Phase, PoolName, ServiceName, Until};
+use crate::routing::{Order, Side, VisitorKey, WorkerEnd};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -203,6 +203,39 @@ async fn a_hanging_store_holds_up_planned_changes_and_no_rollback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_that_waited_for_the_store_are_all_answered_also_those_behind_one_that_is_refused() {
+    let bench = bench().await;
+    bench.set(Disk::Hanging);
+    let same = (0..4).map(|_| {
+        let handle = bench.handle.clone();
+        tokio::spawn(async move { handle.command("default", switch("server1"), None).await.is_ok() })
+    });
+    let same: Vec<_> = same.collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    bench.set(Disk::Fine);
+    let answers = tokio::time::timeout(Duration::from_secs(30), futures_util::future::join_all(same));
+    let answers = answers.await.expect("every command is answered");
+    assert_eq!(answers.into_iter().filter(|answer| *answer.as_ref().unwrap()).count(), 1, "the others come too late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_that_the_store_refused_is_written_when_it_takes_it_also_without_new_requests() {
+    let bench = bench().await;
+    bench.start_rollout().await;
+    bench.eventually("durable", |bench| bench.service().durable).await;
+    bench.set(Disk::Full);
+    let table = bench.handle.table();
+    let split = table.services[0].split.as_ref().unwrap();
+    let (worker, now) = (crate::routing::WorkerId(0), Instant::now());
+    let request = split.draws.dispatched(worker, now, Side::Candidate, VisitorKey::Alone, &split.seen);
+    split.draws.decided(worker, now, &request, Until::Head, None, &split.seen);
+    bench.eventually("refused", |bench| !bench.service().warnings.is_empty()).await;
+    bench.set(Disk::Fine);
+    let exposed = |record: &Record| record.evidence.as_ref().is_some_and(|text| text.contains("\"exposure\":1"));
+    bench.eventually("stored", |bench| bench.store.records.lock().unwrap().iter().any(exposed)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_on_an_older_revision_is_refused() {
     let bench = bench().await;
     let seen = bench.service().revision;
@@ -259,4 +292,19 @@ async fn a_reload_is_taken_whole_or_not_at_all() {
     bench.handle.reload(pools(["server0", "third-one"])).await.unwrap();
     bench.eventually("with the new pool", |bench| bench.service().pools.contains_key("third-one")).await;
     assert_eq!(bench.handle.table().services[0].pools.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_leaves_the_pool_of_a_change_that_is_being_stored() {
+    let bench = bench().await;
+    bench.set(Disk::Hanging);
+    let handle = bench.handle.clone();
+    let switched = tokio::spawn(async move { handle.command("default", switch("server1"), None).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let pools = ["server0", "other"].map(|name| format!("{name}=127.0.0.1:1{}", name.len()));
+    let without = Config::quick("127.0.0.1:0", &pools, Some("unused.db".into())).unwrap();
+    let faults = bench.handle.reload(without).await.unwrap_err();
+    assert!(faults.iter().any(|fault| fault.contains("pool server1 is in use")), "{faults:?}");
+    bench.set(Disk::Fine);
+    assert_eq!(switched.await.unwrap().unwrap().service.live, pool("server1"));
 }

@@ -94,7 +94,10 @@ fn waiting_in_preview(control: &ServiceControl, rollout: &Rollout) -> String {
         Strategy::Canary => "the first step begins",
         Strategy::BlueGreen => "all traffic is switched",
     };
-    if left > 0.0 {
+    let unanswered = control.gathering.as_ref().is_some_and(|it| it.assessment().judgement.unanswered);
+    if left <= 0.0 && unanswered && rollout.plan.strategy == Strategy::BlueGreen {
+        format!("every check of Prometheus is asked first; then {next}")
+    } else if left > 0.0 {
         let left = whole_seconds(std::time::Duration::from_secs_f64(left));
         format!("the preview lasts {left} more; then {next}")
     } else {

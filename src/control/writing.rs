@@ -1,7 +1,7 @@
 //! What a service has under way at the store: one write at a time, so that each knows what it is written upon.
 
 use super::message::{Reply, Request};
-use crate::rollout::Transition;
+use crate::rollout::{ServiceState, Transition};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,14 @@ impl Writing {
     pub(super) fn end(&mut self, sequence: u64) -> Option<Written> {
         let write = self.current.take_if(|write| write.sequence == sequence)?;
         Some(write.of)
+    }
+
+    /// The state that a planned change under way leads to, if there is one.
+    pub(super) fn planned(&self) -> Option<&ServiceState> {
+        match &self.current.as_ref()?.of {
+            Written::Planned(transition, _) => Some(&transition.state),
+            Written::Flush(..) | Written::GivenUp => None,
+        }
     }
 
     /// Gives up the planned change under way, if there is one; who waits for it, if anyone does.

@@ -131,4 +131,7 @@ pub struct Judgement {
     /// Whether evidence alone suffices to pass the step, without any exposure.
     #[serde(default)]
     pub proven: bool,
+    /// Whether a check that is asked of Prometheus has had no answer at all yet.
+    #[serde(default)]
+    pub unanswered: bool,
 }

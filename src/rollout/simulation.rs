@@ -105,7 +105,7 @@ fn any_judgement(random: &mut StdRng) -> Judgement {
     ];
     let verdict = pick(random, &verdicts);
     let proven = verdict == Verdict::Healthy && random.random();
-    Judgement { verdict, by: "a check".to_owned(), reason: "a reason".to_owned(), proven }
+    Judgement { verdict, by: "a check".to_owned(), reason: "a reason".to_owned(), proven, unanswered: false }
 }
 
 fn any_event(random: &mut StdRng, state: &ServiceState) -> Event {
@@ -377,8 +377,13 @@ fn every_rollout_ends_or_is_held() {
         for _ in 0..200 {
             now = now.checked_add(Duration::from_secs(10)).unwrap();
             let verdict = pick(&mut random, &[Verdict::Healthy, Verdict::Insufficient]);
-            let judgement =
-                Judgement { verdict, by: "a check".to_owned(), reason: "a reason".to_owned(), proven: false };
+            let judgement = Judgement {
+                verdict,
+                by: "a check".to_owned(),
+                reason: "a reason".to_owned(),
+                proven: false,
+                unanswered: false,
+            };
             if let Some(transition) = decide(&state, &Event::Tick(Some(judgement)), now).unwrap() {
                 state = transition.state;
             }

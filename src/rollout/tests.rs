@@ -49,6 +49,7 @@ fn tick(verdict: Verdict) -> Event {
         by: "error-ratio".to_owned(),
         reason: format!("it is {verdict}"),
         proven: false,
+        unanswered: false,
     }))
 }
 

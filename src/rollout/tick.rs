@@ -14,7 +14,7 @@ const BY_HEALTH: &str = "health";
 type Decided = Result<Option<Transition>, Refusal>;
 
 /// Nobody is in the cohort yet: the walk begins, unless something speaks against it. A blue-green candidate has no
-/// drawn traffic to be judged by, so it is enough that no check objects.
+/// drawn traffic to be judged by, so it is enough that no check objects; but each has to have been asked.
 pub(super) fn in_preview(state: &ServiceState, judgement: Option<&Judgement>, now: Timestamp) -> Decided {
     let verdict = judgement.map_or(Verdict::Insufficient, |judgement| judgement.verdict);
     let because = judgement.map_or_else(no_evidence, because_of);
@@ -38,7 +38,8 @@ pub(super) fn in_preview(state: &ServiceState, judgement: Option<&Judgement>, no
         ) => {
             let rollout = rollout(state)?;
             let up = Because::new(BY_TIME, format!("release {} has a healthy target", rollout.release));
-            let out = walk::out_of_preview(state, up, now)?;
+            let answered = judgement.is_none_or(|judgement| !judgement.unanswered);
+            let out = walk::out_of_preview(state, up, answered, now)?;
             Ok(out.or_else(|| state.held.as_ref().map(|held| go_on(state, held.by, because, now))))
         }
     }

@@ -15,8 +15,8 @@ use crate::model::{BasisPoints, GateMoment, GatePoint, HeldBy, Strategy, Timesta
 
 type Decided = Result<Option<Transition>, Refusal>;
 
-/// From the preview: None until its time is over.
-pub(super) fn out_of_preview(state: &ServiceState, because: Because, now: Timestamp) -> Decided {
+/// From the preview: None until its time is over, and, where all traffic follows, until every check was `answered`.
+pub(super) fn out_of_preview(state: &ServiceState, because: Because, answered: bool, now: Timestamp) -> Decided {
     let rollout = rollout(state)?;
     let begin = GateMoment::at(GatePoint::BeforeRollout);
     if !rollout.is_cleared(begin) {
@@ -30,7 +30,8 @@ pub(super) fn out_of_preview(state: &ServiceState, because: Because, now: Timest
             let first = rollout.plan.steps.first().ok_or(Refusal::BadSteps)?;
             step(state, rollout, 0, first.weight, because, now).map(Some)
         }
-        Strategy::BlueGreen => promotion(state, rollout, because, now).map(Some),
+        Strategy::BlueGreen if answered => promotion(state, rollout, because, now).map(Some),
+        Strategy::BlueGreen => Ok(None),
     }
 }
 

@@ -330,3 +330,23 @@ async fn two_services_roll_out_at_once_each_by_its_own_evidence() {
     assert_eq!(router.visitor().get("/").await.by(), "server1");
     assert_eq!(router.visitor().of_host("blog.example.com").get("/").await.by(), "blog0");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_without_authorities_routes_and_asks_all_that_need_none() {
+    let receiver = Receiver::start().await;
+    let plain = webhook(&receiver, "plain", "[\"before-rollout\"]", "");
+    let secure = "\n[[service.rollout.gate]]\nname = \"secure\"\nat = [\"before-rollout\"]\nretries = 0\n\
+                  on_failure = \"ignore\"\nurl = \"https://127.0.0.1:1/hook\"\n";
+    let (server0, server1) = Application::pair().await;
+    let mut setup = Setup::before(&server0, &server1)
+        .rollout(&format!("{ONE_STEP}{plain}{secure}"))
+        .tables("[[notify]]\nurl = \"https://127.0.0.1:1/nobody\"\n");
+    setup.environment = vec![("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
+    let router = Router::start(setup).await;
+    router.command(&["rollout", "start", "server1"]).await.ok();
+    receiver.letter("before-rollout").await;
+    let view = router.phase("canary", SHORT).await;
+    let history = router.history().await;
+    let told = history.iter().any(|entry| entry["reason"].as_str().unwrap().contains("No CA certificates"));
+    assert!(told, "{view:#}\n{history:#?}");
+}

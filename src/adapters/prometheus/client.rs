@@ -1,6 +1,7 @@
 //! The HTTP client for Prometheus, and who it says it is. Files are read again, so that what they hold can be renewed
 //! while the router runs.
 
+use crate::adapters::webhook::innermost;
 use crate::config;
 use reqwest::{Certificate, Client, Identity, RequestBuilder};
 use std::path::Path;
@@ -126,13 +127,4 @@ async fn read(key: &str, file: &Path) -> Result<Vec<u8>, String> {
 
 fn unusable(key: &str, file: &Path, what: &str) -> String {
     format!("[prometheus] {key}: {} {what}", file.display())
-}
-
-/// The innermost cause of an error names what happened; those around it only say that something failed.
-pub(super) fn innermost(error: &reqwest::Error) -> &dyn std::error::Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause
 }

@@ -1,6 +1,6 @@
 //! A consistent copy of the state while serving.
 
-use super::Failure;
+use super::{Failure, opening};
 use crate::control::ports::StoreError;
 use rusqlite::Connection;
 use std::fs::{self, File};
@@ -40,6 +40,7 @@ fn unfinished(file: &Path) -> io::Result<PathBuf> {
 }
 
 fn copy(connection: &Connection, part: &Path) -> Result<(), Failure> {
+    opening::make(part).map_err(|error| refused(part, error))?;
     let target = part.to_str().ok_or_else(|| refused(part, "its name is not UTF-8"))?;
     connection.execute("vacuum into ?1", [target]).map_err(|error| refused(part, error))?;
     Ok(())

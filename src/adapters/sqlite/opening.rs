@@ -3,9 +3,9 @@
 use super::upgrade::{self, APPLICATION, SCHEMA};
 use crate::control::ports::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -186,6 +186,15 @@ fn not_writable(path: &Path) -> OpenError {
     }
 }
 
+/// Makes an empty file where there is none. What gates are asked with is part of the state, and may be a secret.
+pub(super) fn make(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        // To open and close a file that is there would drop SQLite's own locks on it (POSIX); this did neither.
+        _ => Ok(()),
+    }
+}
+
 /// How long a call waits for another program that reads the state.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -227,7 +236,14 @@ pub(super) fn connect_and_check(path: &Path) -> Result<Connection, OpenError> {
         (APPLICATION, newer) if newer > SCHEMA => {
             Err(OpenError::Newer { path: path.to_owned(), found: newer, known: SCHEMA })
         }
-        (APPLICATION, 1..SCHEMA) => upgrade::bring_up(&mut connection, schema).map_err(sqlite).map(|()| connection),
+        (APPLICATION, 1..SCHEMA) => {
+            upgrade::bring_up(&mut connection, schema).map_err(sqlite)?;
+            // Until then it held nothing that could be a secret. Where it is another user's, that one decides.
+            if let Err(error) = fs::set_permissions(path, Permissions::from_mode(0o600)) {
+                tracing::warn!(path = %path.display(), %error, "whoever may read the state reads what gates are asked with");
+            }
+            Ok(connection)
+        }
         (0, 0) if objects == 0 => upgrade::bring_up(&mut connection, 0).map_err(sqlite).map(|()| connection),
         _ => Err(OpenError::Foreign(path.to_owned())),
     }

@@ -324,3 +324,19 @@ fn a_state_of_the_first_version_is_taken_up_without_loss() {
     let mut store = SqliteStore::open(&path).unwrap();
     assert!(store.history(&shop(), all).unwrap()[2].record.is_some(), "and has them from now on");
 }
+
+#[test]
+fn nobody_else_may_read_a_state_or_a_backup_since_gates_have_secrets() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let [new, old, copy] = ["new.db", "old.db", "copy.db"].map(|name| folder.path().join(name));
+    of_the_first_version(&old);
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o644)).unwrap();
+    drop(SqliteStore::open(&old).unwrap());
+    let mut store = SqliteStore::open(&new).unwrap();
+    store.commit(&record(Some(0), 1)).unwrap();
+    store.backup(&copy).unwrap();
+    for file in [&new, &old, &copy, &folder.path().join("new.db-wal")] {
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+    }
+}

@@ -392,3 +392,26 @@ fn a_step_is_not_passed_by_exposure_while_no_answer_is_known_to_have_ended_well(
     evidence.observe(&ends(&good));
     assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy);
 }
+
+#[test]
+fn a_candidate_that_has_all_traffic_is_compared_with_nothing_and_passes_no_step() {
+    let plan = plan(vec![compared()]);
+    let mut evidence = Evidence::begin(&plan);
+    evidence.begin_step(BasisPoints::ALL);
+    for _ in 0..100 {
+        evidence.observe(&tick(100, 100, 0, 0));
+    }
+    let judgement = assess(&evidence, &plan, 0, now()).judgement;
+    assert_eq!(judgement.verdict, Verdict::Insufficient, "{judgement:?}");
+    assert!(judgement.reason.contains("too little has been compared"), "{judgement:?}");
+}
+
+#[test]
+fn what_was_never_answered_is_told_apart() {
+    let plan = plan(vec![compared(), promql("jobs")]);
+    let mut evidence = begun(&plan);
+    let unanswered = |evidence: &Evidence| assess(evidence, &plan, 0, now()).judgement.unanswered;
+    assert!(unanswered(&evidence));
+    evidence.answer("jobs", report(Err("no series")), now());
+    assert!(!unanswered(&evidence), "that there is no answer is one");
+}

@@ -12,8 +12,13 @@ fn blue_green() -> Plan {
 }
 
 fn proven() -> Event {
-    let judgement =
-        Judgement { verdict: Verdict::Healthy, by: "evidence".to_owned(), reason: "ln E".to_owned(), proven: true };
+    let judgement = Judgement {
+        verdict: Verdict::Healthy,
+        by: "evidence".to_owned(),
+        reason: "ln E".to_owned(),
+        proven: true,
+        unanswered: false,
+    };
     Event::Tick(Some(judgement))
 }
 
@@ -95,6 +100,22 @@ fn a_blue_green_release_is_previewed_switched_to_and_returned_from_at_once() {
     assert!(!story.state.previews());
     assert_eq!(story.run(60, &Event::Rollback), Some(DecisionName::Rollback));
     assert_eq!((&story.state.live, story.last().protective), (&pool("server0"), true));
+}
+
+#[test]
+fn a_blue_green_release_is_not_switched_to_before_every_check_was_asked() {
+    let unanswered = |verdict| {
+        let Event::Tick(Some(judgement)) = tick(verdict) else { unreachable!() };
+        Event::Tick(Some(Judgement { unanswered: true, ..judgement }))
+    };
+    let mut story = Story::new();
+    story.start(Plan { preview: Period::from_secs(0), ..blue_green() });
+    assert_eq!(story.run(5, &unanswered(Verdict::Insufficient)), None);
+    assert_eq!(story.run(6, &unanswered(Verdict::SourceDown)), Some(DecisionName::Hold));
+    assert_eq!(story.run(7, &unanswered(Verdict::Insufficient)), Some(DecisionName::Resume));
+    let mut regressed = Story { state: story.state.clone(), last: None };
+    assert_eq!(regressed.run(8, &unanswered(Verdict::Regressed)), Some(DecisionName::Rollback));
+    assert_eq!(story.run(8, &tick(Verdict::Insufficient)), Some(DecisionName::Promote));
 }
 
 #[test]

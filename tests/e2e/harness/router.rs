@@ -138,6 +138,7 @@ impl Router {
     pub fn launch(&self) {
         let mut command = Command::new(BINARY);
         command.args(["run", "--config"]).arg(self.config()).current_dir(self.folder()).stdin(Stdio::null());
+        command.envs(self.setup.environment.iter().copied());
         command.stdout(self.log_file("router.out")).stderr(self.log_file("router.err"));
         let previous = self.child.lock().unwrap().replace(command.spawn().unwrap());
         assert!(previous.is_none(), "it runs already");

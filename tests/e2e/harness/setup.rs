@@ -14,6 +14,8 @@ pub struct Setup {
     pub state: String,
     /// Each with its name, targets and release.
     pub pools: Vec<(String, Vec<SocketAddr>, String)>,
+    /// Variables of the router's process, beside those of the test's.
+    pub environment: Vec<(&'static str, &'static str)>,
     server_keys: String,
     tables: String,
     service_keys: String,
@@ -55,6 +57,7 @@ impl Setup {
                 .iter()
                 .map(|(name, target, release)| ((*name).to_owned(), vec![*target], (*release).to_owned()))
                 .collect(),
+            environment: Vec::new(),
             server_keys: "workers = 2\n".into(),
             tables: String::new(),
             service_keys: String::new(),
