@@ -17,10 +17,10 @@ pub const GRPC_TRAILERS: &str = "grpc-trailers";
 /// With fewer ends of candidate answers than this in a step, while many more heads have come, nothing tells whether
 /// answers are cut off.
 const LEAST_ENDED: u64 = 20;
-/// A latency check has compared enough in a step with this many candidate answers: if as many were all slow at p90, that
-/// would lean against the candidate. A returning visitor is timed once in a step, so more of them would keep a small site
-/// from ever passing one; where fewer visitors were seen at all, one answer of each is enough.
-const LEAST_TIMED: u64 = 5;
+/// A latency check has compared enough in a step with this many candidate answers: if as many were all slow, at a share of
+/// up to a quarter that would lean against the candidate. A returning visitor is timed once in a step, so more of them
+/// would keep a small site from ever passing one; where fewer visitors were seen at all, one answer of each is enough.
+const LEAST_TIMED: u64 = 8;
 /// With fewer requests of live than this in a step nothing tells whether the candidate is worse, whatever it answers: so
 /// it is where an operator gives it all traffic.
 const LEAST_OF_LIVE: u64 = 10;

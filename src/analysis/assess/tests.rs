@@ -415,3 +415,34 @@ fn what_was_never_answered_is_told_apart() {
     evidence.answer("jobs", report(Err("no series")), now());
     assert!(!unanswered(&evidence), "that there is no answer is one");
 }
+
+/// Eight timed answers of the candidate, and as many of live as the share says, half of which are beyond its median.
+fn eight_timed(percent: f64, slow: u64) -> (Plan, Evidence) {
+    let plan = plan(vec![compared(), latency()]);
+    let mut evidence = Evidence::begin(&plan);
+    evidence.begin_step(BasisPoints::from_percent(percent).unwrap());
+    for _ in 0..2 {
+        let mut tick = drawn(&tick(4, 0, 76, 0), 4, 0);
+        tick.limited = [true, true, false];
+        let bad = |count| Bad { counted: count, all: count, new_draws: count };
+        for (quantile, of_live) in [(0, 38), (1, 8)] {
+            tick.candidate.bad[Indicator::SlowHead(quantile).index()] = bad(slow);
+            tick.live.bad[Indicator::SlowHead(quantile).index()] = bad(of_live);
+        }
+        observe_whole(&mut evidence, &tick);
+    }
+    // The further requests of the same visitors are answered, and not timed.
+    let mut untimed = tick(400, 0, 7600, 0);
+    (untimed.candidate.timed, untimed.live.timed) = (0, 0);
+    observe_whole(&mut evidence, &untimed);
+    (plan, evidence)
+}
+
+#[test]
+fn a_few_visitors_pass_a_step_with_a_latency_check_and_take_the_candidate_back_when_all_of_them_wait() {
+    let (plan, evidence) = eight_timed(5.0, 0);
+    assert_eq!(assess_first(&evidence, &plan).judgement.verdict, Verdict::Healthy);
+    let (plan, evidence) = eight_timed(5.0, 4);
+    let judgement = assess_first(&evidence, &plan).judgement;
+    assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::Regressed, "latency"), "{judgement:?}");
+}
