@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Beyond this a 64-bit float leaves out whole numbers.
 const LARGEST: f64 = 9_007_199_254_740_992.0;
-/// A count that falls below this part of what it was has begun anew, by the loss of data; less is extrapolation.
-const BEGUN_ANEW: f64 = 0.5;
+/// A count that falls below this part of what it was is not the same one any more; less is extrapolation.
+const LOST: f64 = 0.5;
 /// Small counts fall by that much through extrapolation alone.
 const EXTRAPOLATED: f64 = 10.0;
 
@@ -38,14 +38,17 @@ impl Counting {
     /// rollout.
     ///
     /// # Errors
-    /// When the numbers can't be counts; the sentence says why.
+    /// When the numbers can't be counts, or are far below what was counted before: data was lost, or several servers with
+    /// different memories answer. To count on from there would count twice what one of them still knows. The sentence
+    /// says which.
     pub(super) fn count(&mut self, since: Timestamp, candidate: BadOfTotal, live: BadOfTotal) -> Result<Pair, String> {
         plausible("the candidate", candidate)?;
         plausible("live", live)?;
-        let begun_anew = self.since != Some(since) || self.candidate.fell(candidate) || self.live.fell(live);
-        if begun_anew {
+        if self.since != Some(since) {
             *self = Self { since: Some(since), candidate: Side::from(candidate), live: Side::from(live) };
         }
+        self.candidate.goes_on("the candidate", candidate)?;
+        self.live.goes_on("live", live)?;
         let (candidate_failures, candidate_requests) = self.candidate.count(candidate);
         let (live_failures, live_requests) = self.live.count(live);
         Ok(Pair { candidate_requests, candidate_failures, live_requests, live_failures, ..Pair::default() })
@@ -59,11 +62,18 @@ impl From<BadOfTotal> for Side {
 }
 
 impl Side {
-    fn fell(&self, now: BadOfTotal) -> bool {
-        let fell = |now: f64, before: f64, counted: u64| {
-            now + EXTRAPOLATED < BEGUN_ANEW * (before + crate::analysis::eprocess::as_f64(counted))
-        };
-        fell(now.bad, self.before.bad, self.bad) || fell(now.total, self.before.total, self.total)
+    fn goes_on(&self, pool: &str, now: BadOfTotal) -> Result<(), String> {
+        for (what, now, before, counted) in
+            [("bad", now.bad, self.before.bad, self.bad), ("total", now.total, self.before.total, self.total)]
+        {
+            let known = before + crate::analysis::eprocess::as_f64(counted);
+            if now + EXTRAPOLATED < LOST * known {
+                return Err(format!(
+                    "`{what}` of {pool} fell from {known} to {now}; did Prometheus lose data, or do several servers answer?"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The bad and all of them that were not counted yet.
@@ -145,12 +155,16 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_anew_is_not_counted_again() {
+    fn what_another_server_does_not_know_is_told_and_never_counted_twice() {
         let mut counting = Counting::default();
         counted(&mut counting, of(0.0, 0.0));
         counted(&mut counting, of(10.0, 1000.0));
-        assert_eq!(counted(&mut counting, of(1.0, 100.0)), (0, 0), "Prometheus lost its data");
-        assert_eq!(counted(&mut counting, of(1.0, 150.0)), (0, 50));
+        for _ in 0..3 {
+            let told = counting.count(start(), of(1.0, 100.0), of(0.0, 0.0)).unwrap_err();
+            assert!(told.contains("`total` of the candidate fell from 1000 to 100"), "{told}");
+            assert_eq!(counted(&mut counting, of(10.0, 1000.0)), (0, 0));
+        }
+        assert_eq!(counted(&mut counting, of(10.0, 1001.0)), (0, 1));
         let later = Timestamp::from_second(3600).unwrap();
         let pair = counting.count(later, of(1.0, 400.0), of(0.0, 0.0)).unwrap();
         assert_eq!(pair, Pair::default(), "another moment to count from");
