@@ -27,8 +27,11 @@ pub const WHY: &str = "The seconds of §7 were simulated themselves. Reckoned ex
     fewer of the candidate than its share, which costs some percent more.";
 
 /// Nobody waits longer for an alarm.
-const LONGEST: Duration = Duration::from_secs(3600);
-const TICKS_PER_SECOND: f64 = 10.0;
+const LONGEST: Duration = Duration::from_secs(LONGEST_SECONDS as u64);
+const LONGEST_SECONDS: u32 = 3600;
+const TICKS_PER_SECOND: u32 = 10;
+/// In a tick, of both pools.
+const REQUESTS: u64 = 100;
 
 /// A row of §7: a share in percent, the ratio, the clean seconds before the fault, and the median and the 90% quantile
 /// of the delay without and with the late start, as far as they are given.
@@ -89,16 +92,13 @@ impl Plain {
 
 /// A tick in which each request goes to the candidate with the share's chance, and fails with its pool's.
 fn tick(share: f64, ratio: f64, random: &mut StdRng) -> Pair {
-    let requests = RATE / TICKS_PER_SECOND;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a hundred requests")]
-    let all = requests as u64;
     let mut part = |of: u64, chance: f64| Binomial::new(of, chance).map_or(0, |part| part.sample(random));
-    let candidate = part(all, share);
+    let candidate = part(REQUESTS, share);
     Pair {
         candidate_requests: candidate,
         candidate_failures: part(candidate, BASE * ratio),
-        live_requests: all - candidate,
-        live_failures: part(all - candidate, BASE),
+        live_requests: REQUESTS - candidate,
+        live_failures: part(REQUESTS - candidate, BASE),
         ..Pair::default()
     }
 }
@@ -109,13 +109,13 @@ fn delays(row: &Row, random: &mut StdRng) -> [f64; 2] {
     let mut plain = Plain([0.0; 24]);
     let mut check = ComparisonEvidence::new(0.0);
     check.begin_step(BasisPoints::from_percent(share * 100.0).unwrap_or(BasisPoints::ZERO));
-    for _ in 0..f64::from(row.clean) as u32 * TICKS_PER_SECOND as u32 {
+    for _ in 0..row.clean * TICKS_PER_SECOND {
         let tick = tick(share, 1.0, random);
         plain.observe(tick);
         check.observe(tick);
     }
     let mut alarms = [f64::INFINITY; 2];
-    for number in 1..=(LONGEST.as_secs() as u32 * TICKS_PER_SECOND as u32) {
+    for number in 1..=LONGEST_SECONDS * TICKS_PER_SECOND {
         let tick = tick(share, row.ratio, random);
         let fails = tick.candidate_failures > 0;
         plain.observe(tick);
@@ -123,7 +123,7 @@ fn delays(row: &Row, random: &mut StdRng) -> [f64; 2] {
         let alarmed = [fails && plain.alarms(), fails && check.ln_rollback() >= -ALPHA.ln()];
         for (at, alarmed) in alarms.iter_mut().zip(alarmed) {
             if alarmed && at.is_infinite() {
-                *at = f64::from(number) / TICKS_PER_SECOND;
+                *at = f64::from(number) / f64::from(TICKS_PER_SECOND);
             }
         }
         if alarms.iter().all(|at| at.is_finite()) {

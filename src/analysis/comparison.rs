@@ -379,8 +379,8 @@ mod tests {
 
     #[test]
     fn comparisons_that_see_the_same_come_to_the_same_as_each_by_itself() {
-        let mut together: Vec<ComparisonEvidence> = [0.0, 0.001, 0.001, 0.001].map(ComparisonEvidence::new).into();
-        together.iter_mut().for_each(|it| it.begin_step(BasisPoints::from_percent(5.0).unwrap()));
+        let begun = |tolerate| ComparisonEvidence { tolerate, ..evidence(5.0) };
+        let mut together = [0.0, 0.001, 0.001, 0.001].map(begun);
         let mut alone = together.clone();
         for number in 0..200 {
             let clean = tick(number % 11, 0, 95 + number % 7, 0);
@@ -393,7 +393,9 @@ mod tests {
             };
             let ticks = [clean, clean, clean, bad];
             observe_each(together.iter_mut().zip(ticks));
-            alone.iter_mut().zip(ticks).for_each(|(it, tick)| it.observe(tick));
+            for (comparison, tick) in alone.iter_mut().zip(ticks) {
+                comparison.observe(tick);
+            }
             assert_eq!(serde_json::to_string(&together).unwrap(), serde_json::to_string(&alone).unwrap());
         }
         assert!(together[1] == together[2] && together[0] != together[1] && together[3] != together[2]);

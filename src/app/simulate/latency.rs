@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_limit_needs_answers_and_none_is_beyond_the_lag() {
-        assert_eq!(timed().answers_needed(release(0.05))[0].map(f64::round), [50.0, 100.0, 1000.0]);
+        let needed = timed().answers_needed(release(0.05))[0];
+        assert!(needed.iter().zip([50.0, 100.0, 1000.0]).all(|(needed, expected)| (needed - expected).abs() < 1e-6));
         let slow = timed().answers_needed(release(0.5));
         assert!(slow[0][1].is_finite() && slow[0][2].is_infinite(), "6.4 times as long takes three seconds");
         assert!(slow[1].iter().all(|needed| needed.is_infinite()), "the ends are not asked for");
