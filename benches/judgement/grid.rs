@@ -16,9 +16,9 @@ use std::time::Duration;
 
 /// How long a rule has to notice.
 pub const HORIZON: Duration = Duration::from_secs(3600);
-/// For so long the product's own ticks are looked at; afterwards ten as one, which is never sooner, and at the most a
-/// second later.
+/// For so long after the begin or the fault the product's own ticks are looked at; afterwards five as one.
 const CLOSE: Duration = Duration::from_secs(120);
+const AFTERWARDS: Duration = Duration::from_millis(500);
 /// When late faults begin.
 const LATE: Duration = Duration::from_secs(600);
 /// Requests of a sticky visitor in an hour, on average.
@@ -76,6 +76,11 @@ impl Cell {
         self.base * (self.ratio - 1.0) > self.tolerate * 1.000_001
     }
 
+    fn pace(&self) -> Pace {
+        let fault = if self.ratio > 1.0 { self.begins() } else { Duration::ZERO };
+        Pace { longest: HORIZON, close_until: fault + CLOSE, afterwards: AFTERWARDS }
+    }
+
     fn begins(&self) -> Duration {
         if self.kind == Kind::Late { LATE } else { Duration::ZERO }
     }
@@ -110,6 +115,12 @@ impl Cell {
         }
     }
 
+    /// Its world, but with a fault that begins after so many seconds.
+    pub fn ground_after(&self, seconds: u64, from: u64) -> Ground {
+        let scenario = Scenario { fault_after: Duration::from_secs(seconds), ..self.scenario() };
+        Ground::new(&scenario, &self.plan(), from)
+    }
+
     fn weight(&self) -> BasisPoints {
         BasisPoints::from_percent(self.share).unwrap_or(BasisPoints::ZERO)
     }
@@ -130,7 +141,7 @@ pub struct Outcome {
 }
 
 /// When a run was rolled back, in seconds since the begin.
-type Run = Option<f64>;
+pub type Run = Option<f64>;
 
 fn outcome(cell: &Cell, runs: &[Run]) -> Option<Outcome> {
     let begins = cell.begins().as_secs_f64();
@@ -150,12 +161,11 @@ fn outcome(cell: &Cell, runs: &[Run]) -> Option<Outcome> {
 pub fn product(cell: &Cell, runs: usize, from: u64) -> Option<Outcome> {
     let plan = cell.plan();
     let ground = Ground::new(&cell.scenario(), &plan, from);
-    let pace = Pace { longest: HORIZON, close_until: CLOSE };
-    outcome(cell, &walks(&ground, &plan, pace, runs, from))
+    outcome(cell, &walks(&ground, &plan, cell.pace(), runs, from))
 }
 
 /// Runs of the product.
-fn walks(ground: &Ground, plan: &Plan, pace: Pace, runs: usize, from: u64) -> Vec<Run> {
+pub fn walks(ground: &Ground, plan: &Plan, pace: Pace, runs: usize, from: u64) -> Vec<Run> {
     let courses = parallel(runs, |run| walk(&mut World::new(ground, seed(from, 1, run as u64)), plan, pace));
     let back = |course: Course| (course.end == End::RolledBack).then_some(course.after.as_secs_f64());
     courses.into_iter().flatten().map(back).collect()
@@ -180,6 +190,7 @@ pub fn others(cell: &Cell, runs: usize, from: u64) -> Vec<Option<Outcome>> {
 
 /// What a slower candidate comes to: the product, Flagger and Kayenta.
 pub struct LatencyRow {
+    pub share: f64,
     pub shift: f64,
     pub outcomes: Vec<Option<Outcome>>,
 }
@@ -191,17 +202,21 @@ const MEDIAN: f64 = 0.05;
 /// Flagger's documented `request-duration`: a 99% quantile of at most 500 ms.
 const FLAGGER_P99: f64 = 0.5;
 
-/// Slower answers at a share of 5% and 1,000 requests/s, without errors.
-pub fn latency(runs: usize, from: u64) -> Vec<LatencyRow> {
-    let row = |shift: f64| {
-        let cell = Cell { kind: Kind::Plain, base: 0.001, ratio: 1.0, share: 5.0, rate: 1000.0, tolerate: 0.001 };
+/// By which part the candidate may be slower, as the product's check does by default.
+pub const TOLERATED_SHIFT: f64 = 0.1;
+
+/// Slower answers at 1,000 requests/s, with as many errors on both sides.
+pub fn latency(shares: &[f64], runs: impl Fn(f64) -> usize, from: u64) -> Vec<LatencyRow> {
+    let row = |share: f64, shift: f64| {
+        let runs = runs(shift);
+        let cell = Cell { kind: Kind::Plain, base: 0.001, ratio: 1.0, share, rate: 1000.0, tolerate: 0.001 };
         let mut scenario = cell.scenario();
         scenario.live.latency_median = MEDIAN;
         scenario.candidate.latency_median = MEDIAN * (1.0 + shift);
         let mut plan = cell.plan();
         plan.checks.push(Check::Latency(LatencyCheck::default()));
         let ground = Ground::new(&scenario, &plan, from);
-        let own = walks(&ground, &plan, Pace { longest: HORIZON, close_until: CLOSE }, runs, from);
+        let own = walks(&ground, &plan, cell.pace(), runs, from);
         let others = parallel(runs, |run| {
             let mut random = StdRng::seed_from_u64(seed(from, 3, run as u64));
             let requests = cell.rate * 60.0;
@@ -229,9 +244,9 @@ pub fn latency(runs: usize, from: u64) -> Vec<LatencyRow> {
             [Rule::Flagger, Rule::Kayenta5].map(|rule| after(60, rule.rolls_back(&counts)))
         });
         let of = |place: usize| outcome(&cell, &others.iter().map(|run| run[place]).collect::<Vec<_>>());
-        LatencyRow { shift, outcomes: vec![outcome(&cell, &own), of(0), of(1)] }
+        LatencyRow { share, shift, outcomes: vec![outcome(&cell, &own), of(0), of(1)] }
     };
-    SHIFTS.into_iter().map(row).collect()
+    shares.iter().flat_map(|share| SHIFTS.map(|shift| row(*share, shift))).collect()
 }
 
 /// A quantile of `number` log-normal times: of so many the logarithm of it is normal, with the variance

@@ -175,15 +175,17 @@ pub fn fisher(counts: &Counts) -> f64 {
     if as_f64(counts.candidate_failed) <= expected {
         return 1.0;
     }
-    // From what was seen on the terms only fall.
-    let mut sum = 0.0;
+    // By its logarithm: the binomial coefficients of an hour's requests are beyond any float. From what was seen on the
+    // terms only fall, each by a ratio of four counts.
+    let (mut term, mut sum) = (chance.ln_pmf(counts.candidate_failed).exp(), 0.0);
     for failures in counts.candidate_failed..=failed.min(counts.candidate) {
-        // By its logarithm: the binomial coefficients of an hour's requests are beyond any float.
-        let term = chance.ln_pmf(failures).exp();
         sum += term;
         if term < sum * 1e-9 {
             break;
         }
+        let good_of_live = all - counts.candidate - (failed - failures) + 1;
+        term *= as_f64(failed - failures) / as_f64(failures + 1) * as_f64(counts.candidate - failures)
+            / as_f64(good_of_live);
     }
     sum
 }

@@ -1,9 +1,9 @@
 //! The table of the README, as Markdown.
 
-use super::aims::Reference;
-use super::grid::{Cell, Kind, LatencyRow, Outcome};
+use super::grid::{Cell, Kind, LatencyRow};
+use super::reference::Reference;
 use super::{DEFAULT, Record, STRICT, Size, names};
-use cutover::app::simulate::Share;
+use cutover::app::simulate::{Share, Spread};
 use std::fmt::Write as _;
 
 /// Where delays are shown: the cell of STATISTICS §7.
@@ -81,26 +81,29 @@ fn rules(out: &mut String, all: &[Record]) {
             all.iter().find(|record| record.rule == rule && is_shown(&record.cell) && same(record.cell.ratio, ratio))
         };
         for ratio in SHOWN_RATIOS {
-            let _ = write!(out, " | {}", at(ratio).map_or("–".to_owned(), |record| delays(&record.outcome)));
+            let _ = write!(out, " | {}", at(ratio).map_or("–".to_owned(), |record| delays(&record.outcome.seconds)));
         }
         let failed = at(10.0).map_or("–".to_owned(), |record| format!("{:.0}", record.outcome.failed));
         let _ = writeln!(out, " | {failed} |");
     }
 }
 
-fn delays(outcome: &Outcome) -> String {
-    format!("{} · {}", time(outcome.seconds.median.value), time(outcome.seconds.ninety.value))
+fn delays(spread: &Spread) -> String {
+    format!("{} · {}", time(spread.median.value), time(spread.ninety.value))
 }
 
+/// The worlds without a fault.
+const FAULTLESS: [Kind; 4] = [Kind::Plain, Kind::Sticky, Kind::Diurnal, Kind::Bursts];
+
 fn worlds(out: &mut String, all: &[Record]) {
-    let _ = write!(out, "\n| false rollbacks, mean (worst cell)");
-    for kind in Kind::ALL {
+    let _ = write!(out, "\n| false rollbacks in an hour, mean (worst cell)");
+    for kind in FAULTLESS {
         let _ = write!(out, " | {}", kind.name());
     }
-    let _ = writeln!(out, " |\n|---|---|---|---|---|---|");
+    let _ = writeln!(out, " |\n|---|---|---|---|---|");
     for (rule, name) in names().iter().enumerate() {
         let _ = write!(out, "| {name}");
-        for kind in Kind::ALL {
+        for kind in FAULTLESS {
             let cells = of(all, rule, |record| record.cell.ratio <= 1.0 && record.cell.kind == kind);
             let (mean, worst) = pooled(&cells);
             let shown =
@@ -130,27 +133,30 @@ fn worlds(out: &mut String, all: &[Record]) {
 fn references(out: &mut String, size: &Size, reference: &[Reference]) {
     let _ = writeln!(
         out,
-        "\n| 1,000/s, live failing 0.1%, δ = 0: share, ratio | median · 90%, {} runs | by STATISTICS §7 |\n|---|---|---|",
+        "\n| 1,000/s, live failing 0.1%, δ = 0: median · 90% of {} runs | error ratio alone | STATISTICS §7 | without late \
+         start | STATISTICS §7 | all default checks |\n|---|---|---|---|---|---|",
         size.reference
     );
     for cell in reference {
-        let [median, ninety] = cell.expected.map(time);
-        let _ = writeln!(out, "| {}%, {} | {} | {median} · {ninety} |", cell.share, cell.ratio, delays(&cell.outcome));
+        let [late, plain] =
+            cell.expected().map(|expected| expected.map(|seconds| seconds.map_or("–".to_owned(), time)).join(" · "));
+        let [alone, bare, whole] = [cell.alone, cell.plain, cell.whole].map(|spread| delays(&spread));
+        let _ = writeln!(out, "| {} | {alone} | {late} | {bare} | {plain} | {whole} |", cell.name());
     }
 }
 
 fn latencies(out: &mut String, rows: &[LatencyRow]) {
     let _ = writeln!(
         out,
-        "\n| slower by, share 5%, 1,000/s | cutover, latency check tolerating 10% | Flagger, p99 ≤ 500 ms | \
-         Kayenta, every 5 min |\n|---|---|---|---|"
+        "\n| share, slower by, at 1,000/s: rolled back: median · 90% | cutover, latency check tolerating 10% | Flagger, \
+         p99 ≤ 500 ms | Kayenta, every 5 min |\n|---|---|---|---|"
     );
     for row in rows {
         let cells = row.outcomes.iter().map(|outcome| {
             outcome.as_ref().map_or("–".to_owned(), |outcome| {
-                format!("{}: {}", percent(outcome.rolled_back.share), delays(outcome))
+                format!("{}: {}", percent(outcome.rolled_back.share), delays(&outcome.seconds))
             })
         });
-        let _ = writeln!(out, "| {}% | {} |", row.shift * 100.0, cells.collect::<Vec<_>>().join(" | "));
+        let _ = writeln!(out, "| {}%, {}% | {} |", row.share, row.shift * 100.0, cells.collect::<Vec<_>>().join(" | "));
     }
 }

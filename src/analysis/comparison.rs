@@ -78,25 +78,42 @@ impl ComparisonEvidence {
 
     /// Takes in one judged tick.
     pub fn observe(&mut self, tick: Pair) {
-        count(&mut self.rollout, tick);
-        count(&mut self.step, tick);
-        self.joined = self.joined.and(tick);
-        if self.joined.requests() >= requests_to_join(self.weight) {
-            self.judge_joined();
+        if let Some(joined) = self.join(tick) {
+            self.judge(joined);
         }
     }
 
-    fn judge_joined(&mut self) {
-        let tick = std::mem::take(&mut self.joined);
+    /// Counts a tick; gives the joined ones once they are enough to be judged.
+    fn join(&mut self, tick: Pair) -> Option<Pair> {
+        count(&mut self.rollout, tick);
+        count(&mut self.step, tick);
+        self.joined = self.joined.and(tick);
+        (self.joined.requests() >= requests_to_join(self.weight)).then(|| std::mem::take(&mut self.joined))
+    }
+
+    fn judge(&mut self, tick: Pair) {
         let null = Null { ratio: 1.0, tolerate: self.tolerate };
+        let every = tick.with_every_failure();
+        // Until a visitor fails twice in a step both have seen the same, and one reckoning is enough.
+        let alike = every == tick && self.every == self.rollback;
         self.rollback.observe(tick, &WORSE, null);
-        self.every.observe(tick.with_every_failure(), &WORSE, null);
+        if alike {
+            self.every = self.rollback.clone();
+        } else {
+            self.every.observe(every, &WORSE, null);
+        }
         self.promote.observe(tick.as_bad_as_can_be(), &NO_WORSE, null);
+    }
+
+    fn standing(&self) -> Standing {
+        let (rollback, every, promote) = (self.rollback.clone(), self.every.clone(), self.promote.clone());
+        Standing { tolerate: self.tolerate, rollback, every, promote }
     }
 
     /// The weight is another one from the next tick on.
     pub fn weight_changed(&mut self, weight: BasisPoints) {
-        self.judge_joined();
+        let joined = std::mem::take(&mut self.joined);
+        self.judge(joined);
         self.weight = weight;
         self.rollback.weight_changed();
         self.every.weight_changed();
@@ -175,6 +192,36 @@ impl ComparisonEvidence {
     #[must_use]
     pub fn step(&self) -> CountsView {
         self.step
+    }
+}
+
+/// All that a comparison's next judgement depends on, beside the tick.
+#[derive(PartialEq)]
+struct Standing {
+    tolerate: f64,
+    rollback: LateStart,
+    every: LateStart,
+    promote: Plain,
+}
+
+/// Takes in a tick of several comparisons. Where two stand alike and see the same, the second takes over what the first
+/// has come to, to the last bit: most comparisons never see anything bad, and are the same all the time.
+pub(super) fn observe_each<'a>(comparisons: impl IntoIterator<Item = (&'a mut ComparisonEvidence, Pair)>) {
+    let mut judged: Option<(Pair, Standing, &ComparisonEvidence)> = None;
+    for (comparison, tick) in comparisons {
+        let Some(joined) = comparison.join(tick) else { continue };
+        let before = comparison.standing();
+        if let Some((same, standing, other)) = &judged
+            && *same == joined
+            && *standing == before
+        {
+            comparison.rollback = other.rollback.clone();
+            comparison.every = other.every.clone();
+            comparison.promote = other.promote.clone();
+        } else {
+            comparison.judge(joined);
+            judged = Some((joined, before, comparison));
+        }
     }
 }
 
@@ -333,6 +380,31 @@ mod tests {
         assert!(evidence.alarm_allowed(), "three fail");
         evidence.add_draws(0, 3);
         assert!(evidence.many_of_them_fail());
+    }
+
+    #[test]
+    fn comparisons_that_see_the_same_come_to_the_same_as_each_by_itself() {
+        let begun = |tolerate| ComparisonEvidence { tolerate, ..evidence(5.0) };
+        let mut together = [0.0, 0.001, 0.001, 0.001].map(begun);
+        let mut alone = together.clone();
+        for number in 0..200 {
+            let clean = tick(number % 11, 0, 95 + number % 7, 0);
+            // The last one sees failures from a certain tick on, some of them those of one visitor again and again.
+            let bad = Pair {
+                candidate_failures: u64::from(number % 40 == 39).min(clean.candidate_requests),
+                candidate_failed: u64::from(number > 100).min(clean.candidate_requests),
+                live_failures: u64::from(number % 30 == 29),
+                ..clean
+            };
+            let ticks = [clean, clean, clean, bad];
+            observe_each(together.iter_mut().zip(ticks));
+            for (comparison, tick) in alone.iter_mut().zip(ticks) {
+                comparison.observe(tick);
+            }
+            assert_eq!(serde_json::to_string(&together).unwrap(), serde_json::to_string(&alone).unwrap());
+        }
+        assert!(together[1] == together[2] && together[0] != together[1] && together[3] != together[2]);
+        assert_ne!(together[3].rollback, together[3].every);
     }
 
     #[test]

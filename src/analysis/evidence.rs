@@ -1,14 +1,18 @@
 //! All the evidence of a rollout.
 
+use super::comparison::observe_each;
 use super::latency::{LatencyEvidence, QuantileTimes};
 use super::watch::Watch;
-use super::{ComparisonEvidence, PromQlEvidence, PromQlReport, Tick};
+use super::{ComparisonEvidence, Pair, PromQlEvidence, PromQlReport, Tick};
 use crate::model::view::GuardView;
 use crate::model::{BasisPoints, Check, Indicator, LatencyCheck, Plan, Timestamp, Until};
 use serde::{Deserialize, Serialize};
 
 /// What is still fine of what the checks that are always on look at: a tenth of a percent.
 pub(super) const ALWAYS_ON_TOLERATE: f64 = 0.001;
+
+/// More than what sums of logarithms lose.
+const ROUNDING: f64 = 1e-6;
 
 /// All the evidence of a rollout: a plain value that is stored as JSON and taken up again after a restart, so that a
 /// restart never starts a fresh α.
@@ -87,15 +91,18 @@ impl Evidence {
         }
         let failed = tick.pair(Indicator::Failed);
         self.exposure = self.exposure.saturating_add(failed.candidate_answered());
-        self.late.observe(failed.late_as_failures());
-        observe(&mut self.no_head, tick, Indicator::NoHead);
-        self.error_ratio.iter_mut().for_each(|comparison| observe(comparison, tick, Indicator::Failed));
-        self.status_ratio.iter_mut().for_each(|comparison| observe(comparison, tick, Indicator::Status));
+        // Those that seldom see anything stand side by side: what is the same for them is reckoned once.
+        let rare = [(&mut self.late, failed.late_as_failures()), drawn(&mut self.no_head, tick, Indicator::NoHead)];
+        let statuses = self.status_ratio.as_mut().map(|comparison| drawn(comparison, tick, Indicator::Status));
+        let errors = self.error_ratio.as_mut().map(|comparison| drawn(comparison, tick, Indicator::Failed));
+        observe_each(rare.into_iter().chain(statuses).chain(errors));
     }
 
     fn observe_ends(&mut self, tick: &Tick) {
-        observe(&mut self.cut_off, tick, Indicator::CutOff);
-        observe(&mut self.grpc_trailers, tick, Indicator::GrpcTrailers);
+        observe_each([
+            drawn(&mut self.cut_off, tick, Indicator::CutOff),
+            drawn(&mut self.grpc_trailers, tick, Indicator::GrpcTrailers),
+        ]);
     }
 
     /// Takes in the answer of the PromQL check of that name: what it asked for, or why there was none.
@@ -142,6 +149,20 @@ impl Evidence {
             .chain(&mut self.error_ratio)
             .chain(&mut self.status_ratio)
             .chain(self.latency.iter_mut().flat_map(LatencyEvidence::comparisons_mut))
+    }
+
+    /// Whether any comparison of the router's own counts has come far enough for an alarm. Where none has, all together
+    /// have not either, since an average is never above its largest part. It takes far less time than
+    /// [`assess`](super::assess), for whoever looks at a great many ticks.
+    #[must_use]
+    pub fn may_alarm(&self, false_alarm: f64) -> bool {
+        let nearly = -false_alarm.ln() - ROUNDING;
+        let own = [&self.late, &self.no_head, &self.cut_off, &self.grpc_trailers];
+        let asked = self.error_ratio.iter().chain(&self.status_ratio);
+        let timed = self.latency.iter().flat_map(|latency| latency.quantiles().map(|(_, comparison, _)| comparison));
+        // Without anything bad of the candidate E is at most 1.
+        let bad = |comparison: &&ComparisonEvidence| comparison.rollout().candidate_failures > 0;
+        own.into_iter().chain(asked).chain(timed).filter(bad).any(|comparison| comparison.ln_rollback() >= nearly)
     }
 
     /// How often no head came within the lag, of all requests.
@@ -216,7 +237,12 @@ impl Evidence {
     }
 }
 
-fn observe(comparison: &mut ComparisonEvidence, tick: &Tick, indicator: Indicator) {
+/// A comparison that knows the tick's draws of an indicator, with the counts of it that are to be observed.
+fn drawn<'a>(
+    comparison: &'a mut ComparisonEvidence,
+    tick: &Tick,
+    indicator: Indicator,
+) -> (&'a mut ComparisonEvidence, Pair) {
     comparison.add_draws(0, tick.failing_draws(indicator));
-    comparison.observe(tick.pair(indicator));
+    (comparison, tick.pair(indicator))
 }

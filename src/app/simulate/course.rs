@@ -2,7 +2,7 @@
 
 use super::world::World;
 use crate::analysis::{Evidence, SideTick, Tick, assess};
-use crate::model::{HeldBy, Indicator, Phase, Plan, Timestamp, Until};
+use crate::model::{HeldBy, Indicator, LatencyCheck, Phase, Plan, Timestamp, Until};
 use crate::rollout::{Event, EvidenceChange, Refusal, ServiceState, Start, decide};
 use crate::routing::TICK;
 use std::time::Duration;
@@ -35,8 +35,8 @@ pub enum End {
     Going,
 }
 
-/// Without a failure of the candidate, evidence is looked at once in so many ticks: only failures and slow answers speak
-/// against it, and a step passed a second later is no other result.
+/// While nothing comes near an alarm, evidence is judged once in so many ticks: a step passed a second later is no other
+/// result.
 const CALM_TICKS: u32 = 10;
 
 /// How closely a walk looks.
@@ -44,16 +44,18 @@ const CALM_TICKS: u32 = 10;
 pub struct Pace {
     /// The end of the walk, whatever has come of it.
     pub longest: Duration,
-    /// Until then it looks at the router's ticks, and afterwards at ten of them as one, so that long walks end soon.
-    /// That is never sooner than the router itself would decide.
+    /// Until then it looks at the router's own ticks.
     pub close_until: Duration,
+    /// Afterwards it looks at ticks of this length, so that long walks end soon: it sees up to so much later what the
+    /// router sees, and spends less of what is kept back for a fault that begins late.
+    pub afterwards: Duration,
 }
 
 impl Pace {
     /// Close to the end.
     #[must_use]
     pub fn close(longest: Duration) -> Self {
-        Self { longest, close_until: longest }
+        Self { longest, close_until: longest, afterwards: TICK }
     }
 }
 
@@ -65,14 +67,16 @@ pub fn walk(world: &mut World, plan: &Plan, pace: Pace) -> Result<Course, Refusa
     let mut walk = Walk::start(plan)?;
     let (mut after, mut number, mut length) = (Duration::ZERO, 0_u64, TICK);
     while after < pace.longest {
-        if length == TICK && after >= pace.close_until {
-            length = TICK.saturating_mul(CALM_TICKS);
+        if length < pace.afterwards && after >= pace.close_until {
+            length = pace.afterwards;
             world.look_every(length);
         }
+        let ends_limited = world.limited(Until::End);
         let tick = world.tick();
         after += length;
-        walk.observe(&tick);
-        if length > TICK || number.is_multiple_of(u64::from(CALM_TICKS)) || speaks_against(&tick.candidate) {
+        walk.observe(&tick, ends_limited);
+        let calm = number.is_multiple_of(u64::from(CALM_TICKS));
+        if calm || speaks_against(&tick.candidate) && walk.evidence.may_alarm(plan.false_alarm) {
             walk.judge(world, after)?;
             if walk.end.is_some() {
                 break;
@@ -83,8 +87,9 @@ pub fn walk(world: &mut World, plan: &Plan, pace: Pace) -> Result<Course, Refusa
     Ok(walk.end(pace.longest))
 }
 
+/// Whether anything in it can make E larger.
 fn speaks_against(side: &SideTick) -> bool {
-    side.bad[Indicator::Failed.index()].all > 0
+    side.bad.iter().any(|bad| bad.counted > 0)
 }
 
 /// A tick more: in a virtual world an answer ends with its head, and ends are looked at less often.
@@ -143,7 +148,8 @@ impl Walk {
         })
     }
 
-    fn observe(&mut self, tick: &Tick) {
+    /// Takes in a tick of heads, and keeps that of the ends, where those quantiles have a limit.
+    fn observe(&mut self, tick: &Tick, ends_limited: [bool; LatencyCheck::QUANTILES]) {
         if self.state.phase != Phase::Canary {
             return;
         }
@@ -153,13 +159,13 @@ impl Walk {
         self.evidence.observe(tick);
         match &mut self.ends {
             Some(ends) => join(ends, tick),
-            None => self.ends = Some(*tick),
+            None => self.ends = Some(Tick { known_at: Until::End, new_draws: 0, limited: ends_limited, ..*tick }),
         }
     }
 
     fn judge(&mut self, world: &mut World, after: Duration) -> Result<(), Refusal> {
         if let Some(ends) = self.ends.take() {
-            self.evidence.observe(&Tick { known_at: Until::End, new_draws: 0, ..ends });
+            self.evidence.observe(&ends);
         }
         let Some(rollout) = &self.state.rollout else { return Ok(()) };
         let now = self.began.checked_add(after).unwrap_or(Timestamp::MAX);

@@ -3,11 +3,11 @@
 //! Requests come as a Poisson process, and so do, independently, those that fail and those that don't; each tick is a
 //! few draws, however many requests it has.
 
-use super::latency::{SlowChances, chances};
+use super::latency::{ByQuantile, SlowChances, Timed, moment};
 use super::population::{Crowd, Failure, People};
 use super::scenario::{BURST, Scenario, Sky, Weather};
 use crate::analysis::{Bad, SideTick, Tick};
-use crate::model::{BasisPoints, Check, Indicator, LatencyCheck, Plan, Until};
+use crate::model::{BasisPoints, Indicator, LatencyCheck, Plan, Until};
 use crate::routing::TICK;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -17,13 +17,17 @@ use std::time::Duration;
 
 /// After so many seconds the router times sticky visitors once more.
 const TIMED_EVERY: f64 = 300.0;
+/// So many seconds after it has seen enough, it has put a limit in force: it looks each second, and tells limits half a
+/// second ahead.
+const LIMIT_TAKES: f64 = 1.0;
 
 /// What is the same in all runs of a scenario.
 #[derive(Debug, Clone)]
 pub struct Ground {
     scenario: Scenario,
     people: Option<Arc<People>>,
-    latency: Option<LatencyCheck>,
+    timed: Timed,
+    answers_needed: ByQuantile<f64>,
 }
 
 impl Ground {
@@ -32,11 +36,9 @@ impl Ground {
     pub fn new(scenario: &Scenario, plan: &Plan, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let people = scenario.visitors.and_then(|visitors| People::new(visitors, &mut random)).map(Arc::new);
-        let latency = plan.checks.iter().find_map(|check| match check {
-            Check::Latency(latency) => Some(latency.clone()),
-            Check::ErrorRatio(_) | Check::StatusRatio(_) | Check::PromQl(_) => None,
-        });
-        Self { scenario: scenario.clone(), people, latency }
+        let timed = Timed::of(plan);
+        let answers_needed = timed.answers_needed(scenario.live);
+        Self { scenario: scenario.clone(), people, timed, answers_needed }
     }
 
     /// The scenario.
@@ -58,6 +60,9 @@ pub struct World<'a> {
     tick: f64,
     burst_until: f64,
     timed_again_at: f64,
+    /// Answers of live, of which limits are taken, and from when on each is in force.
+    answered: f64,
+    limited_from: ByQuantile<f64>,
     next_change: f64,
     rates: Rates,
 }
@@ -114,6 +119,8 @@ impl<'a> World<'a> {
             tick: TICK.as_secs_f64(),
             burst_until: 0.0,
             timed_again_at: TIMED_EVERY,
+            answered: 0.0,
+            limited_from: [[f64::INFINITY; LatencyCheck::QUANTILES]; 2],
             next_change: 0.0,
             rates: Rates::default(),
         }
@@ -129,9 +136,16 @@ impl<'a> World<'a> {
     pub fn begin_step(&mut self, weight: BasisPoints) {
         self.weight = weight;
         self.next_change = self.seconds;
+        self.timed_again_at = self.seconds + TIMED_EVERY;
         if let Some(crowd) = &mut self.crowd {
             crowd.begin_step(weight, &mut self.random);
         }
+    }
+
+    /// Which quantiles of a moment have a limit that is in force.
+    #[must_use]
+    pub fn limited(&self, until: Until) -> [bool; LatencyCheck::QUANTILES] {
+        self.limited_from[moment(until)].map(|from| from <= self.seconds)
     }
 
     /// What the router would have counted in the next tick.
@@ -139,28 +153,51 @@ impl<'a> World<'a> {
         if self.seconds >= self.next_change {
             self.change();
         }
-        self.seconds += self.tick;
         let mut tick = Tick {
             known_at: Until::Head,
             candidate: SideTick::default(),
             live: SideTick::default(),
             new_draws: 0,
-            limited: [self.ground.latency.is_some(); LatencyCheck::QUANTILES],
+            limited: self.limited(Until::Head),
         };
+        self.seconds += self.tick;
         match &mut self.crowd {
             None => alone(&self.rates, &mut self.random, &mut tick),
             Some(crowd) => {
-                if self.seconds >= self.timed_again_at && self.ground.latency.is_some() {
+                // Where nobody's answers are slow, who is timed makes no difference.
+                let slow = !self.rates.candidate.slow.never() || !self.rates.live.slow.never();
+                if slow && self.seconds >= self.timed_again_at {
                     crowd.time_again(&mut self.random);
                     self.timed_again_at = self.seconds + TIMED_EVERY;
                 }
                 sticky(&self.rates, crowd, &mut self.random, &mut tick);
             }
         }
-        let latency = self.ground.latency.as_ref();
-        slow(&self.rates.candidate.slow, latency, &mut self.random, &mut tick.candidate);
-        slow(&self.rates.live.slow, latency, &mut self.random, &mut tick.live);
+        slow(&self.rates.candidate.slow, &mut self.random, &mut tick.candidate);
+        slow(&self.rates.live.slow, &mut self.random, &mut tick.live);
+        self.learn_limits(&tick);
         tick
+    }
+
+    /// The router takes limits from live's past as soon as there is enough of it.
+    #[allow(clippy::cast_precision_loss)] // counts of a tick
+    fn learn_limits(&mut self, tick: &Tick) {
+        self.answered += tick.live.requests as f64;
+        let from = self.seconds + LIMIT_TAKES;
+        let was_limited = self.limited_from.iter().flatten().any(|from| from.is_finite());
+        let mut learnt = false;
+        for (limited_from, needed) in
+            self.limited_from.iter_mut().flatten().zip(self.ground.answers_needed.iter().flatten())
+        {
+            if limited_from.is_infinite() && self.answered >= *needed {
+                *limited_from = from;
+                learnt = true;
+            }
+        }
+        if learnt && !was_limited {
+            // Who was timed before there was a limit is not compared yet.
+            self.timed_again_at = from;
+        }
     }
 
     /// The weather is taken second by second.
@@ -173,7 +210,10 @@ impl<'a> World<'a> {
         let release = scenario.candidate_at(self.seconds);
         let (of_live, of_candidate) = (sky.ratio(scenario.live), sky.ratio(release));
         let requests = scenario.requests_per_second * sky.traffic * self.tick;
-        let (slow_live, slow_candidate) = chances(self.ground.latency.as_ref(), scenario.live, release);
+        let (slow_live, slow_candidate) = self.ground.timed.chances(scenario.live, release);
+        // A failure that comes after the lag is no failure to the router.
+        let (live_in_time, candidate_in_time) = (1.0 - slow_live.late(), 1.0 - slow_candidate.late());
+        let (of_live, of_candidate) = (of_live * live_in_time, of_candidate * candidate_in_time);
         self.rates = match &self.crowd {
             None => {
                 let share = self.weight.ratio();
@@ -193,10 +233,11 @@ impl<'a> World<'a> {
                 let luck = crowd.unlucky_ratio();
                 let worst = of_candidate.max(of_live);
                 // Of the unlucky, what the release has not failed already.
+                let unlucky = |shares: super::population::Shares, ratio: f64| shares.unlucky * (1.0 - ratio);
                 let good = |shares: super::population::Shares, ratio: f64| {
-                    Source::new(requests * (shares.all - luck * shares.unlucky) * (1.0 - ratio))
+                    Source::new(requests * (shares.all * (1.0 - ratio) - luck * unlucky(shares, ratio)))
                 };
-                let unlucky = crowd.candidate.unlucky * (1.0 - of_candidate) + crowd.live.unlucky * (1.0 - of_live);
+                let unlucky = unlucky(crowd.candidate, of_candidate) + unlucky(crowd.live, of_live);
                 Rates {
                     candidate: SideRates {
                         good: good(crowd.candidate, of_candidate),
@@ -265,26 +306,22 @@ fn note(failed: Option<(Failure, u64)>, tick: &mut Tick) {
     bad.new_draws += u64::from(failure.first);
 }
 
-/// How slow the answers are: the slowest are beyond every limit.
-fn slow(chances: &SlowChances, latency: Option<&LatencyCheck>, random: &mut StdRng, side: &mut SideTick) {
-    side.undecided = part_of(side.requests, chances.late, random);
-    let late = if side.timed == side.requests { side.undecided } else { part_of(side.timed, chances.late, random) };
-    side.bad[Indicator::NoHead.index()] = Bad { counted: late, all: late, new_draws: late };
-    let Some(latency) = latency else { return };
+/// How slow the answers are: of those that are slow in one way, some are so in a rarer way as well.
+fn slow(chances: &SlowChances, random: &mut StdRng, side: &mut SideTick) {
     let (mut of, mut chance_of) = (side.timed, 1.0);
-    for (place, chance) in chances.beyond.iter().enumerate().take(latency.quantiles.len()) {
+    for (indicator, chance) in chances.each() {
         let slow = part_of(of, chance / chance_of, random);
-        side.bad[Indicator::slow(latency.until, place).index()] = Bad { counted: slow, all: slow, new_draws: slow };
-        (of, chance_of) = (slow, *chance);
+        side.bad[indicator.index()] = Bad { counted: slow, all: slow, new_draws: slow };
+        (of, chance_of) = (slow, chance);
     }
+    let no_head = &mut side.bad[Indicator::NoHead.index()];
+    no_head.all += part_of(side.requests.saturating_sub(side.timed), chances.late(), random);
+    side.undecided = no_head.all;
 }
-
-/// What has a smaller chance is not seen in any simulation.
-const NEVER: f64 = 1e-9;
 
 /// How many of `number`, each with that chance.
 fn part_of(number: u64, chance: f64, random: &mut StdRng) -> u64 {
-    if number == 0 || chance < NEVER {
+    if number == 0 || chance <= 0.0 {
         return 0;
     }
     Binomial::new(number, chance.min(1.0)).map_or(0, |part| part.sample(random))
