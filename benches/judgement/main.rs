@@ -97,13 +97,13 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
-/// The product as it is by default, and with nothing tolerated; the rules of others; and the z-test each second.
+/// The product as it is by default, and, in the plain world alone, with nothing tolerated; the rules of others; and the z-test each second.
 pub const DEFAULT: usize = 0;
 pub const STRICT: usize = 1;
 
 /// The names of the rules by their places.
 pub fn names() -> Vec<String> {
-    let own = ["cutover, as by default", "cutover, nothing tolerated"].map(str::to_owned);
+    let own = ["cutover, as by default", "cutover, nothing tolerated, plain world"].map(str::to_owned);
     let others = Rule::ALL.iter().map(|rule| rule.name().to_owned());
     own.into_iter().chain(others).chain(["z-test at 1% each second".to_owned()]).collect()
 }

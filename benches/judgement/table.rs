@@ -22,7 +22,11 @@ pub fn is_shown(cell: &Cell) -> bool {
 
 /// A share in percent.
 pub fn percent(share: f64) -> String {
-    if share > 0.0 && share < 0.1 { format!("{:.1}%", share * 100.0) } else { format!("{:.0}%", share * 100.0) }
+    match share * 100.0 {
+        rare if rare > 0.0 && rare < 0.1 => format!("{rare:.2}%"),
+        few if few > 0.0 && few < 10.0 => format!("{few:.1}%"),
+        other => format!("{other:.0}%"),
+    }
 }
 
 /// A time in seconds or minutes.
