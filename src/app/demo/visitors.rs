@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// Few enough that a process with 256 file descriptors can hold both ends of them, and those to the applications.
 const CONNECTIONS: usize = 40;
 /// Visitors who share a connection, as they do behind a proxy.
-const ON_A_CONNECTION: usize = 10;
+const ON_A_CONNECTION: usize = 50;
 /// How many visitors there are.
 pub(super) const VISITORS: usize = CONNECTIONS * ON_A_CONNECTION;
 /// Between two requests of a connection, in milliseconds: some 400 requests per second in all.
