@@ -6,7 +6,7 @@ use super::request::{Change, IfMatch, Named};
 use super::routes::Api;
 use crate::config::StepConfig;
 use crate::control::Command;
-use crate::model::view::SwitchView;
+use crate::model::view::{ModeView, SwitchView};
 use crate::model::{BasisPoints, Mode, ModeSetting, Period, PoolName, ReleaseId, Strategy, Timestamp};
 use axum::Json;
 use axum::extract::State;
@@ -64,6 +64,7 @@ pub(super) struct ModeBody {
     message: Option<String>,
     #[serde(default)]
     anonymous: bool,
+    drain: Option<Period>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -78,10 +79,7 @@ pub(super) async fn switch(
     IfMatch(revision): IfMatch,
     Change(body): Change<SwitchBody>,
 ) -> Answer {
-    if body.hold {
-        return Err(not_available("`hold`"));
-    }
-    let command = Command::Switch { pool: body.pool, drain: body.drain };
+    let command = Command::Switch { pool: body.pool, drain: body.drain, hold: body.hold };
     let switched = api.to_its_end(service, command, revision).await?;
     Ok(tagged(switched.service.revision, &switched))
 }
@@ -159,8 +157,11 @@ pub(super) async fn mode(
     IfMatch(revision): IfMatch,
     Change(body): Change<ModeBody>,
 ) -> Answer {
+    let drain = body.drain;
     let setting = setting(body, Timestamp::now())?;
-    api.carry_out(service, Command::Mode(setting), revision).await
+    let changed = api.to_its_end(service, Command::Mode { setting, drain }, revision).await?;
+    let revision = changed.service.revision;
+    Ok(tagged(revision, &ModeView { service: changed.service, drain: changed.drain }))
 }
 
 pub(super) async fn backup(State(api): State<Api>, Change(body): Change<BackupBody>) -> Answer {
@@ -191,10 +192,6 @@ impl Api {
             Err(error) => Err(Problem::new(Kind::Internal, format!("the command was not carried to its end: {error}"))),
         }
     }
-}
-
-fn not_available(what: &str) -> Problem {
-    Problem::invalid(format!("{what} is not available in this version"))
 }
 
 /// More steps than anyone watches.
@@ -239,26 +236,23 @@ fn steps(given: Option<Vec<StepBody>>, hold: Option<Period>) -> Result<Option<Ve
 const LONGEST_MESSAGE: usize = 1000;
 
 fn setting(body: ModeBody, now: Timestamp) -> Result<ModeSetting, Problem> {
-    let mode = match body.mode.as_str() {
-        "serve" => Mode::Serve,
-        "maintenance" => Mode::Maintenance,
-        later @ ("read-only" | "anonymous" | "hold") => return Err(not_available(&format!("mode {later}"))),
-        _ => return Err(Problem::invalid("`mode` is \"serve\" or \"maintenance\"")),
+    let Some(mode) = Mode::ALL.into_iter().find(|mode| mode.as_str() == body.mode) else {
+        return Err(Problem::invalid("`mode` is \"serve\", \"anonymous\", \"read-only\", \"hold\" or \"maintenance\""));
     };
-    if body.anonymous {
-        return Err(not_available("`anonymous`"));
+    if body.anonymous && !matches!(mode, Mode::ReadOnly | Mode::Anonymous) {
+        return Err(Problem::invalid("`anonymous` goes with mode read-only; it is a mode by itself as well"));
     }
     let message = body.message.map(|message| message.trim().to_owned()).filter(|message| !message.is_empty());
     let until = body.until.as_deref().map(str::parse).transpose();
     let until = until.map_err(|_| Problem::invalid("`until` is a moment such as \"2026-11-30T06:00:00Z\""))?;
-    let setting = ModeSetting { mode, retry_after: body.retry_after, until, message };
-    if mode == Mode::Serve && setting != ModeSetting::default() {
-        return Err(Problem::invalid("`retry_after`, `until` and `message` belong to mode maintenance"));
+    // Mode anonymous says it already.
+    let anonymous = body.anonymous && mode == Mode::ReadOnly;
+    let setting = ModeSetting { mode, anonymous, retry_after: body.retry_after, until, message };
+    if mode == Mode::Serve && (setting != ModeSetting::default() || body.drain.is_some()) {
+        return Err(Problem::invalid("`retry_after`, `until`, `message` and `drain` belong to the other modes"));
     }
     if setting.until.is_some_and(|until| until <= now) {
-        return Err(Problem::invalid(
-            "`until` is in the past; give the moment when the maintenance is expected to end",
-        ));
+        return Err(Problem::invalid("`until` is in the past; give the moment when the mode is to end"));
     }
     let message = setting.message.as_deref().unwrap_or_default();
     if message.chars().count() > LONGEST_MESSAGE || message.contains(char::is_control) {
@@ -322,18 +316,30 @@ mod tests {
             retry_after: Some(Period::from_secs(600)),
             until: Some("2026-01-01T00:30:00Z".parse().unwrap()),
             message: Some("Back soon.".to_owned()),
+            anonymous: false,
         };
         assert_eq!(setting, Ok(expected));
         assert_eq!(setting_of(serde_json::json!({"mode": "serve"})), Ok(ModeSetting::default()));
     }
 
     #[test]
+    fn read_only_may_be_anonymous_and_anonymous_says_it_by_itself() {
+        let read_only = setting_of(serde_json::json!({"mode": "read-only", "anonymous": true})).unwrap();
+        assert!(read_only.anonymous && read_only.is_anonymous());
+        for body in
+            [serde_json::json!({"mode": "anonymous"}), serde_json::json!({"mode": "anonymous", "anonymous": true})]
+        {
+            assert_eq!(setting_of(body), Ok(ModeSetting::of(Mode::Anonymous)));
+        }
+    }
+
+    #[test]
     fn a_mode_that_makes_no_sense_is_refused() {
         for (body, sentence) in [
-            (serde_json::json!({"mode": "read-only"}), "mode read-only is not available in this version"),
-            (serde_json::json!({"mode": "nap"}), "\"serve\" or \"maintenance\""),
-            (serde_json::json!({"mode": "maintenance", "anonymous": true}), "not available in this version"),
-            (serde_json::json!({"mode": "serve", "message": "x"}), "belong to mode maintenance"),
+            (serde_json::json!({"mode": "nap"}), "\"hold\" or \"maintenance\""),
+            (serde_json::json!({"mode": "maintenance", "anonymous": true}), "goes with mode read-only"),
+            (serde_json::json!({"mode": "serve", "message": "x"}), "belong to the other modes"),
+            (serde_json::json!({"mode": "serve", "drain": "1s"}), "belong to the other modes"),
             (serde_json::json!({"mode": "maintenance", "until": "soon"}), "`until` is a moment such as"),
             (serde_json::json!({"mode": "maintenance", "until": "2025-12-31T23:59:59Z"}), "in the past"),
             (serde_json::json!({"mode": "maintenance", "message": "x".repeat(1001)}), "at most 1000"),

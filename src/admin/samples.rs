@@ -30,6 +30,7 @@ pub(super) fn service() -> ServiceView {
         mode_file: Some("on.html".to_owned()),
         mode_setting: ModeSetting {
             mode: Mode::Maintenance,
+            anonymous: true,
             retry_after: Some(Period::from_secs(60)),
             until: Some(moment),
             message: Some("Back soon.".to_owned()),

@@ -86,11 +86,14 @@ pub(super) enum Remote {
         /// Wait so long for the old pool's requests to end, and say how many were cut
         #[arg(long, value_name = "DURATION")]
         drain: Option<Period>,
+        /// Let requests wait until the old pool's have ended, so that none meets the change
+        #[arg(long)]
+        hold: bool,
     },
     /// Start and steer a rollout
     #[command(subcommand)]
     Rollout(RolloutCommand),
-    /// Serve, or answer with a maintenance page
+    /// Serve, or keep visitors from writing, from their sessions, or from the site
     #[command(subcommand)]
     Mode(ModeCommand),
     /// Show what happened, who or what decided, and why
@@ -275,18 +278,38 @@ impl From<StrategyArgument> for Strategy {
 pub(super) enum ModeCommand {
     /// Requests go to a pool
     Serve,
-    /// Requests get a 503 with a page, but those of the bypass networks
-    Maintenance {
-        /// What Retry-After says; the configured time if it is left out
-        #[arg(long, value_name = "DURATION")]
-        retry_after: Option<Period>,
-        /// When it will be over: "18:30", "2026-11-22 18:30" or with an offset; Retry-After counts down to it
-        #[arg(long, value_name = "TIME", value_parser = moment::parse_now)]
-        until: Option<Timestamp>,
-        /// A sentence for the page
-        #[arg(long, value_name = "TEXT")]
-        message: Option<String>,
+    /// Requests that would change something get a 503
+    ReadOnly {
+        /// Everyone appears logged out besides
+        #[arg(long)]
+        anonymous: bool,
+        #[command(flatten)]
+        details: ModeDetails,
     },
+    /// Everyone appears logged out
+    Anonymous(ModeDetails),
+    /// Requests wait, until the mode is left
+    Hold(ModeDetails),
+    /// Requests get a 503 with a page, but those of the bypass networks and of preview links
+    Maintenance(ModeDetails),
+}
+
+/// What can be said of a mode other than serve.
+#[derive(Debug, Args)]
+pub(super) struct ModeDetails {
+    /// What Retry-After says; the configured time if it is left out
+    #[arg(long, value_name = "DURATION")]
+    pub(super) retry_after: Option<Period>,
+    /// When it ends by itself, once a pool can serve: "18:30", "2026-11-22 18:30" or with an offset; Retry-After counts
+    /// down to it
+    #[arg(long, value_name = "TIME", value_parser = moment::parse_now)]
+    pub(super) until: Option<Timestamp>,
+    /// A sentence for the page of an answer that the router gives
+    #[arg(long, value_name = "TEXT")]
+    pub(super) message: Option<String>,
+    /// Wait so long for the requests under way to end, and say how many were cut
+    #[arg(long, value_name = "DURATION")]
+    pub(super) drain: Option<Period>,
 }
 
 #[derive(Debug, Args)]
@@ -453,7 +476,7 @@ mod tests {
             "rollout weight 0.001",
             "mode serve --message x",
             "mode maintenance --until soon",
-            "mode hold",
+            "mode hold --anonymous",
             "explain --host h",
             "explain --host h --path / --header novalue",
             "history --limit 0",

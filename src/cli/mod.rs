@@ -80,7 +80,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
 async fn remote(session: &Session, command: Remote) -> Result<ExitCode, CliError> {
     match command {
         Remote::Status { watch } => status::run(session, watch).await,
-        Remote::Switch { pool, drain } => switch::run(session, pool, drain).await,
+        Remote::Switch { pool, drain, hold } => switch::run(session, pool, drain, hold).await,
         Remote::Rollout(command) => rollout::run(session, command).await,
         Remote::Mode(command) => mode::run(session, command).await,
         Remote::History(arguments) => history::run(session, arguments).await,

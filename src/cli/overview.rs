@@ -116,18 +116,19 @@ fn gate(gate: &GateView) -> [String; 2] {
 fn mode(view: &ServiceView) -> String {
     let why = match (view.mode, view.mode_source) {
         (Mode::Serve, _) => return Mode::Serve.to_string(),
-        (Mode::Maintenance, ModeSource::NoHealthyPool) => "unplanned: no pool has a healthy target".to_owned(),
-        (Mode::Maintenance, ModeSource::File) => {
+        (_, ModeSource::NoHealthyPool) => "unplanned: no pool has a healthy target".to_owned(),
+        (_, ModeSource::File) => {
             let file = view.mode_file.as_deref().map_or_else(|| "the flag file".to_owned(), plain);
             format!("because {file} exists; remove it to serve")
         }
-        (Mode::Maintenance, ModeSource::Command) => {
+        (_, ModeSource::Command) => {
             let until = view.mode_setting.until.map(|until| format!(" until {}", until.strftime("%Y-%m-%d %H:%M:%SZ")));
             let message = view.mode_setting.message.as_deref().map(|message| format!(", saying {:?}", plain(message)));
             format!("by command{}{}", until.unwrap_or_default(), message.unwrap_or_default())
         }
     };
-    format!("{}, {why}", view.mode)
+    let anonymous = if view.mode == Mode::ReadOnly && view.mode_setting.anonymous { " and anonymous" } else { "" };
+    format!("{}{anonymous}, {why}", view.mode)
 }
 
 fn pool_with_release(view: &ServiceView, name: &PoolName) -> String {

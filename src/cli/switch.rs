@@ -10,8 +10,13 @@ use reqwest::Method;
 use serde_json::json;
 use std::process::ExitCode;
 
-pub(super) async fn run(session: &Session, pool: PoolName, drain: Option<Period>) -> Result<ExitCode, CliError> {
-    let mut body = json!({ "pool": pool });
+pub(super) async fn run(
+    session: &Session,
+    pool: PoolName,
+    drain: Option<Period>,
+    hold: bool,
+) -> Result<ExitCode, CliError> {
+    let mut body = json!({ "pool": pool, "hold": hold });
     if let Some(drain) = drain {
         body["drain"] = json!(drain);
     }
@@ -29,13 +34,14 @@ fn text(view: &SwitchView) -> String {
     text
 }
 
-fn drained(drain: DrainView) -> String {
+/// What became of the requests that were waited for.
+pub(super) fn drained(drain: DrainView) -> String {
     let DrainView { waited_for, cut, took } = drain;
     let all = grouped(waited_for);
     match (waited_for, cut) {
-        (0, _) => "drained: nothing was under way in the old pool".to_owned(),
-        (_, 0) => format!("drained: all {all} requests of the old pool ended by themselves, in {took}"),
-        (_, cut) => format!("drained: {} of {all} requests of the old pool were cut after {took}", grouped(cut)),
+        (0, _) => "drained: nothing was under way".to_owned(),
+        (_, 0) => format!("drained: all {all} requests under way ended by themselves, in {took}"),
+        (_, cut) => format!("drained: {} of {all} requests under way were cut after {took}", grouped(cut)),
     }
 }
 
@@ -46,8 +52,8 @@ mod tests {
     #[test]
     fn a_drain_says_how_many_were_cut() {
         let drain = |waited_for, cut| drained(DrainView { waited_for, cut, took: Period::from_secs(2) });
-        assert_eq!(drain(0, 0), "drained: nothing was under way in the old pool");
-        assert_eq!(drain(1200, 0), "drained: all 1,200 requests of the old pool ended by themselves, in 2s");
-        assert_eq!(drain(12, 3), "drained: 3 of 12 requests of the old pool were cut after 2s");
+        assert_eq!(drain(0, 0), "drained: nothing was under way");
+        assert_eq!(drain(1200, 0), "drained: all 1,200 requests under way ended by themselves, in 2s");
+        assert_eq!(drain(12, 3), "drained: 3 of 12 requests under way were cut after 2s");
     }
 }

@@ -33,10 +33,13 @@ keys! {
     ACCESS_LOG = "[access_log]": ["format", "sample"], [];
     NOTIFY = "[[notify]]": ["url", "kind", "secret_file", "events", "services", "link"], [];
     SERVICE = "[[service]]":
-        ["name", "hosts", "path_prefix", "live", "pool", "health", "sticky", "rollout", "maintenance"],
-        ["read_only", "anonymous", "hold"];
+        [
+            "name", "hosts", "path_prefix", "live", "pool", "health", "sticky", "rollout", "maintenance", "read_only",
+            "anonymous", "hold", "skew_guard", "caching",
+        ],
+        [];
     POOL = "[service.pool.NAME]": ["targets", "release"], [];
-    HEALTH = "[service.health]": ["path", "interval", "timeout", "rise", "fall"], [];
+    HEALTH = "[service.health]": ["path", "interval", "timeout", "rise", "fall", "release"], [];
     STICKY = "[service.sticky]": ["by"], [];
     ROLLOUT = "[service.rollout]":
         [
@@ -54,7 +57,12 @@ keys! {
     PROMQL = "a promql check":
         ["kind", "name", "query", "max", "min", "compare", "worse", "bad", "total", "tolerate", "window", "every", "failures"],
         [];
-    MAINTENANCE = "[service.maintenance]": ["page", "file", "retry_after", "unsafe_status", "bypass"], [];
+    MAINTENANCE = "[service.maintenance]":
+        ["page", "file", "retry_after", "unsafe_status", "bypass", "exempt", "assets"],
+        [];
+    READ_ONLY = "[service.read_only]": ["unsafe", "exempt"], [];
+    ANONYMOUS = "[service.anonymous]": ["cookies"], [];
+    HOLD = "[service.hold]": ["max_wait", "max_requests", "max_bytes", "restart"], [];
 }
 
 impl Keys {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! text ─▶ toml (spanned tree, syntax faults) ─▶ reader (types, unknown keys) ─▶ server, service, routes,
-//!                                                                             rollout, checks, gates, notices
+//!                                                                             modes, rollout, checks, gates, notices
 //!      ─▶ Config with warnings, or every fault with its line, column and path
 //! ```
 //!
@@ -13,6 +13,7 @@ mod fault;
 mod gates;
 mod keys;
 mod model;
+mod modes;
 mod notices;
 mod prometheus;
 mod promql;
@@ -27,9 +28,10 @@ mod tests;
 
 pub use fault::{Fault, Faults, Position};
 pub use model::{
-    AccessLog, Admin, AdminListen, Check, ClientCertificate, Config, ErrorRatioCheck, Health, LogFormat, Maintenance,
-    Notify, NotifyKind, OnInconclusive, Pool, PromQlCheck, Prometheus, PrometheusLogin, RolloutConfig, Server, Service,
-    StepConfig, StickyBy, Timeouts, UnsafeStatus,
+    AccessLog, Admin, AdminListen, Anonymous, Caching, Check, ClientCertificate, Config, ErrorRatioCheck, Health, Hold,
+    LogFormat, Maintenance, Notify, NotifyKind, OnInconclusive, Pool, PromQlCheck, Prometheus, PrometheusLogin,
+    ReadOnly, ReleaseSource, RolloutConfig, Server, Service, StepConfig, StickyBy, Timeouts, UnsafeRequests,
+    UnsafeStatus,
 };
 
 use reader::{Source, Table};

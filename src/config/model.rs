@@ -185,6 +185,16 @@ pub struct Service {
     pub rollout: RolloutConfig,
     /// What visitors get while nothing serves them.
     pub maintenance: Maintenance,
+    /// What becomes of requests that would change something, in mode read-only.
+    pub read_only: ReadOnly,
+    /// How everyone is made to appear logged out, in mode anonymous.
+    pub anonymous: Anonymous,
+    /// How requests wait.
+    pub hold: Hold,
+    /// Whether an asset that is not in the visitor's pool is looked for in the other one, while that is warm.
+    pub skew_guard: bool,
+    /// What shared caches are told while a split is on.
+    pub caching: Caching,
 }
 
 impl Service {
@@ -219,11 +229,29 @@ pub struct Health {
     pub rise: u32,
     /// Failed checks in a row until a target is down; at least 1.
     pub fall: u32,
+    /// Where the answer to a check says which release runs.
+    pub release: Option<ReleaseSource>,
+}
+
+/// Where a target's answer to its health check says which release runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReleaseSource {
+    /// In this header.
+    Header(HeaderName),
+    /// In this field of the JSON body; `a.b` is the field `b` of the object `a`.
+    Json(String),
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { path: None, interval: Period::from_secs(1), timeout: Period::from_millis(500), rise: 2, fall: 3 }
+        Self {
+            path: None,
+            interval: Period::from_secs(1),
+            timeout: Period::from_millis(500),
+            rise: 2,
+            fall: 3,
+            release: None,
+        }
     }
 }
 
@@ -291,6 +319,10 @@ pub struct Maintenance {
     pub unsafe_status: UnsafeStatus,
     /// Client networks that reach the application all the same.
     pub bypass: Vec<IpNet>,
+    /// Path prefixes that reach it; that of ACME challenges always does.
+    pub exempt: Vec<PathPrefix>,
+    /// The folder with what the operator's page needs: images, styles, fonts.
+    pub assets: Option<PathBuf>,
 }
 
 impl Default for Maintenance {
@@ -301,6 +333,8 @@ impl Default for Maintenance {
             retry_after: Period::from_secs(120),
             unsafe_status: UnsafeStatus::ServiceUnavailable,
             bypass: Vec::new(),
+            exempt: Vec::new(),
+            assets: None,
         }
     }
 }
@@ -313,4 +347,69 @@ pub enum UnsafeStatus {
     ServiceUnavailable,
     /// 405 with `Allow: GET, HEAD`.
     MethodNotAllowed,
+}
+
+/// `[service.read_only]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadOnly {
+    /// What becomes of unsafe requests.
+    pub unsafe_requests: UnsafeRequests,
+    /// Path prefixes whose requests pass whatever they do.
+    pub exempt: Vec<PathPrefix>,
+}
+
+/// What becomes of an unsafe request in mode read-only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnsafeRequests {
+    /// 503 with `Retry-After`.
+    #[default]
+    ServiceUnavailable,
+    /// 405 with `Allow: GET, HEAD`.
+    MethodNotAllowed,
+    /// It goes on as a GET, without its body.
+    AsGet,
+}
+
+/// `[service.anonymous]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Anonymous {
+    /// The names of the cookies by which the application knows who is logged in.
+    pub cookies: Vec<String>,
+}
+
+/// `[service.hold]`. The bounds are those of the whole router; each worker has its share of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The longest that a request waits.
+    pub max_wait: Period,
+    /// The most requests that wait at once; at least 1.
+    pub max_requests: u64,
+    /// The most bytes that the heads of waiting requests take up.
+    pub max_bytes: u64,
+    /// How long requests that could not be sent wait for a target that has stopped listening to come back; zero for not
+    /// at all.
+    pub restart: Period,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self {
+            max_wait: Period::from_secs(30),
+            max_requests: 1000,
+            max_bytes: 16 * 1024 * 1024,
+            restart: Period::from_secs(5),
+        }
+    }
+}
+
+/// What shared caches are told of answers that depend on a visitor's cohort, while a split is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Caching {
+    /// `Cache-Control: private`: no shared cache keeps them.
+    #[default]
+    Private,
+    /// `Vary: Cookie`, or the header that visitors are drawn by.
+    Vary,
+    /// What the application says.
+    AsIs,
 }

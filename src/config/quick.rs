@@ -2,8 +2,8 @@
 
 use super::fault::{Fault, Faults};
 use super::model::{
-    AccessLog, Admin, AdminListen, Config, Health, Maintenance, Pool, RolloutConfig, Server, Service, StickyBy,
-    Timeouts,
+    AccessLog, Admin, AdminListen, Anonymous, Caching, Config, Health, Hold, Maintenance, Pool, ReadOnly,
+    RolloutConfig, Server, Service, StickyBy, Timeouts,
 };
 use super::server::{DEFAULT_ADMIN, DEFAULT_STATE, secret_beside};
 use crate::model::{HostPattern, PathPrefix, PoolName, ServiceName, TargetAddress};
@@ -93,6 +93,11 @@ fn service(name: ServiceName, live: PoolName, pools: Vec<Pool>) -> Service {
         sticky: StickyBy::default(),
         rollout: RolloutConfig::default(),
         maintenance: Maintenance::default(),
+        read_only: ReadOnly::default(),
+        anonymous: Anonymous::default(),
+        hold: Hold::default(),
+        skew_guard: true,
+        caching: Caching::default(),
     }
 }
 

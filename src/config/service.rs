@@ -1,7 +1,8 @@
 //! `[[service]]` and what belongs to it.
 
 use super::keys;
-use super::model::{Health, Maintenance, Pool, Server, Service, StickyBy, UnsafeStatus};
+use super::model::{Caching, Health, Pool, ReleaseSource, Server, Service, StickyBy};
+use super::modes::{anonymous, hold, maintenance, read_only};
 use super::reader::{Node, Table};
 use super::rollout::rollout;
 use super::routes::Routes;
@@ -62,10 +63,30 @@ fn service<'t>(node: &Node<'t>, surroundings: &Surroundings, routes: &mut Routes
     let sticky = table.read("sticky", |node| sticky(node, surroundings.server)).unwrap_or_default();
     let rollout = table.read("rollout", |node| rollout(node, surroundings.has_prometheus)).unwrap_or_default();
     let maintenance = table.read("maintenance", maintenance).unwrap_or_default();
+    let read_only = table.read("read_only", read_only).unwrap_or_default();
+    let anonymous = table.read("anonymous", anonymous).unwrap_or_default();
+    let hold = table.read("hold", hold).unwrap_or_default();
+    let skew_guard = table.read("skew_guard", Node::yes_or_no).unwrap_or(true);
+    let caching = table.read("caching", caching).unwrap_or_default();
     let hosts = hosts.into_iter().map(|(host, _)| host).collect();
     let pools = pools?;
     let live = live.or_else(|| pools.first().map(|pool| pool.name.clone()))?;
-    Some(Service { name: name?, hosts, path_prefix, live, pools, health, sticky, rollout, maintenance })
+    Some(Service {
+        name: name?,
+        hosts,
+        path_prefix,
+        live,
+        pools,
+        health,
+        sticky,
+        rollout,
+        maintenance,
+        read_only,
+        anonymous,
+        hold,
+        skew_guard,
+        caching,
+    })
 }
 
 /// The hosts, each with its place.
@@ -139,13 +160,35 @@ fn live(node: &Node, service: &Table) -> Option<PoolName> {
 fn health(node: &Node) -> Option<Health> {
     let table = node.table(keys::HEALTH)?;
     let default = Health::default();
+    let path = table.read("path", health_path);
+    if let (None, Some(release)) = (&path, table.get("release")) {
+        release.fault("only the answer to a request can say which release runs; write a path as well");
+    }
     Some(Health {
-        path: table.read("path", health_path),
+        path,
         interval: table.read("interval", |node| node.period_of_at_least(LEAST_INTERVAL)).unwrap_or(default.interval),
         timeout: table.read("timeout", Node::positive_period).unwrap_or(default.timeout),
         rise: table.read("rise", Node::count).unwrap_or(default.rise),
         fall: table.read("fall", Node::count).unwrap_or(default.fall),
+        release: table.read("release", release_source),
     })
+}
+
+fn release_source(node: &Node) -> Option<ReleaseSource> {
+    let text = node.text()?;
+    let source = match text.split_once(':') {
+        Some(("header", name)) => name.trim().parse().ok().map(ReleaseSource::Header),
+        Some(("json", field)) if !field.trim().is_empty() => Some(ReleaseSource::Json(field.trim().to_owned())),
+        Some(_) | None => None,
+    };
+    if source.is_none() {
+        node.fault(format!("{text:?} is no place in an answer; write \"header:X-Release\" or \"json:version\""));
+    }
+    source
+}
+
+fn caching(node: &Node) -> Option<Caching> {
+    node.choice(&[("private", Caching::Private), ("vary", Caching::Vary), ("as-is", Caching::AsIs)], &[])
 }
 
 fn health_path(node: &Node) -> Option<String> {
@@ -179,45 +222,4 @@ fn sticky(node: &Node, server: &Server) -> Option<StickyBy> {
         );
     }
     by
-}
-
-fn maintenance(node: &Node) -> Option<Maintenance> {
-    let table = node.table(keys::MAINTENANCE)?;
-    let default = Maintenance::default();
-    Some(Maintenance {
-        page: table.read("page", page),
-        file: table.read("file", flag_file),
-        retry_after: table
-            .read("retry_after", |node| node.period_of_at_least(Period::from_secs(1)))
-            .unwrap_or(default.retry_after),
-        unsafe_status: table.read("unsafe_status", unsafe_status).unwrap_or(default.unsafe_status),
-        bypass: table.read("bypass", Node::networks).unwrap_or_default(),
-    })
-}
-
-fn page(node: &Node) -> Option<std::path::PathBuf> {
-    let page = node.path()?;
-    if !page.is_file() {
-        node.warn(format!("{} is not there; the built-in page is shown until it is", page.display()));
-    }
-    Some(page)
-}
-
-fn flag_file(node: &Node) -> Option<std::path::PathBuf> {
-    let file = node.path()?;
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        node.warn(format!("the folder {} is not there, so nothing can switch maintenance on", folder.display()));
-    }
-    Some(file)
-}
-
-fn unsafe_status(node: &Node) -> Option<UnsafeStatus> {
-    match node.integer(0..=999)? {
-        503 => Some(UnsafeStatus::ServiceUnavailable),
-        405 => Some(UnsafeStatus::MethodNotAllowed),
-        other => {
-            node.fault(format!("{other} is none of the choices; write 503 or 405"));
-            None
-        }
-    }
 }

@@ -241,9 +241,16 @@ fn a_faulty_service_says_what_to_do() {
         ("[service.maintenance]\nunsafe_status = 500", "service[0].maintenance.unsafe_status", "write 503 or 405"),
         ("[service.maintenance]\nretry_after = '0s'", "service[0].maintenance.retry_after", "at least 1s"),
         ("[service.maintenance]\nbypass = ['x']", "service[0].maintenance.bypass[0]", "is not a network"),
-        ("[service.read_only]\nunsafe = '503'", "service[0].read_only", "not available in this version"),
-        ("[service.anonymous]\ncookies = []", "service[0].anonymous", "not available in this version"),
-        ("[service.hold]\nmax_wait = '30s'", "service[0].hold", "not available in this version"),
+        ("[service.maintenance]\nexempt = ['x']", "service[0].maintenance.exempt[0]", "begins with"),
+        ("[service.read_only]\nunsafe = '500'", "service[0].read_only.unsafe", "none of the choices"),
+        ("[service.read_only]\nexempt = '/a'", "service[0].read_only.exempt", "write a list of path prefixes"),
+        ("[service.anonymous]\ncookies = ['a b']", "service[0].anonymous.cookies[0]", "is not the name of a cookie"),
+        ("[service.anonymous]\ncookies = ['cutover']", "service[0].anonymous.cookies[0]", "the router's own cookie"),
+        ("[service.hold]\nmax_wait = '0s'", "service[0].hold.max_wait", "at least 1ms"),
+        ("[service.hold]\nmax_wait = '1h'", "service[0].hold.max_wait", "at most 10m"),
+        ("[service.hold]\nmax_requests = 0", "service[0].hold.max_requests", "from 1 to"),
+        ("[service.health]\nrelease = 'json:v'", "service[0].health.release", "write a path as well"),
+        ("[service.health]\npath = '/up'\nrelease = 'v'", "service[0].health.release", "is no place in an answer"),
     ];
     for (more, path, part) in cases {
         one_fault(&file("", more), path, part);
@@ -556,6 +563,9 @@ fn the_reference_shows_every_key_and_true_defaults() {
         (keys::STATUS_RATIO, &checks_of("status-ratio")),
         (keys::PROMQL, &checks_of("promql")),
         (keys::MAINTENANCE, &service["maintenance"]),
+        (keys::READ_ONLY, &service["read_only"]),
+        (keys::ANONYMOUS, &service["anonymous"]),
+        (keys::HOLD, &service["hold"]),
     ];
     // What a step may ask for besides is shown in words.
     assert_eq!(tables.len() + 1, keys::ALL.len());
@@ -587,8 +597,11 @@ fn the_reference_shows_every_key_and_true_defaults() {
     assert_eq!(shown.rollout.checks[0], default.rollout.checks[0]);
     assert_eq!(shown.rollout.checks[1], Check::Latency(LatencyCheck::default()));
     assert_eq!(shown.rollout.checks[3], Check::StatusRatio(StatusRatioCheck::default()));
-    assert_eq!(Health { path: None, ..shown.health.clone() }, default.health);
-    assert_eq!(Maintenance { page: None, file: None, ..shown.maintenance.clone() }, default.maintenance);
+    assert_eq!(Health { path: None, release: None, ..shown.health.clone() }, default.health);
+    let but_files = Maintenance { page: None, file: None, assets: None, ..shown.maintenance.clone() };
+    assert_eq!(but_files, default.maintenance);
+    assert_eq!((&shown.read_only, &shown.hold), (&default.read_only, &default.hold));
+    assert_eq!((&shown.skew_guard, &shown.caching), (&default.skew_guard, &default.caching));
 }
 
 proptest! {

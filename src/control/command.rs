@@ -38,9 +38,16 @@ pub enum Command {
         pool: PoolName,
         /// Wait for the old pool's requests to end, at most this long, then cut them.
         drain: Option<Period>,
+        /// Let requests wait meanwhile, so that none meets the change.
+        hold: bool,
     },
     /// Change the mode.
-    Mode(ModeSetting),
+    Mode {
+        /// The mode, with what belongs to it.
+        setting: ModeSetting,
+        /// Wait for the requests under way to end, at most this long, then cut them.
+        drain: Option<Period>,
+    },
 }
 
 /// Why a command was not carried out. Each says what to do.

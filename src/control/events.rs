@@ -35,7 +35,7 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
         Command::Promote => Event::Promote,
         Command::Rollback => Event::Rollback,
         Command::Weight(weight) => Event::SetWeight(*weight),
-        Command::Switch { pool, drain } => {
+        Command::Switch { pool, drain, .. } => {
             let control = known(pool)?;
             let live = service.pool(&service.state.live);
             if !control.healthy() && live.is_some_and(PoolControl::healthy) {
@@ -44,8 +44,8 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
             }
             Event::Switch { pool: pool.clone(), drain: drain.is_some() }
         }
-        Command::Mode(setting) => {
-            if setting.mode == Mode::Serve
+        Command::Mode { setting, .. } => {
+            if setting.mode != Mode::Maintenance
                 && service.files.flag
                 && let Some(file) = &service.config.maintenance.file
             {

@@ -210,7 +210,7 @@ impl Handle {
         };
         let service = published.service.name.clone();
         let patience = match &command {
-            Command::Switch { drain, .. } => *drain,
+            Command::Switch { drain, .. } | Command::Mode { drain, .. } => *drain,
             _ => None,
         };
         let (reply, replied) = oneshot::channel();

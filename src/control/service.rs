@@ -171,9 +171,10 @@ impl ServiceControl {
             return (Mode::Maintenance, ModeSource::File);
         }
         match self.state.mode.mode {
-            Mode::Maintenance => (Mode::Maintenance, ModeSource::Command),
-            Mode::Serve if self.can_serve() => (Mode::Serve, ModeSource::Command),
-            Mode::Serve => (Mode::Maintenance, ModeSource::NoHealthyPool),
+            // Neither sends anything to a pool.
+            mode @ (Mode::Maintenance | Mode::Hold) => (mode, ModeSource::Command),
+            mode @ (Mode::Serve | Mode::Anonymous | Mode::ReadOnly) if self.can_serve() => (mode, ModeSource::Command),
+            Mode::Serve | Mode::Anonymous | Mode::ReadOnly => (Mode::Maintenance, ModeSource::NoHealthyPool),
         }
     }
 

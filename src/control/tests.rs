@@ -145,7 +145,7 @@ fn pool(name: &str) -> PoolName {
 }
 
 fn switch(name: &str) -> Command {
-    Command::Switch { pool: pool(name), drain: None }
+    Command::Switch { pool: pool(name), drain: None, hold: false }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +171,7 @@ async fn what_protects_is_in_force_at_once_and_written_when_the_store_takes_it()
     let service = bench.command(Command::Rollback).await.unwrap();
     assert_eq!((service.phase, service.durable), (Phase::RolledBack, false));
     let maintenance = ModeSetting { mode: Mode::Maintenance, ..ModeSetting::default() };
-    let service = bench.command(Command::Mode(maintenance)).await.unwrap();
+    let service = bench.command(Command::Mode { setting: maintenance, drain: None }).await.unwrap();
     assert_eq!((service.mode, service.durable), (Mode::Maintenance, false));
     assert!(bench.handle.table().services[0].planned.is_some());
     bench.set(Disk::Fine);
@@ -262,7 +262,7 @@ async fn a_drain_waits_until_every_worker_has_acknowledged_and_cuts_what_is_left
             }
         }
     });
-    let drain = Command::Switch { pool: pool("server1"), drain: Some("100ms".parse().unwrap()) };
+    let drain = Command::Switch { pool: pool("server1"), drain: Some("100ms".parse().unwrap()), hold: false };
     let done = bench.handle.command("default", drain, None).await.unwrap();
     let drain = done.drain.unwrap();
     assert_eq!((drain.waited_for, drain.cut), (1, 1));

@@ -18,7 +18,7 @@ pub use address::{InvalidAddress, TargetAddress};
 pub use basis_points::{BasisPoints, InvalidWeight};
 pub use indicator::Indicator;
 pub use mode::{Mode, ModeSetting, ModeSource};
-pub use names::{InvalidName, PoolName, ReleaseId, ServiceName};
+pub use names::{COOKIE_NAME, InvalidName, PREVIEW_COOKIE_NAME, PoolName, RESERVED_PREFIX, ReleaseId, ServiceName};
 pub use outcome::{Happening, Owner, Ruling, grpc_status_fails};
 pub use pattern::{HostPattern, InvalidPattern, PathPrefix};
 pub use period::{InvalidPeriod, Period};

@@ -16,6 +16,13 @@ pub struct InvalidName {
     rule: &'static str,
 }
 
+/// The name of the cookie that carries a visitor's key.
+pub const COOKIE_NAME: &str = "cutover";
+/// The name of the cookie that shows a visitor the pool of a preview link.
+pub const PREVIEW_COOKIE_NAME: &str = "cutover-preview";
+/// Paths below it are the router's own, on every host of every service.
+pub const RESERVED_PREFIX: &str = "/.cutover/";
+
 const NAME_RULE: &str = "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit";
 const RELEASE_RULE: &str = "1 to 128 letters, digits, '.', '_', '-', '+', ':', '@' or '/'";
 

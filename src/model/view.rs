@@ -379,6 +379,17 @@ pub struct SwitchView {
     pub drain: Option<DrainView>,
 }
 
+/// What `PUT …/mode` answers: the service after it, with what became of the requests under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModeView {
+    /// The service.
+    #[serde(flatten)]
+    pub service: ServiceView,
+    /// What became of the requests under way, where a drain was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainView>,
+}
+
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainView {

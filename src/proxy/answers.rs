@@ -5,8 +5,8 @@
 use super::accept::{Form, preferred};
 use super::body::AnswerBody;
 use super::record::Record;
-use crate::model::Happening;
-use crate::routing::{COOKIE_NAME, Secret, VisitorId};
+use crate::model::{COOKIE_NAME, Happening};
+use crate::routing::{Secret, VisitorId};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header::ACCEPT, request::Parts};

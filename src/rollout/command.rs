@@ -7,7 +7,7 @@ use super::change::{
 use super::transition::{DecisionName, EvidenceChange, OPERATOR, Transition};
 use super::{PinnedRelease, Refusal, Rollout, ServiceState, Start, walk};
 use crate::model::{
-    BasisPoints, GateMoment, GatePoint, Held, HeldBy, Mode, ModeSetting, Phase, Plan, PoolName, ReleaseId, Strategy,
+    BasisPoints, GateMoment, GatePoint, Held, HeldBy, ModeSetting, Phase, Plan, PoolName, ReleaseId, Strategy,
     Timestamp,
 };
 
@@ -219,10 +219,10 @@ pub(super) fn set_mode(state: &ServiceState, mode: &ModeSetting) -> Option<Trans
         return None;
     }
     let next = ServiceState { mode: mode.clone(), ..state.clone() };
-    let kind = match mode.mode {
-        Mode::Maintenance => Kind::Protective,
-        Mode::Serve => Kind::Planned,
-    };
-    let because = Because::new(OPERATOR, format!("mode {} by a command", mode.mode));
+    // What keeps more from visitors takes risk away; what lets more pass has to be durable first.
+    let severity = |setting: &ModeSetting| (setting.mode.severity(), setting.is_anonymous());
+    let kind = if severity(mode) < severity(&state.mode) { Kind::Planned } else { Kind::Protective };
+    let anonymous = if mode.anonymous { ", anonymous" } else { "" };
+    let because = Because::new(OPERATOR, format!("mode {}{anonymous} by a command", mode.mode));
     Some(transition(next, DecisionName::Mode, because, kind, EvidenceChange::Keep))
 }

@@ -124,10 +124,7 @@ fn any_event(random: &mut StdRng, state: &ServiceState) -> Event {
         8 => Event::Rollback,
         9 => Event::SetWeight(any_weight(random)),
         10 => Event::Switch { pool: any_pool(random), drain: random.random() },
-        11 => Event::SetMode(ModeSetting {
-            mode: pick(random, &[Mode::Serve, Mode::Maintenance]),
-            ..ModeSetting::default()
-        }),
+        11 => Event::SetMode(ModeSetting { mode: pick(random, &Mode::ALL), ..ModeSetting::default() }),
         12 => Event::CandidateDown("refused".to_owned()),
         13 => Event::CandidateUnreachable,
         14..=17 => Event::Tick(None),

@@ -28,7 +28,7 @@ pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
 pub use seen::SeenVisitors;
 pub use sides::{ByMoment, BySide, Side};
 pub use sketch::Sketch;
-pub use split::{Bucketer, COOKIE_NAME, Draw, Secret, Split, VisitorId, VisitorKey};
+pub use split::{Bucketer, Draw, Secret, Split, VisitorId, VisitorKey};
 pub use table::{Asked, Destination, HostIndex, Pool, Preview, Route, Table, Target};
 pub use tick_counts::{BadCounts, SideCounts, TickCounts};
 pub use ticks::{OLDEST_TICK, lag, lag_ticks};

@@ -3,7 +3,7 @@
 use super::draws::Draws;
 use super::seen::SeenVisitors;
 use crate::config::StickyBy;
-use crate::model::{BasisPoints, ReleaseId, ServiceName};
+use crate::model::{BasisPoints, COOKIE_NAME, ReleaseId, ServiceName};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{COOKIE, HeaderMap};
@@ -12,9 +12,6 @@ use std::fmt;
 use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-/// The name of the cookie that carries a visitor's key.
-pub const COOKIE_NAME: &str = "cutover";
 
 /// What signs cookies and salts cohorts: the same in every router of a site, known to nobody else.
 #[derive(Clone)]
