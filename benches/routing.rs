@@ -8,7 +8,7 @@ use cutover::model::{BasisPoints, HostPattern, PathPrefix};
 use cutover::routing::counters::TargetLoad;
 use cutover::routing::{
     Asked, Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route,
-    Secret, Split, Table, Target, VisitorId,
+    Secret, Split, Table, Target, VisitorId, Waiting,
 };
 use divan::{Bencher, black_box};
 use http::header::{COOKIE, HOST};
@@ -75,6 +75,15 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         preview: None,
         planned: planned.then(|| answer(Reason::Planned)),
         unplanned: answer(Reason::Unplanned),
+        hold: false,
+        waiting: Arc::new(Waiting {
+            max_wait: Duration::from_secs(5),
+            max_requests: 10,
+            max_bytes: 10_000,
+            restart: Duration::ZERO,
+            refusal: answer(Reason::Hold),
+        }),
+        outage: None,
         tally: Arc::new(PerWorker::new(WORKERS)),
     }
 }

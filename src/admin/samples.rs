@@ -36,6 +36,7 @@ pub(super) fn service() -> ServiceView {
             message: Some("Back soon.".to_owned()),
         },
         pools: [("server0".parse().unwrap(), pool)].into(),
+        held_requests: 0,
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {

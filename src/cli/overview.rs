@@ -75,6 +75,9 @@ fn is_worth_showing(evidence: &EvidenceView) -> bool {
 
 fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) -> Vec<[String; 2]> {
     let mut facts = vec![fact("mode", mode(view)), fact("live", pool_with_release(view, &view.live))];
+    if view.held_requests > 0 {
+        facts.push(fact("waiting", format!("{} requests wait", grouped(view.held_requests))));
+    }
     if let Some(candidate) = &view.candidate {
         facts.push(fact("candidate", format!("{}, {}%", pool_with_release(view, candidate), view.weight)));
     }

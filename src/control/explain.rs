@@ -32,8 +32,19 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
                 match answer.reason {
                     Reason::Planned => "it is in maintenance: the visitor gets the maintenance response",
                     Reason::Unplanned => "no pool has a healthy target: the visitor gets the maintenance response",
+                    Reason::Hold => "too many requests wait: the visitor gets the maintenance response",
                 }
                 .to_owned(),
+            ],
+            evidence: None,
+        },
+        Destination::Hold { route } => ExplainView {
+            service: Some(route.service.clone()),
+            pool: None,
+            bucket: None,
+            why: vec![
+                found(route, &request.host, path),
+                "requests are held: it waits, and is routed anew when it is let go".to_owned(),
             ],
             evidence: None,
         },

@@ -209,27 +209,52 @@ impl Handle {
             _ => Vec::new(),
         };
         let service = published.service.name.clone();
+        if let Command::Switch { hold: true, .. } = &command {
+            return self.switch_under_hold(&service, command, if_match).await;
+        }
+        let mut view = self.carry_out(&service, command, if_match).await?;
+        view.service.warnings.extend(warnings);
+        Ok(view)
+    }
+
+    /// Has a command carried out, with its drain.
+    pub(super) async fn carry_out(
+        &self,
+        service: &ServiceName,
+        command: Command,
+        if_match: Option<u64>,
+    ) -> Result<SwitchView, CommandError> {
         let patience = match &command {
             Command::Switch { drain, .. } | Command::Mode { drain, .. } => *drain,
             _ => None,
         };
-        let (reply, replied) = oneshot::channel();
-        let request = Request { service, command, if_match, reply };
-        self.inbox.send(Message::Request(request)).await.map_err(|_| CommandError::Stopping)?;
-        let done = replied.await.map_err(|_| CommandError::Stopping)??;
+        let done = self.ask(service, command, if_match, None).await?;
         let drain = match patience {
             Some(patience) => Some(self.drain(&done, patience.get()).await),
             None => None,
         };
         let name = done.service.name.as_str().to_owned();
-        let mut service =
+        let service =
             if drain.is_some() { self.service(&name).unwrap_or(done.service) } else { self.fresh(done.service) };
-        service.warnings.extend(warnings);
         Ok(SwitchView { service, drain })
     }
 
+    /// Has the conductor carry out a command, perhaps under a hold.
+    pub(super) async fn ask(
+        &self,
+        service: &ServiceName,
+        command: Command,
+        if_match: Option<u64>,
+        held: Option<u64>,
+    ) -> Result<Done, CommandError> {
+        let (reply, replied) = oneshot::channel();
+        let request = Request { service: service.clone(), command, if_match, held, reply };
+        self.inbox.send(Message::Request(request)).await.map_err(|_| CommandError::Stopping)?;
+        replied.await.map_err(|_| CommandError::Stopping)?
+    }
+
     /// Waits until the requests in the drained pools have ended, and cuts those that are left after `patience`.
-    async fn drain(&self, done: &Done, patience: Duration) -> DrainView {
+    pub(super) async fn drain(&self, done: &Done, patience: Duration) -> DrainView {
         let started = Instant::now();
         let under_way = || done.draining.iter().map(|pool| pool.sum(|load| load.in_flight.get())).sum::<u64>();
         // A worker's count is whole once it has acknowledged the table.
@@ -343,6 +368,7 @@ impl Handle {
 
 /// The service with the requests in flight as they are now.
 fn fresh(mut service: ServiceView, route: Option<&Route>) -> ServiceView {
+    service.held_requests = route.map_or(0, |route| route.tally.sum(|tally| tally.held.get()));
     for pool in route.into_iter().flat_map(|route| &route.pools) {
         if let Some(view) = service.pools.get_mut(&pool.name) {
             view.in_flight = pool.load.sum(|load| load.in_flight.get());
@@ -352,6 +378,6 @@ fn fresh(mut service: ServiceView, route: Option<&Route>) -> ServiceView {
 }
 
 /// Between two looks at a drain.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
+pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long workers get to acknowledge a table, and to take down what was cut.
-const SETTLING: Duration = Duration::from_secs(5);
+pub(super) const SETTLING: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! Renders the maintenance response.
 
-use crate::config::Maintenance;
+use crate::config::{Hold, Maintenance};
 use crate::model::ModeSetting;
 use crate::routing::{MaintenanceAnswer, Reason, RetryAfter};
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use std::fmt::Write;
 pub(super) fn answer(
     reason: Reason,
     config: &Maintenance,
+    hold: &Hold,
     setting: &ModeSetting,
     page: Option<&Bytes>,
 ) -> MaintenanceAnswer {
@@ -20,10 +21,17 @@ pub(super) fn answer(
             (RetryAfter { until: setting.until, otherwise }, setting.message.as_deref())
         }
         Reason::Unplanned => (RetryAfter { until: None, otherwise: config.retry_after.get() }, None),
+        // As long as a request would have waited at most.
+        Reason::Hold => (
+            RetryAfter { until: setting.until, otherwise: setting.retry_after.unwrap_or(hold.max_wait).get() },
+            setting.message.as_deref(),
+        ),
     };
     let (title, standard) = match reason {
         Reason::Planned => ("Down for maintenance", "We are working on this site. Please come back in a little while."),
-        Reason::Unplanned => ("Temporarily unavailable", "This site can't answer right now. Please try again soon."),
+        Reason::Unplanned | Reason::Hold => {
+            ("Temporarily unavailable", "This site can't answer right now. Please try again soon.")
+        }
     };
     let message = message.unwrap_or(standard);
     MaintenanceAnswer {
@@ -80,7 +88,7 @@ mod tests {
     #[test]
     fn a_message_is_in_all_three_forms_and_can_not_break_out_of_the_page() {
         let setting = ModeSetting { message: Some("<b>\"Back\" at 5".into()), ..ModeSetting::default() };
-        let answer = answer(Reason::Planned, &Maintenance::default(), &setting, None);
+        let answer = answer(Reason::Planned, &Maintenance::default(), &Hold::default(), &setting, None);
         let html = std::str::from_utf8(&answer.html).unwrap();
         assert!(html.contains("&#60;b&#62;&#34;Back&#34; at 5") && !html.contains("<b>"));
         assert!(std::str::from_utf8(&answer.text).unwrap().contains("<b>\"Back\" at 5"));
@@ -91,7 +99,8 @@ mod tests {
     #[test]
     fn the_operators_page_goes_before_the_built_in_one() {
         let page = Bytes::from_static(b"own");
-        let answer = answer(Reason::Unplanned, &Maintenance::default(), &ModeSetting::default(), Some(&page));
+        let answer =
+            answer(Reason::Unplanned, &Maintenance::default(), &Hold::default(), &ModeSetting::default(), Some(&page));
         assert_eq!(answer.html, page);
     }
 }

@@ -18,6 +18,7 @@ mod gathering;
 mod guarding;
 mod handle;
 mod health;
+mod holding;
 mod maintenance;
 mod message;
 mod polling;

@@ -3,6 +3,7 @@
 use super::gates::Gating;
 use super::gathering::Gathering;
 use super::guarding::Guarding;
+use super::holding::{Holding, waiting};
 use super::maintenance;
 use super::message::Files;
 use super::writing::Writing;
@@ -14,6 +15,7 @@ use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
 use http::HeaderValue;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A service.
@@ -34,6 +36,10 @@ pub(super) struct ServiceControl {
     pub(super) writing: Writing,
     /// Decisions that the store does not have yet, the oldest first.
     pub(super) unwritten: Vec<HistoryView>,
+    /// A switch under way that lets requests wait meanwhile.
+    pub(super) holding: Option<Holding>,
+    /// Since when no pool can serve, while that is so.
+    outage: Option<Instant>,
     tally: Arc<PerWorker<ServiceTally>>,
 }
 
@@ -105,6 +111,8 @@ impl ServiceControl {
             gating: Gating::default(),
             writing: Writing::default(),
             unwritten: Vec::new(),
+            holding: None,
+            outage: None,
             tally: Arc::new(PerWorker::new(workers)),
         }
     }
@@ -162,6 +170,7 @@ impl ServiceControl {
             || self.gating.answer.is_some()
             || self.writing.current.is_some()
             || !self.writing.unanswered.is_empty()
+            || self.holding.is_some()
             || !self.durable()
     }
 
@@ -199,8 +208,10 @@ impl ServiceControl {
             .filter(|preview| !preview.networks.is_empty());
         let answer = |reason| {
             let page = self.files.page.as_ref();
-            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page))
+            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.config.hold, &self.state.mode, page))
         };
+        self.outage = if self.can_serve() { None } else { self.outage.or_else(|| Some(Instant::now())) };
+        let (mode, _) = self.mode();
         let planned = matches!(self.mode(), (Mode::Maintenance, ModeSource::Command | ModeSource::File));
         Route {
             service: self.config.name.clone(),
@@ -211,6 +222,9 @@ impl ServiceControl {
             sticky: self.config.sticky.clone(),
             planned: planned.then(|| answer(Reason::Planned)),
             unplanned: answer(Reason::Unplanned),
+            hold: mode == Mode::Hold || self.holding.is_some(),
+            waiting: Arc::new(waiting(&self.config.hold, answer(Reason::Hold), workers)),
+            outage: self.outage,
             tally: Arc::clone(&self.tally),
             pools: self.pool_routes(workers),
         }

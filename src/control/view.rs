@@ -26,6 +26,7 @@ pub(super) fn service(control: &ServiceControl) -> ServiceView {
         mode_file: file.map(|file| file.display().to_string()),
         mode_setting: state.mode.clone(),
         pools: control.pools.iter().map(|pool| (pool.name.clone(), pool_view(control, pool))).collect(),
+        held_requests: 0,
         verdict: control.gathering.as_ref().map(|gathering| gathering.assessment().judgement.verdict),
         durable: control.durable(),
         rollout: state.rollout.as_ref().map(|rollout| rollout_view(control, rollout)),
@@ -153,6 +154,9 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
     }
     if !control.can_serve() && control.mode().0 == Mode::Maintenance {
         warnings.push("no pool can serve: visitors get the maintenance response".to_owned());
+    }
+    if let Some(holding) = &control.holding {
+        warnings.push(holding.warning());
     }
     if let Some(held) = control.state.held.as_ref() {
         warnings.push(format!("the rollout is held by {}: {}", held.by, held.reason));

@@ -44,6 +44,9 @@ pub struct ServiceView {
     pub mode_setting: ModeSetting,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, PoolView>,
+    /// Requests that wait at this moment, over all workers: in a hold, or for a target that restarts.
+    #[serde(default)]
+    pub held_requests: u64,
     /// What the evidence says while a rollout is under way.
     pub verdict: Option<Verdict>,
     /// Whether the store holds all of this.

@@ -53,8 +53,9 @@ pub(super) fn unplanned(record: Record, wanted: &Wanted) -> Response<AnswerBody>
 fn status(maintenance: &MaintenanceAnswer, method: &Method) -> StatusCode {
     match (maintenance.reason, maintenance.unsafe_status) {
         (Reason::Planned, UnsafeStatus::MethodNotAllowed) if !method.is_safe() => StatusCode::METHOD_NOT_ALLOWED,
-        (Reason::Planned | Reason::Unplanned, UnsafeStatus::ServiceUnavailable | UnsafeStatus::MethodNotAllowed) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        (
+            Reason::Planned | Reason::Unplanned | Reason::Hold,
+            UnsafeStatus::ServiceUnavailable | UnsafeStatus::MethodNotAllowed,
+        ) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -13,11 +13,13 @@ pub enum Reason {
     Planned,
     /// No pool has a healthy target.
     Unplanned,
+    /// Requests wait, and this one is over a bound of that.
+    Hold,
 }
 
 impl Reason {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Planned, Self::Unplanned];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Planned, Self::Unplanned, Self::Hold];
 
     /// As the page, the header, the log and the metric write it.
     #[must_use]
@@ -25,6 +27,7 @@ impl Reason {
         match self {
             Self::Planned => "planned",
             Self::Unplanned => "unplanned",
+            Self::Hold => "hold",
         }
     }
 
@@ -32,6 +35,7 @@ impl Reason {
         match self {
             Self::Planned => 0,
             Self::Unplanned => 1,
+            Self::Hold => 2,
         }
     }
 }

@@ -18,6 +18,7 @@ mod table;
 mod tick_counts;
 mod ticks;
 mod times;
+mod waiting;
 
 pub use balance::Dice;
 pub use counters::{PerWorker, WorkerId};
@@ -33,3 +34,4 @@ pub use table::{Asked, Destination, HostIndex, Pool, Preview, Route, Table, Targ
 pub use tick_counts::{BadCounts, SideCounts, TickCounts};
 pub use ticks::{OLDEST_TICK, lag, lag_ticks};
 pub use times::{AgedTimes, TimeCounts};
+pub use waiting::{Gate, Waiting};

@@ -3,6 +3,7 @@
 use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use super::maintenance::MaintenanceAnswer;
 use super::split::{Draw, Secret, Split};
+use super::waiting::Waiting;
 use crate::config::StickyBy;
 use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress};
 use http::{HeaderMap, HeaderValue};
@@ -10,6 +11,7 @@ use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Everything that requests are routed by. A change makes a new one that shares what stayed the same.
 #[derive(Debug, Clone)]
@@ -41,6 +43,12 @@ pub struct Route {
     pub planned: Option<Arc<MaintenanceAnswer>>,
     /// The response when no pool can serve.
     pub unplanned: Arc<MaintenanceAnswer>,
+    /// Whether requests wait.
+    pub hold: bool,
+    /// How they do, in a hold or while a target restarts.
+    pub waiting: Arc<Waiting>,
+    /// Since when no pool can serve, while that is so.
+    pub outage: Option<Instant>,
     /// What is counted of the service.
     pub tally: Arc<PerWorker<ServiceTally>>,
 }
@@ -239,6 +247,11 @@ pub enum Destination<'t> {
         /// The response.
         answer: &'t Arc<MaintenanceAnswer>,
     },
+    /// Nowhere yet: it waits, and is routed anew when it is let go.
+    Hold {
+        /// The service.
+        route: &'t Arc<Route>,
+    },
     /// Nowhere: no service is configured for it.
     NoService,
 }
@@ -269,6 +282,9 @@ impl Table {
 
 impl Route {
     fn destination<'t>(self: &'t Arc<Self>, service: usize, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
+        if self.hold && self.planned.is_none() {
+            return Destination::Hold { route: self };
+        }
         if let Some(answer) = &self.planned {
             if !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical())) {
                 return Destination::Maintenance { route: self, answer };

@@ -81,6 +81,8 @@ struct Inner {
     in_flight: AtomicI64,
     uploaded: AtomicU64,
     gate: watch::Sender<bool>,
+    leaving: watch::Sender<bool>,
+    to_break: AtomicU64,
     server: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -103,6 +105,8 @@ impl Application {
             in_flight: AtomicI64::default(),
             uploaded: AtomicU64::default(),
             gate: watch::Sender::new(false),
+            leaving: watch::Sender::new(false),
+            to_break: AtomicU64::default(),
             server: Mutex::default(),
         });
         let application = Self(inner);
@@ -133,6 +137,20 @@ impl Application {
         }
     }
 
+    /// As a server that restarts: refuses new connections, ends what it has begun, and closes those that are idle.
+    pub async fn refuse(&self) {
+        self.0.leaving.send_replace(true);
+        let server = self.0.server.lock().unwrap().take();
+        if let Some(server) = server {
+            let _ = server.await;
+        }
+    }
+
+    /// Breaks the connections of the next requests instead of an answer.
+    pub fn break_next(&self, count: u64) {
+        self.0.to_break.store(count, Ordering::SeqCst);
+    }
+
     /// Listens again on the same address.
     pub async fn start_again(&self) {
         let listener = super::eventually("the application's port is free", super::SHORT, async || {
@@ -142,6 +160,7 @@ impl Application {
             socket.listen(1024).ok()
         })
         .await;
+        self.0.leaving.send_replace(false);
         let server = tokio::spawn(accept(Arc::clone(&self.0), listener));
         *self.0.server.lock().unwrap() = Some(server);
     }
@@ -205,6 +224,8 @@ impl Drop for Application {
 async fn accept(inner: Arc<Inner>, listener: TcpListener) {
     // Dropped, and with it every connection, when this task is aborted.
     let mut connections = JoinSet::new();
+    let leaving = inner.leaving.subscribe();
+    let mut left = leaving.clone();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
@@ -216,13 +237,22 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener) {
                     .timer(TokioTimer::new())
                     .header_read_timeout(None)
                     .serve_connection(TokioIo::new(stream), service);
+                let mut leaving = leaving.clone();
                 connections.spawn(async move {
+                    let mut connection = std::pin::pin!(connection);
+                    tokio::select! {
+                        _ = connection.as_mut() => return,
+                        _ = leaving.wait_for(|leaving| *leaving) => connection.as_mut().graceful_shutdown(),
+                    }
                     let _ = connection.await;
                 });
             }
+            _ = left.wait_for(|leaving| *leaving) => break,
             Some(_) = connections.join_next() => {}
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 /// Counts a request for as long as it, or the body of its answer, lives.
@@ -287,7 +317,8 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
         tokio::time::sleep(behaviour.delay).await;
     }
     inner.served.fetch_add(1, Ordering::SeqCst);
-    if behaviour.hang_up {
+    let breaks = inner.to_break.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    if behaviour.hang_up || breaks {
         note_failure(&inner);
         return Err(io::Error::other("hangs up, as asked"));
     }
