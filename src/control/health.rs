@@ -185,6 +185,17 @@ async fn watch_over(
 mod tests {
     use super::*;
 
+    #[test]
+    fn in_an_outage_one_passed_check_is_enough() {
+        let (mut streak, health) = (Streak::new(), Health { rise: 3, fall: 1, ..Health::default() });
+        for (passed, outage, healthy) in
+            [(false, false, false), (true, false, false), (false, true, false), (true, true, true)]
+        {
+            streak.observe(passed, false, outage, &health);
+            assert_eq!(streak.healthy, healthy);
+        }
+    }
+
     fn streak_of(checks: &[(bool, bool)]) -> bool {
         let (mut streak, health) = (Streak::new(), Health { rise: 2, fall: 3, ..Health::default() });
         for (passed, suspected) in checks {

@@ -212,9 +212,12 @@ impl Handle {
         let waited_for = under_way();
         while under_way() > 0 || !self.live.acknowledged(held.table) {
             if started.elapsed() >= patience {
-                let left = under_way();
+                let left = match under_way() {
+                    1 => "1 request is".to_owned(),
+                    left => format!("{left} requests are"),
+                };
                 return Err(CommandError::Refused(format!(
-                    "{left} requests are still under way after {}, so nothing was switched; give `--drain` a time after \
+                    "{left} still under way after {}, so nothing was switched; give `--drain` a time after \
                      which they are cut, or try again when they have ended",
                     Period::from(patience)
                 )));

@@ -185,12 +185,11 @@ impl Journey {
     #[allow(clippy::manual_async_fn)] // an `async fn` holds its `self` twice, and every request carries it along
     fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
         async move {
-            let tried = self.attempts().await;
-            if matches!(tried, Tried::Unsent) && self.may_wait() {
-                let waits: Waits = waiting::wait_for_restart(self);
-                return waits.await;
-            }
-            Ok(self.finish(tried))
+            let waits: Waits = match self.attempts().await {
+                Tried::Unsent if self.may_wait() => waiting::wait_for_restart(self),
+                tried => return Ok(self.finish(tried)),
+            };
+            waits.await
         }
     }
 

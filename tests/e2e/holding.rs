@@ -8,9 +8,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// One worker, so that bounds and order are those of the whole router.
-const ONE_WORKER: &str = "workers = 1";
-
 async fn held(router: &Router) -> u64 {
     router.view().await["held_requests"].as_u64().unwrap()
 }
@@ -40,7 +37,7 @@ fn times_seen(application: &Application) -> BTreeMap<String, u32> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn held_requests_go_on_once_each_and_in_order_of_arrival() {
     let (server0, server1) = Application::pair().await;
-    let router = Router::start(Setup::before(&server0, &server1).server(ONE_WORKER)).await;
+    let router = Router::start(Setup::before(&server0, &server1).one_worker()).await;
     assert_eq!(router.visitor().get("/before").await.by(), "server0");
     router.command(&["mode", "hold"]).await.ok();
     let mut waiting = Vec::new();
@@ -94,7 +91,7 @@ async fn a_hold_may_be_left_for_maintenance_or_for_another_pool() {
 async fn what_exceeds_a_bound_is_told_to_come_back() {
     let (server0, server1) = Application::pair().await;
     let bounds = "[service.hold]\nmax_requests = 5\nmax_bytes = 4000\nmax_wait = \"2s\"\n";
-    let router = Router::start(Setup::before(&server0, &server1).server(ONE_WORKER).service_tables(bounds)).await;
+    let router = Router::start(Setup::before(&server0, &server1).one_worker().service_tables(bounds)).await;
     router.command(&["mode", "hold"]).await.ok();
     let mut waiting: Vec<_> = (0..4).map(|number| posting(&router, format!("/{number}"))).collect();
     until_held(&router, 4).await;
@@ -126,7 +123,8 @@ async fn a_visitor_who_hangs_up_frees_the_place() {
     let router = Router::start(Setup::before(&server0, &server1)).await;
     router.command(&["mode", "hold"]).await.ok();
     let head = |rest: &str| format!("POST /gone HTTP/1.1\r\nHost: shop.example.com\r\n{rest}");
-    let large = "y".repeat(300_000);
+    // As much as goes into the sockets between: behind more, the visitor's end could not be seen.
+    let large = "y".repeat(100_000);
     let requests = [
         ("without a body", "GET /gone HTTP/1.1\r\nHost: shop.example.com\r\n\r\n".to_owned()),
         ("with a small body", head("Content-Length: 4\r\n\r\nbody")),
@@ -137,9 +135,7 @@ async fn a_visitor_who_hangs_up_frees_the_place() {
     ];
     for (what, request) in requests {
         let mut connection = RawConnection::open(router.address()).await;
-        let sending = connection.send(&request);
-        // What nobody reads may not fit into the sockets between.
-        let _ = tokio::time::timeout(Duration::from_millis(500), sending).await;
+        connection.send(&request).await;
         until(&format!("it waits, {what}"), SHORT, async || held(&router).await == 1).await;
         drop(connection);
         until(&format!("its place is free, {what}"), SHORT, async || held(&router).await == 0).await;
@@ -216,7 +212,7 @@ async fn a_switch_under_a_hold_gives_up_when_old_requests_do_not_end_and_cuts_th
         router.visitor().post("/", "waits").await
     };
     let (refused, waited) = tokio::join!(switch, meanwhile);
-    assert!(refused.code == 1 && refused.err.contains("1 requests are still under way"), "{refused:?}");
+    assert!(refused.code == 1 && refused.err.contains("1 request is still under way"), "{refused:?}");
     assert!(refused.err.contains("--drain"), "{refused:?}");
     assert_eq!((waited.status, waited.by()), (200, "server0"), "what waited goes on where it would have gone");
     let view = router.view().await;

@@ -38,11 +38,21 @@ pub struct Behaviour {
     pub as_if: Option<&'static str>,
     /// What the health path answers.
     pub health: u16,
+    /// Whether connections that come next are kept after an answer.
+    pub keep_alive: bool,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { fail: 0.0, fail_with: 500, delay: Duration::ZERO, hang_up: false, as_if: None, health: 200 }
+        Self {
+            fail: 0.0,
+            fail_with: 500,
+            delay: Duration::ZERO,
+            hang_up: false,
+            as_if: None,
+            health: 200,
+            keep_alive: true,
+        }
     }
 }
 
@@ -231,10 +241,12 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener) {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 stream.set_nodelay(true).unwrap();
+                let keep_alive = inner.behaviour.lock().unwrap().keep_alive;
                 let inner = Arc::clone(&inner);
                 let service = hyper::service::service_fn(move |request| answer(Arc::clone(&inner), request));
                 let connection = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
+                    .keep_alive(keep_alive)
                     .header_read_timeout(None)
                     .serve_connection(TokioIo::new(stream), service);
                 let mut leaving = leaving.clone();
