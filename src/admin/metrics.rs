@@ -300,6 +300,7 @@ mod tests {
             sticky: crate::config::StickyBy::default(),
             preview: None,
             planned: None,
+            restriction: None,
             unplanned: Arc::new(answer),
             tally: Arc::new(PerWorker::<ServiceTally>::new(2)),
             service,

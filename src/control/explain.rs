@@ -8,10 +8,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// Where the request would go.
 pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) -> ExplainView {
-    let path = request.path.split('?').next().unwrap_or_default();
+    let (path, query) = request.path.split_once('?').map_or((request.path.as_str(), None), |(path, query)| (path, Some(query)));
     let asked = Asked {
         host: &request.host,
+        method: &request.method,
         path,
+        query,
         headers: &request.headers,
         client: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
     };

@@ -4,6 +4,7 @@ use super::gates::Gating;
 use super::gathering::Gathering;
 use super::guarding::Guarding;
 use super::maintenance;
+use super::restriction;
 use super::message::Files;
 use super::writing::Writing;
 use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
@@ -210,6 +211,7 @@ impl ServiceControl {
             preview,
             sticky: self.config.sticky.clone(),
             planned: planned.then(|| answer(Reason::Planned)),
+            restriction: restriction::of(&self.config, &self.state.mode).map(Arc::new),
             unplanned: answer(Reason::Unplanned),
             tally: Arc::clone(&self.tally),
             pools: self.pool_routes(workers),

@@ -27,6 +27,7 @@ mod maintenance;
 mod outgoing;
 mod record;
 mod request;
+mod restriction;
 mod second;
 mod upstream;
 mod visitor;

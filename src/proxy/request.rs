@@ -8,6 +8,7 @@ use super::headers::{self, Found, X_REQUEST_ID};
 use super::maintenance;
 use super::outgoing::Outgoing;
 use super::record::{Place, Record};
+use super::restriction::{self, Restricted};
 use super::second;
 use super::visitor::{Phase, Visitor};
 use crate::model::Happening;
@@ -32,24 +33,27 @@ pub(super) fn serve(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
     match begin(visitor, request) {
-        Ok(journey) => Either::Left(journey.complete()),
+        Ok((journey, None)) => Either::Left(journey.complete()),
+        Ok((journey, Some(restricted))) => {
+            Either::Right(Either::Left(Box::pin(restriction::complete(journey, restricted))))
+        }
         Err(mut answer) => {
             announce_close(visitor, &mut answer);
-            Either::Right(ready(Ok(answer)))
+            Either::Right(Either::Right(ready(Ok(answer))))
         }
     }
 }
 
 /// Says that the connection will be closed behind this answer, where the request's body has not come to its end: who
 /// is not told sends the next request into nothing.
-fn announce_close(visitor: &Visitor, answer: &mut Response<AnswerBody>) {
+pub(super) fn announce_close(visitor: &Visitor, answer: &mut Response<AnswerBody>) {
     if visitor.is_body_due() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
 /// A request that goes to a pool.
-struct Journey {
+pub(super) struct Journey {
     visitor: Rc<Visitor>,
     record: Record,
     wanted: Wanted,
@@ -61,13 +65,16 @@ struct Journey {
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
 #[allow(clippy::result_large_err)] // both are on their way to the same place
-fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, Response<AnswerBody>> {
+fn begin(
+    visitor: &Rc<Visitor>,
+    request: Request<Incoming>,
+) -> Result<(Journey, Option<Box<Restricted>>), Response<AnswerBody>> {
     visitor.enter(Phase::Router);
     let (mut head, body) = request.into_parts();
     let mut record = Record::new(visitor, &head);
     let wanted = Wanted::by(&head);
-    let body = RequestBody::new(body, visitor);
-    let found = Found::in_head(&head.headers);
+    let mut body = RequestBody::new(body, visitor);
+    let mut found = Found::in_head(&head.headers);
     let host = match fit_to_pass(&mut head, found) {
         Ok(host) => host,
         Err(status) => return Err(refusal(record, &wanted, Happening::BadRequest(status))),
@@ -81,17 +88,27 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, R
     let table = visitor.worker.table();
     let asked = Asked {
         host: host.to_str().unwrap_or_default(),
+        method: &head.method,
         path: head.uri.path(),
+        query: head.uri.query(),
         headers: &head.headers,
         client: client.address,
     };
-    let (service, pool, draw, failed_over) = match table.route(&asked, &visitor.worker.settings.secret) {
+    let (service, pool, draw, failed_over, passage) = match table.route(&asked, &visitor.worker.settings.secret) {
         Destination::NoService => return Err(refusal(record, &wanted, Happening::NoService)),
         Destination::Maintenance { route, answer } => {
             return Err(maintenance::response(record, &wanted, route, answer));
         }
-        Destination::Pool { service, pool, draw, failed_over, .. } => (service, pool, draw, failed_over),
+        Destination::Pool { service, pool, draw, failed_over, passage, .. } => {
+            (service, pool, draw, failed_over, passage)
+        }
     };
+    let mut restricted = None;
+    if let Some(passage) = passage {
+        let (rest, passing) = Restricted::new(passage, &mut head, &mut found, body);
+        body = passing;
+        restricted = Some(rest);
+    }
     record.enters(Place::take(visitor, table, service, pool), draw.as_ref(), failed_over);
 
     // The head as the target gets it.
@@ -101,16 +118,20 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, R
         record.name_host(&mut head.headers);
     }
     keep_or_make_id(&mut head.headers, found, visitor, &mut record);
+    if let Some(restricted) = &restricted {
+        restricted.tell(&mut head.headers);
+    }
     head.version = Version::HTTP_11;
     let outgoing = Outgoing::new(Request::from_parts(head, body));
     let newcomer = draw.and_then(|draw| draw.new_visitor);
-    Ok(Journey { visitor: Rc::clone(visitor), record, wanted, outgoing, host, client, newcomer })
+    let journey = Journey { visitor: Rc::clone(visitor), record, wanted, outgoing, host, client, newcomer };
+    Ok((journey, restricted))
 }
 
 impl Journey {
     /// From the place in a pool to the head of an answer.
     #[allow(clippy::manual_async_fn)] // an `async fn` holds its `self` twice, and every request carries it along
-    fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
+    pub(super) fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
         async move {
             let mut connects = MOST_CONNECTS;
             let mut tried = {
@@ -152,6 +173,16 @@ impl Journey {
             announce_close(&self.visitor, &mut response);
             Ok(response)
         }
+    }
+
+    /// Whose request it is.
+    pub(super) fn visitor(&self) -> &Rc<Visitor> {
+        &self.visitor
+    }
+
+    /// Goes no further; what an answer needs.
+    pub(super) fn give_up(self) -> (Record, Wanted) {
+        (self.record, self.wanted)
     }
 
     /// The pool for a second try, if there is to be one.
