@@ -9,7 +9,7 @@ use super::message::Files;
 use super::writing::Writing;
 use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
+use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress, Timestamp};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
@@ -200,7 +200,7 @@ impl ServiceControl {
             .filter(|preview| !preview.networks.is_empty());
         let answer = |reason| {
             let page = self.files.page.as_ref();
-            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page))
+            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page, Timestamp::now()))
         };
         let planned = matches!(self.mode(), (Mode::Maintenance, ModeSource::Command | ModeSource::File));
         Route {
