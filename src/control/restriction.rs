@@ -1,12 +1,11 @@
 //! What a mode keeps from the pools, as the table carries it; and the answer that a read-only service gives.
 
 use super::command::CommandError;
-use super::maintenance::built_in_page;
-use crate::config::{Service, UnsafeRequests, UnsafeStatus};
-use crate::model::{Mode, ModeSetting};
-use crate::routing::{CookieNames, MaintenanceAnswer, ReadOnly, Reason, Restriction, RetryAfter, Writes};
+use super::maintenance;
+use crate::config::{Maintenance, Service, UnsafeRequests, UnsafeStatus};
+use crate::model::{Mode, ModeSetting, Timestamp};
+use crate::routing::{CookieNames, MaintenanceAnswer, ReadOnly, Reason, Restriction, Writes};
 use http::HeaderValue;
-use serde_json::json;
 use std::sync::Arc;
 
 /// What is kept from the pools of a service in this mode. It goes by the mode that was asked for: who passes by while a
@@ -38,41 +37,14 @@ fn read_only(config: &Service, setting: &ModeSetting) -> ReadOnly {
     }
 }
 
-const TITLE: &str = "Read-only for now";
-const STANDARD: &str = "You can look at everything, but nothing can be saved or changed for the moment. Please try again later.";
-
 fn answer(config: &Service, setting: &ModeSetting, unsafe_status: UnsafeStatus) -> MaintenanceAnswer {
-    let mut message = setting.message.as_deref().unwrap_or(STANDARD).to_owned();
-    if let Some(until) = setting.until {
-        message.push_str(&until.strftime("\nThis is planned to end on %-d %B %Y at %H:%M UTC.").to_string());
-    }
-    let status = match unsafe_status {
-        UnsafeStatus::ServiceUnavailable => 503,
-        UnsafeStatus::MethodNotAllowed => 405,
-    };
-    let mut problem = json!({
-        "type": "about:blank",
-        "title": TITLE,
-        "status": status,
-        "detail": message,
-        "reason": Reason::ReadOnly.as_str(),
-    });
-    if let Some(until) = setting.until {
-        problem["until"] = json!(until);
-    }
-    MaintenanceAnswer {
-        reason: Reason::ReadOnly,
-        retry_after: RetryAfter {
-            until: setting.until,
-            otherwise: setting.retry_after.unwrap_or(config.maintenance.retry_after).get(),
-        },
+    let words = Maintenance {
         unsafe_status,
         // Nobody passes by: what must not be written must not be written by anyone.
-        bypass: [].into(),
-        html: built_in_page(TITLE, &message).into(),
-        text: format!("{TITLE}\n\n{message}\n").into(),
-        json: problem.to_string().into(),
-    }
+        bypass: Vec::new(),
+        ..config.maintenance.clone()
+    };
+    maintenance::answer(Reason::ReadOnly, &words, setting, None, Timestamp::now())
 }
 
 /// Why everyone would not appear logged out in this mode.

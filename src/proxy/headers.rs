@@ -250,7 +250,13 @@ mod tests {
 
     #[test]
     fn names_that_look_like_the_routers_to_a_cgi_are_removed() {
-        let head = [("x_forwarded_for", "1"), ("x-cutover_pool", "1"), ("x_real-ip", "1"), ("x_cutover-mode", "1"), ("my_own", "1")];
+        let head = [
+            ("x_forwarded_for", "1"),
+            ("x-cutover_pool", "1"),
+            ("x_real-ip", "1"),
+            ("x_cutover-mode", "1"),
+            ("my_own", "1"),
+        ];
         assert_eq!(stripped(&head, strip_request), pairs(&[("my_own", "1")]));
     }
 

@@ -66,13 +66,18 @@ struct Unwanted {
 
 impl Restricted {
     /// Changes the head of a request to what may pass, and gives the body that goes on with it.
-    pub(super) fn new(passage: Passage<'_>, head: &mut Parts, found: &mut Found, body: RequestBody) -> (Box<Self>, RequestBody) {
+    pub(super) fn new(
+        passage: Passage<'_>,
+        head: &mut Parts,
+        found: &mut Found,
+        body: RequestBody,
+    ) -> (Box<Self>, RequestBody) {
         let restriction = Arc::clone(passage.restriction);
         if let Some(cookies) = &restriction.anonymous {
             cookies.leave_request(&mut head.headers);
             head.headers.remove(AUTHORIZATION);
         }
-        if passage.as_get.is_none() {
+        if !passage.as_get {
             return (Box::new(Self { restriction, unwanted: None }), body);
         }
         let waits = head.headers.contains_key(EXPECT);

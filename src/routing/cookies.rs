@@ -7,19 +7,35 @@ use super::writes::decoded;
 use bytes::Bytes;
 use http::header::{COOKIE, HeaderMap, SET_COOKIE};
 use http::{HeaderName, HeaderValue, header::Entry};
+use std::fmt;
 
 /// An answer that asks for all cookies to be forgotten.
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// Names of cookies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CookieNames(Box<[Box<[u8]>]>);
+pub struct CookieNames(Box<[Box<str>]>);
+
+impl fmt::Display for CookieNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
 
 impl CookieNames {
     /// These names, as written.
     #[must_use]
     pub fn new<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
-        Self(names.into_iter().filter(|name| !name.is_empty()).map(|name| name.as_bytes().into()).collect())
+        Self(names.into_iter().filter(|name| !name.is_empty()).map(Into::into).collect())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Takes the cookies of these names out of a request.
@@ -49,7 +65,7 @@ impl CookieNames {
     fn is_set_by(&self, line: &HeaderValue) -> bool {
         let name = line.as_bytes().split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default();
         let name = name.trim_ascii();
-        self.0.iter().any(|wanted| **wanted == *name)
+        self.0.iter().any(|wanted| wanted.as_bytes() == name)
     }
 
     /// A line without these cookies; `None` when nothing is left.
@@ -68,7 +84,7 @@ impl CookieNames {
     fn is_named(&self, piece: &[u8]) -> bool {
         let first = piece.split(|byte| *byte == b'=').next().unwrap_or_default();
         let first = std::str::from_utf8(first).map(decoded).unwrap_or_default();
-        self.0.iter().any(|name| is_name(&first, name) || has_inside(piece, name))
+        self.0.iter().map(|name| name.as_bytes()).any(|name| is_name(&first, name) || has_inside(piece, name))
     }
 }
 

@@ -38,4 +38,4 @@ pub use table::{Asked, Destination, HostIndex, Pool, Preview, Route, Table, Targ
 pub use tick_counts::{BadCounts, SideCounts, TickCounts};
 pub use ticks::{OLDEST_TICK, lag, lag_ticks};
 pub use times::{AgedTimes, TimeCounts};
-pub use writes::{Write, is_override_header, without_method_fields};
+pub use writes::{Write, asks_to_write, is_override_header, without_method_fields};

@@ -3,7 +3,7 @@
 use super::cookies::CookieNames;
 use super::maintenance::MaintenanceAnswer;
 use super::table::Asked;
-use super::writes::{Write, decoded, write};
+use super::writes::{asks_to_write, decoded};
 use crate::model::PathPrefix;
 use http::HeaderValue;
 use std::sync::Arc;
@@ -42,8 +42,8 @@ pub enum Writes {
 pub struct Passage<'t> {
     /// The restriction.
     pub restriction: &'t Arc<Restriction>,
-    /// Whether it goes on as a GET, and why.
-    pub as_get: Option<Write>,
+    /// Whether it goes on as a GET, without a body.
+    pub as_get: bool,
 }
 
 impl Restriction {
@@ -53,11 +53,11 @@ impl Restriction {
         asked: &Asked<'_>,
     ) -> Result<Passage<'t>, &'t Arc<MaintenanceAnswer>> {
         let as_get = match &self.read_only {
-            None => None,
-            Some(read_only) => match (read_only.kept_out(asked), &read_only.writes) {
-                (None, Writes::Refused(_) | Writes::AsGet) => None,
-                (Some(_), Writes::Refused(answer)) => return Err(answer),
-                (Some(write), Writes::AsGet) => Some(write),
+            None => false,
+            Some(read_only) => match (read_only.keeps_out(asked), &read_only.writes) {
+                (false, Writes::Refused(_) | Writes::AsGet) => false,
+                (true, Writes::Refused(answer)) => return Err(answer),
+                (true, Writes::AsGet) => true,
             },
         };
         Ok(Passage { restriction: self, as_get })
@@ -65,10 +65,9 @@ impl Restriction {
 }
 
 impl ReadOnly {
-    /// Why a request may not pass as it is.
-    #[must_use]
-    pub fn kept_out(&self, asked: &Asked<'_>) -> Option<Write> {
-        write(asked.method, asked.headers, asked.query).filter(|_| !is_exempt(&self.exempt, asked.path))
+    /// Whether a request may not pass as it is.
+    fn keeps_out(&self, asked: &Asked<'_>) -> bool {
+        asks_to_write(asked.method, asked.headers, asked.query).is_some() && !is_exempt(&self.exempt, asked.path)
     }
 }
 
@@ -109,8 +108,7 @@ mod tests {
     #[test]
     fn a_path_is_exempt_on_segment_boundaries() {
         let prefixes = ["/login", "/api/log"].map(|prefix| prefix.parse().unwrap());
-        for path in ["/login", "/login/", "/login/a.b/c", "/api/log/7", "/login/%61", "/login/%C3%A9"]
-        {
+        for path in ["/login", "/login/", "/login/a.b/c", "/api/log/7", "/login/%61", "/login/%C3%A9"] {
             assert!(is_exempt(&prefixes, path), "{path}");
         }
         for path in ["/", "/logins", "/api", "/api/logs", "/Login", "/%6cogin", "/x/login", "*", ""] {

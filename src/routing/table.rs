@@ -313,9 +313,7 @@ impl Route {
         passage: Option<Passage<'t>>,
     ) -> Destination<'t> {
         match self.serving(meant, None) {
-            Some(pool) => {
-                Destination::Pool { route: self, service, pool, draw, failed_over: pool != meant, passage }
-            }
+            Some(pool) => Destination::Pool { route: self, service, pool, draw, failed_over: pool != meant, passage },
             None => Destination::Maintenance { route: self, answer: &self.unplanned },
         }
     }

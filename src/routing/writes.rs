@@ -24,7 +24,7 @@ const HEADERS: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method
 
 /// Why a request would change something, if it would.
 #[must_use]
-pub fn write(method: &Method, headers: &HeaderMap, query: Option<&str>) -> Option<Write> {
+pub fn asks_to_write(method: &Method, headers: &HeaderMap, query: Option<&str>) -> Option<Write> {
     if !method.is_safe() {
         return Some(Write::Method);
     }
@@ -86,9 +86,8 @@ fn is_method_field(field: &str) -> bool {
     let name: Vec<u8> = decoded(name).into_iter().map(plain).collect();
     let ends = |at: usize| name.get(at).is_none_or(|byte| *byte == b'.');
     let begins = |at: usize| at == 0 || name[at - 1] == b'.';
-    let named = name.windows(NAME.len()).enumerate().any(|(at, window)| {
-        window == NAME && begins(at) && ends(at + NAME.len())
-    });
+    let named =
+        name.windows(NAME.len()).enumerate().any(|(at, window)| window == NAME && begins(at) && ends(at + NAME.len()));
     // PHP reads a leading `.` or `[` as `_`.
     named || (name.starts_with(b".method") && ends(NAME.len()))
 }
@@ -122,16 +121,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn of_query(query: &str) -> Option<Write> {
-        write(&Method::GET, &HeaderMap::new(), Some(query))
+        asks_to_write(&Method::GET, &HeaderMap::new(), Some(query))
     }
 
     #[test]
     fn safe_methods_pass_and_all_others_are_writes() {
         for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
-            assert_eq!(write(&method.parse().unwrap(), &HeaderMap::new(), None), None, "{method}");
+            assert_eq!(asks_to_write(&method.parse().unwrap(), &HeaderMap::new(), None), None, "{method}");
         }
         for method in ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND", "BREW", "get"] {
-            assert_eq!(write(&method.parse().unwrap(), &HeaderMap::new(), None), Some(Write::Method), "{method}");
+            assert_eq!(
+                asks_to_write(&method.parse().unwrap(), &HeaderMap::new(), None),
+                Some(Write::Method),
+                "{method}"
+            );
         }
     }
 
@@ -153,12 +156,12 @@ mod tests {
             headers.append("accept", HeaderValue::from_static("*/*"));
             headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static(value));
             let expected = expected.then_some(Write::Header);
-            assert_eq!(write(&Method::GET, &headers, Some("a=b")), expected, "{name}: {value}");
+            assert_eq!(asks_to_write(&Method::GET, &headers, Some("a=b")), expected, "{name}: {value}");
         }
         let mut twice = HeaderMap::new();
         twice.append("x-http-method", HeaderValue::from_static("GET"));
         twice.append("x-http-method", HeaderValue::from_bytes(b"\xffDELETE").unwrap());
-        assert_eq!(write(&Method::HEAD, &twice, None), Some(Write::Header), "the second line counts too");
+        assert_eq!(asks_to_write(&Method::HEAD, &twice, None), Some(Write::Header), "the second line counts too");
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod prometheus_checks;
 mod prometheus_login;
 mod prometheus_pairs;
 mod restarts;
+mod restrictions;
 mod rollouts;
 mod shipped_files;
 mod simulations;
