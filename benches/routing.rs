@@ -12,7 +12,7 @@ use cutover::routing::{
 };
 use divan::{Bencher, black_box};
 use http::header::{COOKIE, HOST};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,6 +74,7 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         sticky: StickyBy::Cookie,
         preview: None,
         planned: planned.then(|| answer(Reason::Planned)),
+        restriction: None,
         unplanned: answer(Reason::Unplanned),
         hold: false,
         waiting: Arc::new(Waiting {
@@ -122,6 +123,8 @@ fn decide(bencher: Bencher<'_, '_>, route: Route, headers: &HeaderMap) {
     bencher.bench_local(|| {
         let asked = Asked {
             host: black_box("site0.example.com"),
+            method: black_box(&Method::GET),
+            query: black_box(None),
             path: black_box("/products/42"),
             headers: black_box(headers),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -2,7 +2,7 @@
 
 use crate::control::{DecisionCount, Handle};
 use crate::model::view::{EvidenceView, GuardView, ServiceView};
-use crate::model::{HeldBy, Phase, Timestamp};
+use crate::model::{HeldBy, Mode, Phase, Timestamp};
 use crate::routing::counters::{CodeClass, DURATION_BOUNDS, Durations, METHOD_LABELS};
 use crate::routing::{Pool, Reason, Route, Table};
 use crate::telemetry::names::{self, Kind, Metric};
@@ -160,6 +160,10 @@ impl Gathered {
     fn service(&mut self, service: &ServiceView, evidence: &EvidenceView, now: Timestamp) {
         let name = service.name.as_str();
         self.gauge(&names::STATE_DURABLE, &[name], truth(service.durable));
+        for mode in Mode::ALL {
+            let besides = mode == Mode::Anonymous && service.mode == Mode::ReadOnly && service.mode_setting.anonymous;
+            self.gauge(&names::MODE, &[name, mode.as_str()], truth(service.mode == mode || besides));
+        }
         for phase in Phase::ALL {
             self.gauge(&names::ROLLOUT_PHASE, &[name, phase.as_str()], truth(service.phase == phase));
         }
@@ -311,6 +315,7 @@ mod tests {
             sticky: crate::config::StickyBy::default(),
             preview: None,
             planned: None,
+            restriction: None,
             unplanned: Arc::new(answer.clone()),
             hold: false,
             waiting: Arc::new(Waiting {
@@ -393,6 +398,8 @@ mod tests {
         assert!(!text.contains("a guess") && !text.contains(r#"check="all"} 7"#), "{text}");
         has(&text, r#"cutover_rollout_evidence{service="shop",check="error-ratio"} -inf"#);
         has(&text, r#"cutover_rollout_evidence_threshold{service="shop",check="error-ratio"} 4.5"#);
+        has(&text, r#"cutover_mode{service="shop",mode="maintenance"} 1"#);
+        has(&text, r#"cutover_mode{service="shop",mode="anonymous"} 0"#);
         has(&text, r#"cutover_rollout_phase{service="shop",phase="canary"} 1"#);
         has(&text, r#"cutover_rollout_phase{service="shop",phase="idle"} 0"#);
         has(&text, r#"cutover_rollout_held{service="shop",by="operator"} 1"#);

@@ -1,6 +1,7 @@
 //! What commands and the passing of time mean: the events that decisions are made of.
 
 use super::command::{Command, CommandError};
+use super::restriction;
 use super::service::{PoolControl, ServiceControl};
 use crate::model::{Judgement, Mode, Plan, PoolName, Step, Strategy};
 use crate::rollout::{Event, Start};
@@ -51,6 +52,7 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
             {
                 return Err(CommandError::HeldByFile { service: service.config.name.clone(), file: file.clone() });
             }
+            restriction::check(&service.config, setting)?;
             Event::SetMode(setting.clone())
         }
     })

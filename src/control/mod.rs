@@ -26,6 +26,7 @@ pub mod ports;
 mod probe;
 mod question;
 mod reloading;
+mod restriction;
 mod service;
 mod store;
 mod storing;

@@ -6,10 +6,11 @@ use super::guarding::Guarding;
 use super::holding::{Holding, waiting};
 use super::maintenance;
 use super::message::Files;
+use super::restriction;
 use super::writing::Writing;
-use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
+use crate::config::{Maintenance, Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
+use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress, Timestamp};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
@@ -206,9 +207,12 @@ impl ServiceControl {
         let preview = preview
             .map(|pool| Preview { pool, networks: self.config.maintenance.bypass.clone().into() })
             .filter(|preview| !preview.networks.is_empty());
+        // Who finds no room to wait may come back when those who wait now have gone on.
+        let brief = Maintenance { retry_after: self.config.hold.max_wait, ..self.config.maintenance.clone() };
         let answer = |reason| {
             let page = self.files.page.as_ref();
-            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.config.hold, &self.state.mode, page))
+            let maintenance = if reason == Reason::Hold { &brief } else { &self.config.maintenance };
+            Arc::new(maintenance::answer(reason, maintenance, &self.state.mode, page, Timestamp::now()))
         };
         self.outage = if self.can_serve() { None } else { self.outage.or_else(|| Some(Instant::now())) };
         let (mode, _) = self.mode();
@@ -221,6 +225,7 @@ impl ServiceControl {
             preview,
             sticky: self.config.sticky.clone(),
             planned: planned.then(|| answer(Reason::Planned)),
+            restriction: restriction::of(&self.config, &self.state.mode).map(Arc::new),
             unplanned: answer(Reason::Unplanned),
             hold: mode == Mode::Hold || self.holding.is_some(),
             waiting: Arc::new(waiting(&self.config.hold, answer(Reason::Hold), workers)),

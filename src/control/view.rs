@@ -1,6 +1,7 @@
 //! A service as operators see it.
 
 use super::gathering::Gathering;
+use super::restriction;
 use super::service::{PoolControl, ServiceControl};
 use crate::analysis::expected_time;
 use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
@@ -152,6 +153,7 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
             warnings.push(pool.fault());
         }
     }
+    warnings.extend(restriction::fault(&control.config, &control.state.mode));
     if !control.can_serve() && control.mode().0 == Mode::Maintenance {
         warnings.push("no pool can serve: visitors get the maintenance response".to_owned());
     }

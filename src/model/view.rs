@@ -409,7 +409,7 @@ pub struct DrainView {
 pub struct ExplainView {
     /// The service that answers; null where none is configured for the request.
     pub service: Option<ServiceName>,
-    /// The pool; null where the visitor gets the maintenance response.
+    /// The pool; null where the router answers by itself.
     pub pool: Option<PoolName>,
     /// The visitor's bucket, 0 to 9999, while a split is on and the request has a key.
     pub bucket: Option<u16>,

@@ -28,6 +28,7 @@ mod outgoing;
 mod queue;
 mod record;
 mod request;
+mod restriction;
 mod second;
 mod upstream;
 mod visitor;

@@ -6,7 +6,7 @@ use super::visitor::{Phase, Visitor};
 use super::worker::Snapshot;
 use crate::model::{Happening, Indicator, Until};
 use crate::routing::counters::CodeClass;
-use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
+use crate::routing::{Dice, Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
@@ -127,6 +127,11 @@ impl Record {
     /// The access log's line of the request, if it gets one.
     pub(super) fn line(&mut self) -> Option<&mut Line> {
         self.line.as_deref_mut()
+    }
+
+    /// What the worker draws lots with.
+    pub(super) fn dice(&self) -> &Dice {
+        &self.visitor.worker.dice
     }
 
     /// The request goes to a pool, because it was drawn for it, or in place of the one it was drawn for.

@@ -8,11 +8,12 @@ use super::headers::{self, Found, X_REQUEST_ID};
 use super::maintenance;
 use super::outgoing::Outgoing;
 use super::record::{Place, Record};
+use super::restriction::{self, Restricted};
 use super::second;
 use super::visitor::{Phase, Visitor};
 use super::waiting::{self, Waits};
 use crate::model::Happening;
-use crate::routing::{Asked, Destination, Gate, VisitorId};
+use crate::routing::{Asked, Destination, Gate, Reason, VisitorId};
 use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
@@ -33,7 +34,11 @@ pub(super) fn serve(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
     match begin(visitor, request) {
-        Ok(journey) => Either::Left(journey.complete()),
+        Ok((journey, None)) => Either::Left(journey.complete()),
+        Ok((journey, Some(restricted))) => {
+            let restricted: Waits = Box::pin(restriction::complete(journey, restricted));
+            Either::Right(Either::Right(restricted))
+        }
         Err(Stopped::Waits(arrived)) => Either::Right(Either::Right(waiting::wait(arrived))),
         Err(Stopped::Answered(mut answer)) => {
             announce_close(visitor, &mut answer);
@@ -69,6 +74,9 @@ pub(super) enum Pass {
     Last,
 }
 
+/// A request that goes to a pool, with what is left to do for it there if its service does not serve everything.
+pub(super) type Onward = (Journey, Option<Box<Restricted>>);
+
 /// A request that is fit to be passed on.
 pub(super) struct Arrived {
     pub(super) visitor: Rc<Visitor>,
@@ -94,7 +102,7 @@ pub(super) struct Journey {
 }
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
-fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, Stopped> {
+fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Onward, Stopped> {
     visitor.enter(Phase::Router);
     let (mut head, body) = request.into_parts();
     let mut record = Record::new(visitor, &head);
@@ -127,44 +135,58 @@ impl Arrived {
 
     /// To its place in a pool, by the table of this moment.
     #[inline]
-    pub(super) fn goes_on(mut self, pass: Pass) -> Result<Journey, Stopped> {
+    pub(super) fn goes_on(mut self, pass: Pass) -> Result<Onward, Stopped> {
         // Which service, pool and side of the split.
         let worker = &self.visitor.worker;
         let table = worker.table();
         let asked = Asked {
             host: self.host(),
+            method: &self.head.method,
             path: self.head.uri.path(),
+            query: self.head.uri.query(),
             headers: &self.head.headers,
             client: self.client.address,
         };
         let stopped = |answer| Err(Stopped::answered(answer));
-        let (service, pool, draw, failed_over) = match table.route(&asked, &worker.settings.secret) {
-            Destination::Pool { service, pool, draw, failed_over, route } => {
+        let (service, pool, draw, failed_over, passage) = match table.route(&asked, &worker.settings.secret) {
+            Destination::Pool { service, pool, draw, failed_over, passage, route } => {
                 if pass == Pass::Comes && !worker.queues.at_rest() && worker.queues.keeps(route) {
                     return Err(Stopped::Waits(Box::new(self)));
                 }
-                (service, pool, draw, failed_over)
+                (service, pool, draw, failed_over, passage)
             }
             Destination::Hold { route } if pass == Pass::Last => {
                 return stopped(maintenance::response(self.record, &self.wanted, route, &route.waiting.refusal));
             }
             Destination::Hold { .. } => return Err(Stopped::Waits(Box::new(self))),
             Destination::Maintenance { route, answer } => {
-                if pass != Pass::Last && route.gate(worker.now()) != Gate::Open {
+                let down = answer.reason == Reason::Unplanned && route.gate(worker.now()) != Gate::Open;
+                if down && pass != Pass::Last {
                     return Err(Stopped::Waits(Box::new(self)));
                 }
                 return stopped(maintenance::response(self.record, &self.wanted, route, answer));
             }
             Destination::NoService => return stopped(refusal(self.record, &self.wanted, Happening::NoService)),
         };
+        let mut restricted = None;
+        if let Some(passage) = passage {
+            let mut found = self.found.unwrap_or_default();
+            let (rest, passing) = Restricted::new(passage, &mut self.head, &mut found, self.body);
+            self.body = passing;
+            self.found = self.found.map(|_| found);
+            restricted = Some(rest);
+        }
         self.record.enters(Place::take(&self.visitor, table, service, pool), draw.as_ref(), failed_over);
         if let Some(found) = self.found {
             self.dress(found);
         }
+        if let Some(restricted) = &restricted {
+            restricted.tell(&mut self.head.headers);
+        }
         let Self { visitor, record, wanted, head, body, host, client, .. } = self;
         let outgoing = Outgoing::new(Request::from_parts(head, body));
         let newcomer = draw.and_then(|draw| draw.new_visitor);
-        Ok(Journey { visitor, record, wanted, outgoing, host, client, newcomer })
+        Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer }, restricted))
     }
 
     /// Makes the head what the target gets.
@@ -183,7 +205,7 @@ impl Arrived {
 impl Journey {
     /// From the place in a pool to the head of an answer.
     #[allow(clippy::manual_async_fn)] // an `async fn` holds its `self` twice, and every request carries it along
-    fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
+    pub(super) fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
         async move {
             let waits: Waits = match self.attempts().await {
                 Tried::Unsent if self.may_wait() => waiting::wait_for_restart(self),
@@ -243,6 +265,16 @@ impl Journey {
         }
         announce_close(&self.visitor, &mut response);
         response
+    }
+
+    /// Whose request it is.
+    pub(super) fn visitor(&self) -> &Rc<Visitor> {
+        &self.visitor
+    }
+
+    /// Goes no further; what an answer needs.
+    pub(super) fn give_up(self) -> (Record, Wanted) {
+        (self.record, self.wanted)
     }
 
     /// Whether a request that could not be sent waits until it can be.

@@ -9,6 +9,7 @@ use super::body::AnswerBody;
 use super::maintenance;
 use super::queue::{Ticket, Waited};
 use super::request::{Arrived, Journey, Pass, Stopped, announce_close};
+use super::restriction;
 use super::visitor::Phase;
 use crate::model::Happening;
 use crate::routing::Gate;
@@ -88,7 +89,13 @@ async fn go_on(mut arrived: Box<Arrived>, ticket: Ticket) -> Response<AnswerBody
         let last = waited == Waited::Enough;
         arrived.record.sets_out(ticket.waited());
         match arrived.goes_on(if last { Pass::Last } else { Pass::Turn }) {
-            Ok(mut journey) => {
+            Ok((journey, Some(restricted))) => {
+                // What becomes of it if it can't be sent is its own affair, for its head is not what it was.
+                let Ok(answer) = restriction::complete(journey, restricted).await;
+                ticket.answered(true, answer.status().as_u16() < 500);
+                return answer;
+            }
+            Ok((mut journey, None)) => {
                 let tried = journey.attempts().await;
                 if matches!(tried, Tried::Unsent) && !last {
                     match journey.turn_back() {

@@ -228,7 +228,7 @@ pub const METHOD_LABELS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DE
 /// What a worker counts of a service.
 #[derive(Debug, Default)]
 pub struct ServiceTally {
-    maintenance: [[Counter; 8]; super::Reason::ALL.len()],
+    maintenance: [[Counter; METHOD_LABELS.len()]; super::Reason::ALL.len()],
     /// Requests that wait, in a hold or for a target that restarts.
     pub held: Gauge,
     /// How long requests waited that did.

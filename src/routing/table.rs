@@ -2,11 +2,12 @@
 
 use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use super::maintenance::MaintenanceAnswer;
+use super::restriction::{Passage, Restriction};
 use super::split::{Draw, Secret, Split};
 use super::waiting::Waiting;
 use crate::config::StickyBy;
 use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -41,6 +42,8 @@ pub struct Route {
     pub sticky: StickyBy,
     /// The response of planned maintenance, while the service is in it.
     pub planned: Option<Arc<MaintenanceAnswer>>,
+    /// What is kept from the pools, while the service is read-only or anonymous.
+    pub restriction: Option<Arc<Restriction>>,
     /// The response when no pool can serve.
     pub unplanned: Arc<MaintenanceAnswer>,
     /// Whether requests wait.
@@ -216,8 +219,12 @@ fn without_port(authority: &str) -> &str {
 pub struct Asked<'r> {
     /// The host that it asks for, with or without a port.
     pub host: &'r str,
+    /// Its method.
+    pub method: &'r Method,
     /// The raw path.
     pub path: &'r str,
+    /// The raw query, if there is one.
+    pub query: Option<&'r str>,
     /// Its headers.
     pub headers: &'r HeaderMap,
     /// The visitor's address.
@@ -239,6 +246,8 @@ pub enum Destination<'t> {
         draw: Option<Draw>,
         /// Whether another pool was meant, which has no healthy target.
         failed_over: bool,
+        /// How it passes, while the service is restricted.
+        passage: Option<Passage<'t>>,
     },
     /// Nowhere: the visitor gets this response.
     Maintenance {
@@ -282,23 +291,29 @@ impl Table {
 
 impl Route {
     fn destination<'t>(self: &'t Arc<Self>, service: usize, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
+        if let Some(answer) = &self.planned
+            && !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical()))
+        {
+            return Destination::Maintenance { route: self, answer };
+        }
         if self.hold && self.planned.is_none() {
             return Destination::Hold { route: self };
         }
-        if let Some(answer) = &self.planned {
-            if !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical())) {
-                return Destination::Maintenance { route: self, answer };
-            }
+        let passage = match self.restriction.as_ref().map(|restriction| restriction.passage(asked)).transpose() {
+            Ok(passage) => passage,
+            Err(answer) => return Destination::Maintenance { route: self, answer },
+        };
+        if self.planned.is_some() {
             // Who passes by is no visitor, and takes no part in the draw.
-            return self.to_pool(service, self.previewed(asked).unwrap_or(self.live), None);
+            return self.to_pool(service, self.previewed(asked).unwrap_or(self.live), None, passage);
         }
         if let Some(candidate) = self.previewed(asked) {
-            return self.to_pool(service, candidate, None);
+            return self.to_pool(service, candidate, None, passage);
         }
         let draw =
             self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked.headers, asked.client, secret)));
         let meant = draw.filter(|(_, draw)| draw.candidate).map_or(self.live, |(split, _)| split.candidate);
-        self.to_pool(service, meant, draw.map(|(_, draw)| draw))
+        self.to_pool(service, meant, draw.map(|(_, draw)| draw), passage)
     }
 
     /// The candidate, where the client sees its preview.
@@ -306,9 +321,15 @@ impl Route {
         self.preview.as_ref().filter(|preview| preview.is_for(asked.client)).map(|preview| preview.pool)
     }
 
-    fn to_pool(self: &Arc<Self>, service: usize, meant: usize, draw: Option<Draw>) -> Destination<'_> {
+    fn to_pool<'t>(
+        self: &'t Arc<Self>,
+        service: usize,
+        meant: usize,
+        draw: Option<Draw>,
+        passage: Option<Passage<'t>>,
+    ) -> Destination<'t> {
         match self.serving(meant, None) {
-            Some(pool) => Destination::Pool { route: self, service, pool, draw, failed_over: pool != meant },
+            Some(pool) => Destination::Pool { route: self, service, pool, draw, failed_over: pool != meant, passage },
             None => Destination::Maintenance { route: self, answer: &self.unplanned },
         }
     }

@@ -33,6 +33,7 @@ mod prometheus_login;
 mod prometheus_pairs;
 mod restarts;
 mod restarts_in_place;
+mod restrictions;
 mod rollouts;
 mod shipped_files;
 mod simulations;

@@ -420,6 +420,11 @@ async fn respond(inner: &Arc<Inner>, path: &str, seen: &Seen, in_flight: InFligh
             response.headers_mut().insert("trailer", HeaderValue::from_static("grpc-status"));
             response
         }
+        "/login" => with_cookies(
+            text("welcome\n"),
+            &["sessionid=abc; Path=/; HttpOnly", "csrftoken=def; Path=/", "theme=dark; Path=/"],
+        ),
+        "/account" => account(seen),
         "/named-hop" => {
             let mut response = Response::new(text("ok\n"));
             let headers = response.headers_mut();
@@ -439,6 +444,25 @@ async fn respond(inner: &Arc<Inner>, path: &str, seen: &Seen, in_flight: InFligh
             Response::new(text(format!("{}\n", inner.name)))
         }
     }
+}
+
+/// Says whether the visitor is logged in; a session that it does not know is ended in every way there is.
+fn account(seen: &Seen) -> Response<AnswerBody> {
+    let session = seen.header("cookie").is_some_and(|cookies| cookies.split("; ").any(|it| it == "sessionid=abc"));
+    if session || seen.headers.contains_key("authorization") {
+        return Response::new(text("logged in\n"));
+    }
+    let mut response = with_cookies(text("nobody\n"), &["sessionid=; Path=/; Max-Age=0", "theme=plain; Path=/"]);
+    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cookies\""));
+    response
+}
+
+fn with_cookies(body: AnswerBody, cookies: &[&'static str]) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    for cookie in cookies {
+        response.headers_mut().append("set-cookie", HeaderValue::from_static(cookie));
+    }
+    response
 }
 
 fn echo(seen: &Seen) -> String {
