@@ -314,6 +314,7 @@ mod tests {
             }),
             sticky: crate::config::StickyBy::default(),
             preview: None,
+            exempt: [].into(),
             planned: None,
             restriction: None,
             unplanned: Arc::new(answer.clone()),

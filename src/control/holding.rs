@@ -5,12 +5,12 @@
 
 use super::command::{Command, CommandError};
 use super::conductor::Conductor;
-use super::handle::{DRAIN_LOOK, Handle, SETTLING};
+use super::handle::{DRAIN_LOOK, Handle};
 use super::message::{Done, Message};
 use crate::config::Hold;
 use crate::model::view::{DrainView, SwitchView};
 use crate::model::{Mode, Period, PoolName, ServiceName};
-use crate::routing::{MaintenanceAnswer, Waiting};
+use crate::routing::{MaintenanceAnswer, UnderWay, Waiting};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -190,10 +190,12 @@ impl Handle {
             return self.carry_out(service, command, if_match).await;
         };
         let hold = LetGo { handle: self, service, number: begun.number };
+        // What comes after the hold has begun is let through on purpose, and may go on for ever.
+        let under_way = UnderWay { pools: begun.done.draining.into(), before: Some(begun.done.table) };
         let drain = if cut {
-            self.drain(&begun.done, begun.patience).await
+            self.drain(&under_way, begun.done.table, begun.patience).await
         } else {
-            self.wait_for_the_end(&begun.done, begun.patience).await?
+            self.wait_for_the_end(&under_way, begun.done.table, begun.patience).await?
         };
         // The revision was the one that was meant when the hold began.
         self.ask(service, command, None, Some(begun.number)).await?;
@@ -201,28 +203,34 @@ impl Handle {
         Ok(SwitchView { service: self.service(service.as_str())?, drain: Some(drain) })
     }
 
-    /// Waits until the requests in the pools that lose traffic have ended; an error when that takes too long.
-    async fn wait_for_the_end(&self, held: &Done, patience: Duration) -> Result<DrainView, CommandError> {
+    /// Waits until the requests have ended that are under way; an error when that takes too long.
+    async fn wait_for_the_end(
+        &self,
+        under_way: &UnderWay,
+        table: u64,
+        patience: Duration,
+    ) -> Result<DrainView, CommandError> {
         let started = Instant::now();
-        let under_way = || held.draining.iter().map(|pool| pool.sum(|load| load.in_flight.get())).sum::<u64>();
         // A worker's count is whole once it has acknowledged the table.
-        while !self.live.acknowledged(held.table) && started.elapsed() < SETTLING {
+        while !self.live.acknowledged(table) && started.elapsed() < patience {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
-        let waited_for = under_way();
-        while under_way() > 0 || !self.live.acknowledged(held.table) {
+        let waited_for = self.live.count(under_way).await;
+        let mut left = waited_for;
+        while left > 0 || !self.live.acknowledged(table) {
             if started.elapsed() >= patience {
-                let left = match under_way() {
+                let left = match left {
                     1 => "1 request is".to_owned(),
                     left => format!("{left} requests are"),
                 };
                 return Err(CommandError::Refused(format!(
-                    "{left} still under way after {}, so nothing was switched; give `--drain` a time after \
-                     which they are cut, or try again when they have ended",
+                    "{left} still under way after {}, so nothing was switched; give `--drain` a time after which they are \
+                     cut, or try again when they have ended",
                     Period::from(patience)
                 )));
             }
             tokio::time::sleep(DRAIN_LOOK).await;
+            left = self.live.count(under_way).await;
         }
         let took = Period::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
         Ok(DrainView { waited_for, cut: 0, took })

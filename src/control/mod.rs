@@ -20,6 +20,7 @@ mod handle;
 mod health;
 mod holding;
 mod maintenance;
+mod meanwhile;
 mod message;
 mod polling;
 pub mod ports;

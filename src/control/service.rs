@@ -5,6 +5,7 @@ use super::gathering::Gathering;
 use super::guarding::Guarding;
 use super::holding::{Holding, waiting};
 use super::maintenance;
+use super::meanwhile::Counted;
 use super::message::Files;
 use super::restriction;
 use super::writing::Writing;
@@ -41,7 +42,11 @@ pub(super) struct ServiceControl {
     pub(super) holding: Option<Holding>,
     /// Since when no pool can serve, while that is so.
     outage: Option<Instant>,
-    tally: Arc<PerWorker<ServiceTally>>,
+    /// What the router answers itself while the service does not serve, or has the last time.
+    pub(super) meanwhile: Option<Counted>,
+    /// Whether the table has been told that the time of the mode is over.
+    pub(super) overdue: bool,
+    pub(super) tally: Arc<PerWorker<ServiceTally>>,
 }
 
 /// A pool.
@@ -114,6 +119,8 @@ impl ServiceControl {
             unwritten: Vec::new(),
             holding: None,
             outage: None,
+            meanwhile: None,
+            overdue: false,
             tally: Arc::new(PerWorker::new(workers)),
         }
     }
@@ -158,6 +165,13 @@ impl ServiceControl {
         self.pools.iter().any(|pool| pool.healthy() && !self.state.drained.contains(&pool.name))
     }
 
+    /// Whether some pool has been found to be able to serve. Targets that no check has reached yet count as up, which is
+    /// enough to send requests there, and not enough to leave a mode by itself.
+    pub(super) fn is_known_to_serve(&self) -> bool {
+        let known = |pool: &PoolControl| pool.targets.iter().any(|target| target.checked && target.fault.is_none());
+        self.pools.iter().any(|pool| known(pool) && !self.state.drained.contains(&pool.name))
+    }
+
     /// Whether the store has all that is in force. A service that nobody ever changed needs no store.
     pub(super) fn durable(&self) -> bool {
         let untouched = self.writing.stored == Some(0) && self.state == ServiceState::new(self.state.live.clone());
@@ -172,6 +186,7 @@ impl ServiceControl {
             || self.writing.current.is_some()
             || !self.writing.unanswered.is_empty()
             || self.holding.is_some()
+            || self.state.mode.until.is_some()
             || !self.durable()
     }
 
@@ -224,6 +239,7 @@ impl ServiceControl {
             split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
             preview,
             sticky: self.config.sticky.clone(),
+            exempt: self.config.maintenance.exempt.clone().into(),
             planned: planned.then(|| answer(Reason::Planned)),
             restriction: restriction::of(&self.config, &self.state.mode).map(Arc::new),
             unplanned: answer(Reason::Unplanned),

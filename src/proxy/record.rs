@@ -156,6 +156,7 @@ impl Record {
                 }));
             }
         }
+        self.visitor.is_routed_by(place.table.version);
         self.place = Some(place);
     }
 

@@ -242,6 +242,12 @@ impl ServiceTally {
         self.maintenance[reason.index()][label].add(1);
     }
 
+    /// The responses for all reasons, in the order of [`METHOD_LABELS`].
+    #[must_use]
+    pub fn answered(&self) -> [u64; METHOD_LABELS.len()] {
+        std::array::from_fn(|method| self.maintenance.iter().map(|methods| methods[method].get()).sum())
+    }
+
     /// The maintenance responses of one reason, in the order of [`METHOD_LABELS`].
     pub fn maintenance(&self, reason: super::Reason) -> impl Iterator<Item = u64> {
         self.maintenance[reason.index()].iter().map(Counter::get)

@@ -11,8 +11,11 @@ fn held_switch(drain: Option<&str>) -> Command {
 fn acknowledging(bench: &mut Bench) -> JoinHandle<()> {
     let mut worker = bench.workers.remove(0);
     tokio::spawn(async move {
-        while worker.orders.recv().await.is_some() {
+        while let Some(order) = worker.orders.recv().await {
             worker.reports.acknowledge(worker.table.load().version);
+            if let Order::Count(of, answer) = order {
+                answer.send(of.pools.iter().map(|pool| pool.of(worker.id).in_flight.get()).sum()).await.unwrap();
+            }
         }
     })
 }
