@@ -4,7 +4,7 @@ use super::command::{Command, CommandError};
 use super::explain;
 use super::files::FirstLook;
 use super::meanwhile::Counted;
-use super::message::{Message, Request};
+use super::message::{Done, Message, Request};
 use super::ports::{HistoryQuestion, MetricsSource};
 use super::service::ServiceControl;
 use super::store::StoreThread;

@@ -32,7 +32,7 @@ pub use exempt::is_exempt;
 pub use limits::{Limit, Limits};
 pub use live::{Live, Order, Reports, Suspicion, UnderWay, WorkerEnd};
 pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
-pub use restriction::{Passage, ReadOnly, Restriction, Writes, is_exempt};
+pub use restriction::{Passage, ReadOnly, Restriction, Writes};
 pub use seen::SeenVisitors;
 pub use sides::{ByMoment, BySide, Side};
 pub use sketch::Sketch;

@@ -74,7 +74,7 @@ impl ReadOnly {
 /// Whether a raw path lies under one of the prefixes, whatever the application makes of it: a path that might be read as
 /// another one lies under none.
 #[must_use]
-pub fn is_exempt(prefixes: &[PathPrefix], path: &str) -> bool {
+pub(super) fn is_exempt(prefixes: &[PathPrefix], path: &str) -> bool {
     prefixes.iter().any(|prefix| prefix.matches(path)) && has_one_reading(path)
 }
 
