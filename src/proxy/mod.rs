@@ -33,6 +33,7 @@ mod second;
 mod upstream;
 mod visitor;
 mod waiting;
+mod window;
 mod worker;
 
 #[cfg(test)]
