@@ -300,6 +300,7 @@ mod tests {
             sticky: crate::config::StickyBy::default(),
             preview: None,
             exempt: [].into(),
+            assets: None,
             planned: None,
             unplanned: Arc::new(answer),
             tally: Arc::new(PerWorker::<ServiceTally>::new(2)),

@@ -1,6 +1,7 @@
 //! A request, from its head to the head of the answer.
 
 use super::answers::{Wanted, add_cookie, refusal};
+use super::assets;
 use super::attempt::{Tried, attempt};
 use super::body::{AnswerBody, RequestBody};
 use super::client::{Client, is_host};
@@ -87,6 +88,7 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, R
     };
     let (service, pool, draw, failed_over) = match table.route(&asked, &visitor.worker.settings.secret) {
         Destination::NoService => return Err(refusal(record, &wanted, Happening::NoService)),
+        Destination::Router => return Err(assets::response(record, &wanted, &table, &asked)),
         Destination::Maintenance { route, answer } => {
             return Err(maintenance::response(record, &wanted, route, answer));
         }

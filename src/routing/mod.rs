@@ -4,6 +4,7 @@
 //! snapshot; the control plane builds the next [`Table`] and hands it to [`Live`], which swaps it in.
 //! Counts flow the other way: a worker alone writes its own [`counters`] and `draws`, anyone may read them.
 
+mod assets;
 mod balance;
 pub mod counters;
 mod draws;
@@ -20,6 +21,7 @@ mod tick_counts;
 mod ticks;
 mod times;
 
+pub use assets::{Asset, Assets, is_reserved};
 pub use balance::Dice;
 pub use counters::{PerWorker, WorkerId};
 pub use draws::{Dispatch, Draws, LIMITS_AHEAD, Measures, TICK};

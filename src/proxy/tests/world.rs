@@ -178,6 +178,7 @@ impl World {
             sticky: setting.sticky.clone(),
             preview: None,
             exempt: [].into(),
+            assets: None,
             planned: setting.planned.map(|status| self.maintenance_answer(Reason::Planned, status)),
             unplanned: self.maintenance_answer(Reason::Unplanned, UnsafeStatus::default()),
             tally: Arc::clone(&self.maintenance),
