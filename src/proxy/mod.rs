@@ -15,6 +15,7 @@
 mod accept;
 mod access_log;
 mod answers;
+mod assets;
 mod attempt;
 mod body;
 mod budget;
