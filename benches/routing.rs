@@ -74,6 +74,7 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         sticky: StickyBy::Cookie,
         preview: None,
         exempt: Box::default(),
+        assets: None,
         planned: planned.then(|| answer(Reason::Planned)),
         restriction: None,
         unplanned: answer(Reason::Unplanned),

@@ -315,6 +315,7 @@ mod tests {
             sticky: crate::config::StickyBy::default(),
             preview: None,
             exempt: [].into(),
+            assets: None,
             planned: None,
             restriction: None,
             unplanned: Arc::new(answer.clone()),

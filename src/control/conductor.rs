@@ -297,7 +297,7 @@ impl Conductor {
             }
             Notice::Files { service, files } => {
                 let Some(at) = self.position(&service) else { return };
-                tracing::info!(%service, flag = files.flag, page = files.page.is_some(), "maintenance files changed");
+                tracing::info!(%service, flag = files.flag, page = files.page.is_some(), assets = files.assets.as_ref().map_or(0, |assets| assets.0.len()), "maintenance files changed");
                 self.services[at].files = files;
                 self.publish(at);
             }

@@ -2,9 +2,10 @@
 
 use super::handle::ExplainRequest;
 use crate::config::StickyBy;
+use crate::model::RESERVED_PREFIX;
 use crate::model::view::ExplainView;
 use crate::routing::{
-    Asked, Destination, Draw, Passage, Reason, Route, Secret, Table, VisitorKey, Write, asks_to_write,
+    Asked, Destination, Draw, Passage, Reason, Route, Secret, Table, VisitorKey, Write, asks_to_write, is_exempt,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -28,6 +29,17 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             why: vec![format!("no service is configured for host {:?} and path {path:?}: 404", request.host)],
             evidence: None,
         },
+        Destination::Router => {
+            let asset = table.asset(asked.host, path);
+            let what = asset.map_or("nothing that it has: 404", |_| "an asset of an operator's page");
+            ExplainView {
+                service: asset.map(|(route, _)| route.service.clone()),
+                pool: None,
+                bucket: None,
+                why: vec![format!("paths below {RESERVED_PREFIX} are the router's own; {path:?} is {what}")],
+                evidence: None,
+            }
+        }
         Destination::Maintenance { route, answer } => ExplainView {
             service: Some(route.service.clone()),
             pool: None,
@@ -62,7 +74,12 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             let name = &route.pools[pool].name;
             let mut why = vec![found(route, &request.host, path)];
             if route.planned.is_some() {
-                why.push("it is in maintenance, and the visitor's network may pass".to_owned());
+                let who = if is_exempt(&route.exempt, path) {
+                    "the path is exempt"
+                } else {
+                    "the visitor's network may pass"
+                };
+                why.push(format!("it is in maintenance, and {who}"));
             }
             let previewed = route.preview.as_ref().filter(|preview| preview.is_for(asked.client));
             why.push(match (draw, previewed) {

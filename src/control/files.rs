@@ -1,8 +1,9 @@
-//! Watches the flag file and the page of each service.
+//! Watches the flag file, the page and the page's assets of each service.
 //!
 //! By looking at them a few times a second: that works on every file system, through links and in containers, and
 //! for files that are not there yet.
 
+use super::assets::Folder;
 use super::message::{Files, Message, Notice};
 use crate::config::{Config, Maintenance, Service};
 use crate::model::ServiceName;
@@ -24,6 +25,7 @@ pub(super) struct Watched {
     pub(super) service: ServiceName,
     pub(super) flag: Option<PathBuf>,
     pub(super) page: Option<PathBuf>,
+    pub(super) assets: Option<PathBuf>,
 }
 
 /// The files as they were at the last look.
@@ -32,6 +34,7 @@ pub(super) struct Looker {
     pages: HashMap<PathBuf, (Option<SystemTime>, u64, Option<Bytes>)>,
     flags: HashSet<PathBuf>,
     unseen: HashSet<PathBuf>,
+    folders: HashMap<PathBuf, Folder>,
 }
 
 /// The files of all services, looked at once, and what it takes to look at them again.
@@ -70,9 +73,9 @@ impl FirstLook {
 }
 
 fn watched(service: &Service) -> Option<Watched> {
-    let Maintenance { file, page, .. } = &service.maintenance;
-    let watched = || Watched { service: service.name.clone(), flag: file.clone(), page: page.clone() };
-    (file.is_some() || page.is_some()).then(watched)
+    let Maintenance { file: flag, page, assets, .. } = service.maintenance.clone();
+    let any = flag.is_some() || page.is_some() || assets.is_some();
+    any.then(|| Watched { service: service.name.clone(), flag, page, assets })
 }
 
 impl Looker {
@@ -81,7 +84,9 @@ impl Looker {
         let flag = watched.flag.as_deref().filter(|flag| self.is_there(flag));
         let own = flag.filter(|flag| flag.extension().is_some_and(|extension| extension == "html"));
         let page = own.and_then(|file| self.page(file)).or_else(|| self.page(watched.page.as_deref()?));
-        Files { flag: flag.is_some(), page }
+        let folder = watched.assets.as_deref();
+        let assets = folder.and_then(|folder| self.folders.entry(folder.to_owned()).or_default().look(folder));
+        Files { flag: flag.is_some(), page, assets }
     }
 
     /// Whether a flag file is there; one that can't be looked at is as it was, since maintenance must not end by a
@@ -174,19 +179,24 @@ mod tests {
     fn the_flag_file_is_the_page_if_it_has_content_and_is_read_again_when_it_changes() {
         let folder = tempfile::tempdir().unwrap();
         let (flag, page) = (folder.path().join("on.html"), folder.path().join("page.html"));
-        let watched = Watched { service: "shop".parse().unwrap(), flag: Some(flag.clone()), page: Some(page.clone()) };
+        let watched = Watched {
+            service: "shop".parse().unwrap(),
+            flag: Some(flag.clone()),
+            page: Some(page.clone()),
+            assets: None,
+        };
         let mut looker = Looker::default();
         assert_eq!(looker.look(&watched), Files::default());
         std::fs::write(&page, "page").unwrap();
-        assert_eq!(looker.look(&watched), Files { flag: false, page: Some("page".into()) });
+        assert_eq!(looker.look(&watched), Files { flag: false, page: Some("page".into()), assets: None });
         std::fs::write(&flag, "").unwrap();
-        assert_eq!(looker.look(&watched), Files { flag: true, page: Some("page".into()) });
+        assert_eq!(looker.look(&watched), Files { flag: true, page: Some("page".into()), assets: None });
         std::fs::write(&flag, "own").unwrap();
-        assert_eq!(looker.look(&watched), Files { flag: true, page: Some("own".into()) });
+        assert_eq!(looker.look(&watched), Files { flag: true, page: Some("own".into()), assets: None });
         std::fs::write(&flag, "other").unwrap();
         assert_eq!(looker.look(&watched).page, Some("other".into()));
         std::fs::remove_file(&flag).unwrap();
-        assert_eq!(looker.look(&watched), Files { flag: false, page: Some("page".into()) });
+        assert_eq!(looker.look(&watched), Files { flag: false, page: Some("page".into()), assets: None });
         std::os::unix::fs::symlink("nowhere", &flag).unwrap();
         assert!(looker.look(&watched).flag, "a link is a file too, wherever it leads");
         let loops = Watched { flag: Some(folder.path().join("on.html/x")), ..watched };
@@ -198,7 +208,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("page.html");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let watched = Watched { service: "shop".parse().unwrap(), flag: None, page: Some(pipe) };
+        let watched = Watched { service: "shop".parse().unwrap(), flag: None, page: Some(pipe), assets: None };
         assert_eq!(Looker::default().look(&watched), Files::default());
     }
 }

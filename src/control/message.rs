@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::model::view::{GateView, ServiceView};
 use crate::model::{PoolName, ServiceName};
 use crate::rollout::{Asking, GatesAnswer};
-use crate::routing::PerWorker;
 use crate::routing::counters::{PoolLoad, TargetLoad};
+use crate::routing::{Assets, PerWorker};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -80,4 +80,6 @@ pub(super) struct Files {
     pub(super) flag: bool,
     /// The page: the flag file's content if it is one, else the operator's.
     pub(super) page: Option<Bytes>,
+    /// What the operator's page needs.
+    pub(super) assets: Option<Arc<Assets>>,
 }

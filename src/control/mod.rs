@@ -7,6 +7,7 @@
 //! Handle (commands) ─────┘
 //! ```
 
+mod assets;
 mod command;
 mod conductor;
 mod deciding;

@@ -239,6 +239,7 @@ impl ServiceControl {
             split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
             preview,
             sticky: self.config.sticky.clone(),
+            assets: self.files.assets.clone(),
             exempt: self.config.maintenance.exempt.clone().into(),
             planned: planned.then(|| answer(Reason::Planned)),
             restriction: restriction::of(&self.config, &self.state.mode).map(Arc::new),

@@ -30,6 +30,8 @@ pub enum Happening {
     RouterLimit,
     /// No pool has a healthy target, or the service is in maintenance; with the status of the response.
     Maintenance(u16),
+    /// The router answered with something of its own, such as an asset of a page; with the status.
+    Own(u16),
     /// No service is configured for this host and path.
     NoService,
 }
@@ -91,9 +93,12 @@ impl Happening {
             | Self::GrpcFailedInHead(_)
             | Self::GrpcFailedInTrailers(_)
             | Self::CutAfterHead(_) => true,
-            Self::BadRequest(_) | Self::VisitorGone | Self::RouterLimit | Self::Maintenance(_) | Self::NoService => {
-                false
-            }
+            Self::BadRequest(_)
+            | Self::VisitorGone
+            | Self::RouterLimit
+            | Self::Maintenance(_)
+            | Self::Own(_)
+            | Self::NoService => false,
         }
     }
 
@@ -106,7 +111,7 @@ impl Happening {
             Self::Answered(status @ (501 | 505)) => row(status, Owner::Nobody, false, false),
             Self::Answered(status) if status >= 500 => row(status, Owner::Target, true, true),
             Self::Answered(status) if status >= 400 => row(status, Owner::Visitor, false, false),
-            Self::Answered(status) => row(status, Owner::Nobody, false, false),
+            Self::Answered(status) | Self::Own(status) => row(status, Owner::Nobody, false, false),
             Self::ConnectFailed | Self::ClosedBeforeHead | Self::MalformedHead => row(502, Owner::Target, true, true),
             Self::HeadTimeout => row(504, Owner::Target, true, true),
             Self::GrpcFailedInHead(status) => row(status, Owner::Target, true, true),
@@ -209,6 +214,14 @@ mod tests {
     fn maintenance_is_the_routers_with_503_or_405() {
         check(Happening::Maintenance(503), 503, Owner::Router, false, false);
         check(Happening::Maintenance(405), 405, Owner::Router, false, false);
+    }
+
+    #[test]
+    fn what_is_the_routers_own_says_nothing_of_a_target() {
+        for status in [200, 304] {
+            check(Happening::Own(status), status, Owner::Nobody, false, false);
+            assert!(!Happening::Own(status).is_of_target());
+        }
     }
 
     #[test]

@@ -224,6 +224,7 @@ fn outcome(happening: Happening) -> &'static str {
         Happening::VisitorGone => "visitor-gone",
         Happening::RouterLimit => "router-limit",
         Happening::Maintenance(_) => "maintenance",
+        Happening::Own(_) => "own",
         Happening::NoService => "no-service",
     }
 }

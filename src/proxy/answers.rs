@@ -58,6 +58,7 @@ fn detail(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 => "the request is malformed.",
         404 => "nothing is served under this address.",
+        405 => "what is under this address can only be read.",
         408 => "the request took too long to arrive.",
         501 => "the request asks for something that is not supported here.",
         502 => "the application did not give a usable answer.",

@@ -15,6 +15,7 @@
 mod accept;
 mod access_log;
 mod answers;
+mod assets;
 mod attempt;
 mod body;
 mod budget;
@@ -33,6 +34,7 @@ mod second;
 mod upstream;
 mod visitor;
 mod waiting;
+mod window;
 mod worker;
 
 #[cfg(test)]

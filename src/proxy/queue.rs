@@ -5,11 +5,11 @@
 //!    └ over a bound   └ hung up: its place is free      └ not sent after all: back to its place
 //! ```
 //!
-//! Requests are let go through a window: so many may be under way and not yet answered. It starts small and doubles as
-//! they are answered well (the slow start of TCP, RFC 5681 §3.1), so that a target that has just come up isn't flooded.
-//! While connections are refused, one request at a time is let go to see whether somebody listens again.
+//! Requests are let go through a [`Window`]. While connections are refused, one request at a time is let go to see whether
+//! somebody listens again.
 
 use super::visitor::{Phase, Visitor};
+use super::window::Window;
 use super::worker::Worker;
 use crate::routing::counters::ServiceTally;
 use crate::routing::{Gate, PerWorker, Route, Table, Waiting};
@@ -23,12 +23,6 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::coop::unconstrained;
 use tokio::time::MissedTickBehavior;
-
-/// Requests of a worker that are let go at once when waiting is over.
-const FIRST: u64 = 4;
-
-/// The window grows no further: what is left is few against it.
-const MOST: u64 = 4096;
 
 /// How often the window grows by itself: answers that take long must not keep the others waiting for ever. And how
 /// often it is tried whether connections are accepted again.
@@ -65,14 +59,12 @@ pub(super) struct Queue {
     gate: Cell<Gate>,
     refused: Cell<Option<Refused>>,
     /// Who was let go last while connections are refused.
-    scout: RefCell<Option<Rc<Visitor>>>,
+    scout: RefCell<Option<Rc<Waiter>>>,
     line: RefCell<BTreeMap<u64, Rc<Waiter>>>,
     next: Cell<u64>,
     /// Of the heads in the line.
     bytes: Cell<u64>,
-    window: Cell<u64>,
-    /// Let go, and not yet answered.
-    out: Cell<u64>,
+    window: Window,
     paced: Cell<bool>,
 }
 
@@ -168,8 +160,7 @@ impl Queue {
             line: RefCell::default(),
             next: Cell::new(0),
             bytes: Cell::new(0),
-            window: Cell::new(FIRST),
-            out: Cell::new(0),
+            window: Window::new(),
             paced: Cell::new(false),
         }
     }
@@ -190,7 +181,7 @@ impl Queue {
         }
         // What the table knows of an outage goes before what this worker has seen of it.
         self.refused.set(None);
-        self.window.set(FIRST);
+        self.window.narrow();
         match gate {
             Gate::Open => self.go_on(),
             // They may have to wait for less long than they think.
@@ -206,26 +197,30 @@ impl Queue {
 
     /// Lets requests go, as far as the window is open, and sees to it that the others follow.
     fn go_on(self: &Rc<Self>) {
-        if self.gate.get() != Gate::Open {
+        // When the worker ends, nobody waits for a turn any more.
+        if self.gate.get() != Gate::Open || self.worker.queues.closing.get() {
             return;
         }
         if self.refused.get().is_none() {
-            self.let_go(self.window.get());
+            self.let_go();
         }
         if !self.line.borrow().is_empty() && !self.paced.replace(true) {
             tokio::task::spawn_local(pace(Rc::clone(self)));
         }
     }
 
-    /// Lets requests go, the first that came first, until so many are under way.
-    fn let_go(&self, window: u64) {
-        while self.out.get() < window {
-            let Some((_, first)) = self.line.borrow_mut().pop_first() else { return };
-            self.has_left(&first);
-            self.out.set(self.out.get() + 1);
-            first.let_go.set(true);
-            first.wake();
-        }
+    /// Lets requests go, the first that came first, as far as the window is open.
+    fn let_go(&self) {
+        while self.window.is_open() && self.let_one_go().is_some() {}
+    }
+
+    fn let_one_go(&self) -> Option<Rc<Waiter>> {
+        let (_, first) = self.line.borrow_mut().pop_first()?;
+        self.has_left(&first);
+        self.window.enter();
+        first.let_go.set(true);
+        first.wake();
+        Some(first)
     }
 
     fn has_left(&self, waiter: &Waiter) {
@@ -239,23 +234,18 @@ impl Queue {
         let known = self.refused.get().filter(|refused| now.saturating_duration_since(refused.last) < QUIET);
         let since = known.map_or(now, |refused| refused.since);
         self.refused.set(Some(Refused { since, last: now }));
-        self.window.set(FIRST);
+        self.window.narrow();
     }
 
-    /// Lets one request go to see whether connections are accepted again; once its request was sent, they are.
+    /// Lets one request go to see whether connections are accepted again; once it was sent, they are.
     fn scout(&self) {
         let mut scout = self.scout.borrow_mut();
-        if scout.as_ref().is_some_and(|visitor| visitor.phase() == Phase::Answer) {
-            self.refused.set(None);
-        } else if self.out.get() == 0 {
-            *scout = self.line.borrow().first_key_value().map(|(_, first)| Rc::clone(&first.visitor));
-            drop(scout);
-            self.let_go(1);
+        match scout.as_ref().filter(|scout| scout.let_go.get()).map(|scout| scout.visitor.phase()) {
+            Some(Phase::Upload | Phase::Answer | Phase::Body) => self.refused.set(None),
+            // It is about to connect.
+            Some(_) => {}
+            None => *scout = self.let_one_go(),
         }
-    }
-
-    fn widen(&self, by: u64) {
-        self.window.set((self.window.get() + by).min(MOST));
     }
 
     /// Until when a request waits that came at a moment.
@@ -285,8 +275,8 @@ async fn pace(queue: Rc<Queue>) {
         if queue.refused.get().is_some() {
             queue.scout();
         } else {
-            queue.widen(FIRST);
-            queue.let_go(queue.window.get());
+            queue.window.widen();
+            queue.let_go();
         }
     }
     queue.paced.set(false);
@@ -394,11 +384,7 @@ impl Ticket {
         if sent {
             queue.refused.set(None);
         }
-        if well {
-            queue.widen(1);
-        } else {
-            queue.window.set((queue.window.get() / 2).max(FIRST));
-        }
+        queue.window.answered(well);
     }
 
     /// Gives its place in the line up, or in the window.
@@ -406,7 +392,7 @@ impl Ticket {
         if self.queue.line.borrow_mut().remove(&self.number).is_some() {
             self.queue.has_left(&self.waiter);
         } else if self.waiter.let_go.replace(false) {
-            self.queue.out.set(self.queue.out.get().saturating_sub(1));
+            self.queue.window.leave();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A request, from its head to the head of the answer.
 
 use super::answers::{Wanted, add_cookie, refusal};
+use super::assets;
 use super::attempt::{Tried, attempt};
 use super::body::{AnswerBody, RequestBody};
 use super::client::{Client, is_host};
@@ -140,7 +141,7 @@ impl Arrived {
         let worker = &self.visitor.worker;
         let table = worker.table();
         let asked = Asked {
-            host: self.host(),
+            host: self.host.to_str().unwrap_or_default(),
             method: &self.head.method,
             path: self.head.uri.path(),
             query: self.head.uri.query(),
@@ -166,6 +167,7 @@ impl Arrived {
                 }
                 return stopped(maintenance::response(self.record, &self.wanted, route, answer));
             }
+            Destination::Router => return stopped(assets::response(self.record, &self.wanted, &table, &asked)),
             Destination::NoService => return stopped(refusal(self.record, &self.wanted, Happening::NoService)),
         };
         let mut restricted = None;

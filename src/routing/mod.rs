@@ -4,6 +4,7 @@
 //! snapshot; the control plane builds the next [`Table`] and hands it to [`Live`], which swaps it in.
 //! Counts flow the other way: a worker alone writes its own [`counters`] and `draws`, anyone may read them.
 
+mod assets;
 mod balance;
 mod cookies;
 pub mod counters;
@@ -24,6 +25,7 @@ mod times;
 mod waiting;
 mod writes;
 
+pub use assets::{Asset, Assets, is_reserved};
 pub use balance::Dice;
 pub use cookies::CookieNames;
 pub use counters::{PerWorker, WorkerId};

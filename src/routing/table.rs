@@ -1,5 +1,6 @@
 //! The table: the immutable snapshot that a request is routed by.
 
+use super::assets::{Assets, is_reserved};
 use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use super::exempt::is_exempt;
 use super::maintenance::MaintenanceAnswer;
@@ -43,6 +44,8 @@ pub struct Route {
     pub sticky: StickyBy,
     /// The paths that reach the application whatever the mode; see [`is_exempt`].
     pub exempt: Box<[PathPrefix]>,
+    /// What the operator's page needs.
+    pub assets: Option<Arc<Assets>>,
     /// The response of planned maintenance, while the service is in it.
     pub planned: Option<Arc<MaintenanceAnswer>>,
     /// What is kept from the pools, while the service is read-only or anonymous.
@@ -136,6 +139,12 @@ impl Mounts {
         }
     }
 
+    fn all(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut deeper: Vec<usize> = self.deeper.values().copied().collect();
+        deeper.sort_unstable();
+        self.root.into_iter().chain(deeper)
+    }
+
     fn find(&self, path: &str) -> Option<usize> {
         if self.depth > 0 {
             // The ends of the first `depth` segments, the longest first.
@@ -196,6 +205,16 @@ impl HostIndex {
         let host = host.strip_suffix('.').unwrap_or(host);
         let exact = self.exact.get(host).and_then(|mounts| mounts.find(path));
         exact.or_else(|| self.find_below(host, path)).or_else(|| self.any.find(path))
+    }
+
+    /// All services that a host has, whatever the path: those of the exact host, of the longest wildcard and so on, and
+    /// those of any host; of each, the one at `/` and then the others in their order.
+    #[must_use]
+    pub fn all_of(&self, host: &str) -> Vec<usize> {
+        let host = without_port(host).to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let below = host.match_indices('.').filter_map(|(at, _)| self.below.get(&host[at + 1..]));
+        self.exact.get(host).into_iter().chain(below).chain([&self.any]).flat_map(Mounts::all).collect()
     }
 
     fn find_below(&self, host: &str, path: &str) -> Option<usize> {
@@ -264,6 +283,8 @@ pub enum Destination<'t> {
         /// The service.
         route: &'t Arc<Route>,
     },
+    /// To the router itself: it is for [`Table::asset`].
+    Router,
     /// Nowhere: no service is configured for it.
     NoService,
 }
@@ -278,6 +299,9 @@ impl Table {
     /// Decides where a request goes.
     #[must_use]
     pub fn route(&self, asked: &Asked<'_>, secret: &Secret) -> Destination<'_> {
+        if is_reserved(asked.path) {
+            return Destination::Router;
+        }
         match self.find(asked.host, asked.path) {
             None => Destination::NoService,
             Some((service, route)) => route.destination(service, asked, secret),
@@ -413,6 +437,19 @@ mod tests {
         let index = index(&[(&["a"], "/x")]);
         assert_eq!(index.find("a", "/"), None);
         assert_eq!(index.find("b", "/x"), None);
+    }
+
+    #[test]
+    fn all_services_of_a_host_are_found_whatever_the_path() {
+        let index = index(&[
+            (&["*"], "/"),
+            (&["*.example.com"], "/z"),
+            (&["shop.example.com"], "/b"),
+            (&["shop.example.com"], "/a"),
+            (&["shop.example.com", "other"], "/"),
+        ]);
+        assert_eq!(index.all_of("SHOP.example.com.:80"), [4, 2, 3, 1, 0]);
+        assert_eq!((index.all_of("x.example.com"), index.all_of("")), (vec![1, 0], vec![0]));
     }
 
     #[test]

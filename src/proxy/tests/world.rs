@@ -178,6 +178,7 @@ impl World {
             sticky: setting.sticky.clone(),
             preview: None,
             exempt: [].into(),
+            assets: None,
             planned: setting.planned.map(|status| self.maintenance_answer(Reason::Planned, status)),
             restriction: None,
             unplanned: self.maintenance_answer(Reason::Unplanned, UnsafeStatus::default()),

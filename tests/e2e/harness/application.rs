@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -234,37 +234,44 @@ impl Drop for Application {
 async fn accept(inner: Arc<Inner>, listener: TcpListener) {
     // Dropped, and with it every connection, when this task is aborted.
     let mut connections = JoinSet::new();
-    let leaving = inner.leaving.subscribe();
-    let mut left = leaving.clone();
+    let mut leaving = inner.leaving.subscribe();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                stream.set_nodelay(true).unwrap();
-                let keep_alive = inner.behaviour.lock().unwrap().keep_alive;
-                let inner = Arc::clone(&inner);
-                let service = hyper::service::service_fn(move |request| answer(Arc::clone(&inner), request));
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .keep_alive(keep_alive)
-                    .header_read_timeout(None)
-                    .serve_connection(TokioIo::new(stream), service);
-                let mut leaving = leaving.clone();
-                connections.spawn(async move {
-                    let mut connection = std::pin::pin!(connection);
-                    tokio::select! {
-                        _ = connection.as_mut() => return,
-                        _ = leaving.wait_for(|leaving| *leaving) => connection.as_mut().graceful_shutdown(),
-                    }
-                    let _ = connection.await;
-                });
+                connections.spawn(serve(Arc::clone(&inner), stream));
             }
-            _ = left.wait_for(|leaving| *leaving) => break,
+            _ = leaving.wait_for(|leaving| *leaving) => break,
             Some(_) = connections.join_next() => {}
         }
     }
+    // Who has connected by now is served: closing the socket would reset them.
+    let listener = listener.into_std().unwrap();
+    while let Ok((stream, _)) = listener.accept() {
+        stream.set_nonblocking(true).unwrap();
+        connections.spawn(serve(Arc::clone(&inner), TcpStream::from_std(stream).unwrap()));
+    }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+async fn serve(inner: Arc<Inner>, stream: TcpStream) {
+    stream.set_nodelay(true).unwrap();
+    let keep_alive = inner.behaviour.lock().unwrap().keep_alive;
+    let mut leaving = inner.leaving.subscribe();
+    let service = hyper::service::service_fn(move |request| answer(Arc::clone(&inner), request));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(keep_alive)
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        // One that is not kept ends by itself.
+        _ = leaving.wait_for(|leaving| *leaving && keep_alive) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 /// Counts a request for as long as it, or the body of its answer, lives.
