@@ -307,7 +307,7 @@ pub(super) struct ModeDetails {
     /// A sentence for the page of an answer that the router gives
     #[arg(long, value_name = "TEXT")]
     pub(super) message: Option<String>,
-    /// Wait so long for the requests under way to end, and say how many were cut
+    /// Wait so long for the requests to end that came before it, and say how many were cut
     #[arg(long, value_name = "DURATION")]
     pub(super) drain: Option<Period>,
 }

@@ -400,7 +400,8 @@ pub struct ModeView {
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainView {
-    /// Requests that were in the old pool when the switch was made; or in any pool when the mode was set.
+    /// Requests that were in the old pool when the switch was made; for a mode, those that came before it and were still
+    /// under way when the waiting began, once the mode was durable.
     pub waited_for: u64,
     /// Of those, the ones that the time-out cut.
     pub cut: u64,

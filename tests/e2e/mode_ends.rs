@@ -131,8 +131,12 @@ async fn a_drain_waits_for_what_is_under_way_and_leaves_no_pool_alone_afterwards
     until("the slow request is in the pool", SHORT, async || server0.in_flight() == 1).await;
     let mode = router.command(&["--json", "mode", "maintenance", "--drain", "60s"]);
     let meanwhile = async {
-        router.view_when("maintenance", SHORT, |view| view["mode"] == "maintenance").await;
+        // The command waits for the disk first, and then for the request.
+        let is_durable = |view: &Value| view["mode"] == "maintenance" && view["durable"] == true;
+        router.view_when("durable maintenance", SHORT, is_durable).await;
         assert_eq!(router.visitor().get("/").await.status, 503, "the drain keeps nobody waiting");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(server0.in_flight(), 1, "nothing is cut before its time");
         server0.open_gate();
     };
     let (mode, ()) = tokio::join!(mode, meanwhile);
