@@ -8,7 +8,7 @@ use super::message::Files;
 use super::writing::Writing;
 use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
+use crate::model::{Check, Mode, ModeSource, Phase, PoolName, PromQlCheck, ReleaseId, TargetAddress};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
@@ -206,13 +206,30 @@ impl ServiceControl {
             service: self.config.name.clone(),
             live,
             // In preview nobody is drawn, and nobody gets a cookie.
-            split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
+            split: split.filter(|_| self.state.phase == Phase::Canary),
             preview,
             sticky: self.config.sticky.clone(),
+            caching: self.config.caching,
+            skew: self.warm_beside_live().and_then(index),
             planned: planned.then(|| answer(Reason::Planned)),
             unplanned: answer(Reason::Unplanned),
             tally: Arc::clone(&self.tally),
             pools: self.pool_routes(workers),
+        }
+    }
+
+    /// The pool that is warm beside the live one: the candidate of a canary, or the pool that was live before while a
+    /// promotion is watched. Not a pool that was taken back.
+    fn warm_beside_live(&self) -> Option<&PoolName> {
+        let state = &self.state;
+        match state.phase {
+            _ if !self.config.skew_guard => None,
+            Phase::Canary => state.candidate.as_ref(),
+            Phase::Promoted => {
+                let rollout = state.rollout.as_ref().filter(|_| state.watch_until.is_some())?;
+                Some(&rollout.previous_live).filter(|previous| **previous != state.live)
+            }
+            Phase::Idle | Phase::Preview | Phase::RolledBack => None,
         }
     }
 

@@ -3,20 +3,20 @@
 use super::answers::{Wanted, add_cookie, refusal};
 use super::attempt::{Tried, attempt};
 use super::body::{AnswerBody, RequestBody};
+use super::caching::{self, Audience};
 use super::client::{Client, is_host};
 use super::headers::{self, Found, X_REQUEST_ID};
-use super::maintenance;
 use super::outgoing::Outgoing;
-use super::record::{Place, Record};
-use super::second;
+use super::record::{Move, Place, Record};
 use super::visitor::{Phase, Visitor};
-use crate::model::Happening;
-use crate::routing::{Asked, Destination, VisitorId};
+use super::{maintenance, preview, second, skew};
+use crate::model::{Happening, Timestamp};
+use crate::routing::{Asked, Destination, Previewed, VisitorId};
 use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, response};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -57,6 +57,7 @@ struct Journey {
     host: HeaderValue,
     client: Client,
     newcomer: Option<VisitorId>,
+    audience: Audience,
 }
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
@@ -79,23 +80,47 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, R
 
     // Which service, pool and side of the split.
     let table = visitor.worker.table();
+    let secret = &visitor.worker.settings.secret;
+    if preview::is_in_query(&head.uri) {
+        record = preview::enter(record, &wanted, &mut head, &host, client, (&table, secret))?;
+    }
+    let in_cookies = found.cookie && preview::is_in_cookies(&head.headers);
     let asked = Asked {
         host: host.to_str().unwrap_or_default(),
         path: head.uri.path(),
         headers: &head.headers,
         client: client.address,
+        preview_at: in_cookies.then(Timestamp::now),
     };
-    let (service, pool, draw, failed_over) = match table.route(&asked, &visitor.worker.settings.secret) {
+    let (service, pool, draw, failed_over, previewed) = match table.route(&asked, secret) {
         Destination::NoService => return Err(refusal(record, &wanted, Happening::NoService)),
         Destination::Maintenance { route, answer } => {
             return Err(maintenance::response(record, &wanted, route, answer));
         }
-        Destination::Pool { service, pool, draw, failed_over, .. } => (service, pool, draw, failed_over),
+        Destination::Pool { service, pool, draw, failed_over, previewed, .. } => {
+            (service, pool, draw, failed_over, previewed)
+        }
+    };
+    let audience = match (previewed, draw) {
+        (None, None) => Audience::Everyone,
+        (None, Some(_)) if found.service_worker => Audience::CohortWorker,
+        (None, Some(_)) => Audience::Cohort,
+        (Some(Previewed::ByNetwork), _) => Audience::Network,
+        (Some(Previewed::ByLink), _) => Audience::Link,
     };
     record.enters(Place::take(visitor, table, service, pool), draw.as_ref(), failed_over);
+    if audience == Audience::Link {
+        record.is_unjudged();
+    }
 
     // The head as the target gets it.
     headers::strip_request(&mut head.headers, found);
+    if found.forwarded && !visitor.trusted {
+        headers::strip_forwarded(&mut head.headers);
+    }
+    if in_cookies {
+        preview::strip_cookie(&mut head.headers);
+    }
     client.tell(visitor, &mut head.headers, &host);
     if host.is_empty() {
         record.name_host(&mut head.headers);
@@ -104,7 +129,7 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, R
     head.version = Version::HTTP_11;
     let outgoing = Outgoing::new(Request::from_parts(head, body));
     let newcomer = draw.and_then(|draw| draw.new_visitor);
-    Ok(Journey { visitor: Rc::clone(visitor), record, wanted, outgoing, host, client, newcomer })
+    Ok(Journey { visitor: Rc::clone(visitor), record, wanted, outgoing, host, client, newcomer, audience })
 }
 
 impl Journey {
@@ -128,9 +153,12 @@ impl Journey {
             let failure = tried.happening();
             let rescue = self.record.judges(failure) && self.outgoing.is_repeatable();
             if let Some(place) = self.second_place(&tried, rescue) {
-                self.record.moves(place, failure, rescue);
+                self.record.moves(place, failure, if rescue { Move::Rescue } else { Move::FailOver });
                 let second = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects);
                 tried = Box::pin(second).await;
+            } else if skew::is_missing(&tried) && self.may_look_elsewhere() {
+                let Self { visitor, record, outgoing, host, .. } = &mut self;
+                tried = Box::pin(skew::look(visitor, record, outgoing, host, tried, &mut connects)).await;
             }
 
             // The head as the visitor gets it.
@@ -139,6 +167,9 @@ impl Journey {
                     let (mut head, body) = response.into_parts();
                     headers::strip_response(&mut head.headers, found);
                     head.version = Version::HTTP_11;
+                    if self.audience != Audience::Everyone {
+                        self.limit_caching(&mut head);
+                    }
                     self.record.answers(happening, head.status.as_u16());
                     Response::from_parts(head, AnswerBody::relayed(body, busy, self.record))
                 }
@@ -157,11 +188,31 @@ impl Journey {
     /// The pool for a second try, if there is to be one.
     fn second_place(&self, tried: &Tried, rescue: bool) -> Option<Place> {
         let Self { visitor, record, host, outgoing, .. } = self;
+        if self.audience == Audience::Link {
+            // Who was promised one pool is not shown another.
+            return None;
+        }
         let path = outgoing.path()?;
         match tried {
             Tried::Unsent => second::elsewhere(visitor, record, host, path),
             Tried::Answered { .. } | Tried::Failed(_) if rescue => second::on_live(visitor, record, host, path),
             Tried::Answered { .. } | Tried::Failed(_) => None,
+        }
+    }
+
+    /// Whether what the pool does not have may be looked for in another.
+    fn may_look_elsewhere(&self) -> bool {
+        let warm = self.record.place().is_some_and(|place| place.route().skew.is_some());
+        warm && self.audience != Audience::Link
+    }
+
+    /// Says in an answer that it is not for everyone.
+    fn limit_caching(&self, head: &mut response::Parts) {
+        let Some(place) = self.record.place() else { return };
+        let marked = self.newcomer.is_some();
+        caching::limit(&mut head.headers, head.status, self.audience, place.route(), marked);
+        if self.audience == Audience::Link {
+            preview::name_shown(&mut head.headers, &place.pool().name_header);
         }
     }
 }

@@ -46,8 +46,9 @@ pub(super) struct Visitor {
     phase: Cell<Phase>,
     /// When the phase began, or a byte last moved in it.
     since: Cell<Instant>,
-    /// The pool that the connection's request is in; only ever compared.
-    pool: Cell<*const PerWorker<PoolLoad>>,
+    /// The pools that the connection's request is in; only ever compared. There are two while one has answered and the
+    /// other is asked.
+    pools: [Cell<*const PerWorker<PoolLoad>>; 2],
     overdue: Cell<bool>,
     cut: Cell<bool>,
     closing: Cell<bool>,
@@ -73,7 +74,7 @@ impl Visitor {
             forwarded: RefCell::default(),
             phase: Cell::new(Phase::Head { begun: false }),
             since: Cell::new(now),
-            pool: Cell::new(ptr::null()),
+            pools: [Cell::new(ptr::null()), Cell::new(ptr::null())],
             overdue: Cell::new(false),
             cut: Cell::new(false),
             closing: Cell::new(false),
@@ -164,13 +165,15 @@ impl Visitor {
 
     /// The connection's request is in this pool from now on.
     pub(super) fn is_in(&self, pool: &Arc<PerWorker<PoolLoad>>) {
-        self.pool.set(Arc::as_ptr(pool));
+        let [first, second] = &self.pools;
+        let place = if first.get().is_null() { first } else { second };
+        place.set(Arc::as_ptr(pool));
     }
 
     /// The connection's request is in this pool no more.
     pub(super) fn has_left(&self, pool: &Arc<PerWorker<PoolLoad>>) {
-        if ptr::eq(self.pool.get(), Arc::as_ptr(pool)) {
-            self.pool.set(ptr::null());
+        if let Some(place) = self.pools.iter().find(|place| ptr::eq(place.get(), Arc::as_ptr(pool))) {
+            place.set(ptr::null());
         }
     }
 
@@ -280,7 +283,8 @@ impl Visitors {
     /// Cuts the connections whose request is in a pool; how many there were.
     pub(super) fn cut(&self, pool: &Arc<PerWorker<PoolLoad>>) -> u64 {
         let mut count = 0;
-        for visitor in self.all.borrow().iter().filter(|visitor| ptr::eq(visitor.pool.get(), Arc::as_ptr(pool))) {
+        let is_in = |visitor: &&Rc<Visitor>| visitor.pools.iter().any(|place| ptr::eq(place.get(), Arc::as_ptr(pool)));
+        for visitor in self.all.borrow().iter().filter(is_in) {
             visitor.cut.set(true);
             visitor.wake();
             count += 1;

@@ -2,6 +2,7 @@
 
 use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
+use super::skew::SecondLooks;
 use super::upstream::KeptConnections;
 use super::visitor::Visitors;
 use super::{ProxySettings, listener};
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     pub(super) kept: KeptConnections,
     pub(super) visitors: Visitors,
     pub(super) rescues: RescueBudget,
+    pub(super) second_looks: SecondLooks,
     pub(super) log: Sampler,
     pub(super) request_ids: RequestIds,
     newest: RefCell<Newest>,
@@ -70,6 +72,7 @@ impl Worker {
             kept: KeptConnections::default(),
             visitors: Visitors::default(),
             rescues: RescueBudget::new(now),
+            second_looks: SecondLooks::default(),
             log,
             request_ids: RequestIds::default(),
             newest: RefCell::new(newest),

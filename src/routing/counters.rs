@@ -229,6 +229,8 @@ pub const METHOD_LABELS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DE
 #[derive(Debug, Default)]
 pub struct ServiceTally {
     maintenance: [[Counter; 8]; 2],
+    /// Assets that the visitor's pool does not have, and the other one has.
+    pub skew_guarded: Counter,
 }
 
 impl ServiceTally {

@@ -49,6 +49,8 @@ metrics! {
         "Requests in the pool at this moment.";
     RESCUES: Counter "cutover_rescues_total" ["service", "pool"]
         "Safe requests that failed in this pool and were tried once more on another.";
+    SKEW_GUARD: Counter "cutover_skew_guard_total" ["service"]
+        "Assets that the visitor's pool did not have, and the other warm pool had.";
     MAINTENANCE_RESPONSES: Counter "cutover_maintenance_responses_total" ["service", "reason", "method"]
         "Requests that got the maintenance response: planned, or unplanned because no pool could serve.";
     POOL_WEIGHT: Gauge "cutover_pool_weight" ["service", "pool"]
