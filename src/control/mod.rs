@@ -18,6 +18,7 @@ mod gathering;
 mod guarding;
 mod handle;
 mod health;
+mod linking;
 mod maintenance;
 mod message;
 mod polling;
@@ -40,6 +41,7 @@ mod tests;
 pub use command::{Command, CommandError};
 pub use deciding::{Replayed, replay};
 pub use handle::{DecisionCount, ExplainRequest, Handle, Readiness};
+pub use linking::LinkRequest;
 pub use store::StoreThread;
 
 use crate::config::Config;

@@ -157,3 +157,180 @@ fn vary(headers: &mut HeaderMap, by: &HeaderName) {
         headers.append(VARY, HeaderValue::from_name(by.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::counters::ServiceTally;
+    use crate::routing::{MaintenanceAnswer, PerWorker, Reason, RetryAfter};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn route(caching: Caching, sticky: StickyBy) -> Route {
+        let unplanned = MaintenanceAnswer {
+            reason: Reason::Unplanned,
+            retry_after: RetryAfter { until: None, otherwise: Duration::from_secs(1) },
+            unsafe_status: crate::config::UnsafeStatus::default(),
+            bypass: [].into(),
+            html: "".into(),
+            text: "".into(),
+            json: "".into(),
+        };
+        Route {
+            service: "shop".parse().unwrap(),
+            pools: Box::default(),
+            live: 0,
+            split: None,
+            sticky,
+            caching,
+            preview: None,
+            skew: None,
+            planned: None,
+            unplanned: Arc::new(unplanned),
+            tally: Arc::new(PerWorker::<ServiceTally>::new(1)),
+        }
+    }
+
+    fn told(headers: &HeaderMap, name: &str) -> String {
+        headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What becomes of a head, given as lines of `name: value`.
+    fn limited(lines: &[&str], status: u16, audience: Audience, route: &Route, marked: bool) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let (name, value) = line.split_once(": ").unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        limit(&mut headers, status.try_into().unwrap(), audience, route, marked);
+        headers
+    }
+
+    fn cache_control(lines: &[&str], status: u16) -> String {
+        let route = route(Caching::Private, StickyBy::Cookie);
+        told(&limited(lines, status, Audience::Cohort, &route, false), "cache-control")
+    }
+
+    #[test]
+    fn what_everyone_could_be_handed_becomes_private_and_keeps_the_rest() {
+        for (said, becomes) in [
+            (&[][..], "private"),
+            (&["cache-control: public, max-age=60"], "private, max-age=60"),
+            (&["cache-control: max-age=60, s-maxage=600"], "private, max-age=60"),
+            (&["cache-control: S-MaxAge=600 ,Public", "cache-control: must-revalidate"], "private, must-revalidate"),
+            (&["cache-control: proxy-revalidate, no-transform"], "private, no-transform"),
+            (&["cache-control: private=\"set-cookie, x-a\", max-age=5"], "private, max-age=5"),
+            (&["cache-control: public, private"], "private"),
+            (&["cache-control: ,, no-cache"], "private, no-cache"),
+            (&["cache-control: \u{e9}"], "private"),
+            (&["cache-control: private, max-age=5"], "private, max-age=5"),
+            (&["cache-control: no-store, max-age=0"], "no-store, max-age=0"),
+        ] {
+            assert_eq!(cache_control(said, 200), becomes, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_to_one_kind_of_cache_alone_is_taken_back() {
+        let lines = [
+            "cdn-cache-control: max-age=60",
+            "cloudflare-cdn-cache-control: max-age=60",
+            "surrogate-control: max-age=60",
+            "x-accel-expires: 60",
+            "edge-control: max-age=60",
+            "x-kept: 1",
+        ];
+        let route = route(Caching::Private, StickyBy::Cookie);
+        let headers = limited(&lines, 200, Audience::Cohort, &route, false);
+        assert_eq!((headers.len(), told(&headers, "x-kept")), (2, "1".to_owned()), "{headers:?}");
+    }
+
+    #[test]
+    fn an_asset_that_never_changes_stays_as_it_is_and_one_that_is_not_there_is_kept_by_nobody() {
+        let immutable = &["cache-control: public, max-age=31536000, immutable"][..];
+        assert_eq!(cache_control(immutable, 200), "public, max-age=31536000, immutable");
+        assert_eq!(cache_control(immutable, 301), "private, max-age=31536000, immutable");
+        for status in [404, 410] {
+            assert_eq!(cache_control(immutable, status), "no-store");
+            assert_eq!(cache_control(&[], status), "no-store");
+        }
+    }
+
+    #[test]
+    fn vary_names_what_visitors_are_drawn_by_and_is_no_answer_where_no_header_tells() {
+        let by_header = StickyBy::Header(HeaderName::from_static("x-user"));
+        for (sticky, said, vary, cache_control) in [
+            (StickyBy::Cookie, "vary: Accept", "Accept, cookie", "public"),
+            (StickyBy::Cookie, "vary: Accept, COOKIE", "Accept, COOKIE", "public"),
+            (StickyBy::Cookie, "vary: *", "*", "public"),
+            (by_header, "x: y", "x-user", "public"),
+            (StickyBy::ClientIp, "x: y", "", "private"),
+            (StickyBy::None, "x: y", "", "private"),
+        ] {
+            let route = route(Caching::Vary, sticky.clone());
+            let headers = limited(&[said, "cache-control: public"], 200, Audience::Cohort, &route, false);
+            let is = (told(&headers, "vary"), told(&headers, "cache-control"));
+            assert_eq!(is, (vary.to_owned(), cache_control.to_owned()), "{sticky:?} {said}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_names_a_new_visitor_is_for_that_one_alone() {
+        for caching in [Caching::Private, Caching::Vary] {
+            let route = route(caching, StickyBy::Cookie);
+            let headers = limited(&["cache-control: public, immutable"], 200, Audience::Cohort, &route, true);
+            assert_eq!(told(&headers, "cache-control"), "private, immutable", "{caching:?}");
+        }
+    }
+
+    #[test]
+    fn as_is_means_as_the_application_says() {
+        let route = route(Caching::AsIs, StickyBy::Cookie);
+        for audience in [Audience::Cohort, Audience::CohortWorker] {
+            let headers = limited(&["cache-control: public", "cdn-cache-control: x"], 404, audience, &route, true);
+            assert_eq!((told(&headers, "cache-control"), headers.len()), ("public".to_owned(), 2));
+        }
+    }
+
+    #[test]
+    fn a_service_worker_is_asked_for_again_each_time() {
+        let route = route(Caching::Vary, StickyBy::Cookie);
+        for (said, becomes) in [
+            ("public, max-age=60", "private, max-age=60, no-cache"),
+            ("no-cache", "private, no-cache"),
+            ("no-store", "no-store"),
+            ("public, immutable", "private, immutable, no-cache"),
+        ] {
+            let headers = limited(&[&format!("cache-control: {said}")], 200, Audience::CohortWorker, &route, false);
+            assert_eq!(told(&headers, "cache-control"), becomes);
+        }
+    }
+
+    #[test]
+    fn a_preview_is_kept_nowhere_and_what_is_for_everyone_is_left_alone() {
+        let route = route(Caching::AsIs, StickyBy::Cookie);
+        let lines = ["cache-control: public, immutable", "surrogate-control: max-age=60"];
+        for audience in [Audience::Link, Audience::Network] {
+            let headers = limited(&lines, 200, audience, &route, false);
+            assert_eq!((told(&headers, "cache-control"), headers.len()), ("no-store".to_owned(), 1));
+        }
+        let headers = limited(&lines, 404, Audience::Everyone, &route, true);
+        assert_eq!((told(&headers, "cache-control"), headers.len()), ("public, immutable".to_owned(), 2));
+    }
+
+    proptest! {
+        #[test]
+        fn no_shared_cache_may_keep_what_was_drawn(
+            lines in proptest::collection::vec("(public|private|s-maxage=9|max-age=9|no-cache|\"|,|=| |x=\"a,b\"){0,6}", 0..3),
+            marked in any::<bool>(),
+        ) {
+            let route = route(Caching::Private, StickyBy::Cookie);
+            let lines: Vec<_> = lines.iter().map(|line| format!("cache-control: {line}")).collect();
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            let headers = limited(&lines, 200, Audience::Cohort, &route, marked);
+            prop_assert!(has_directive(&headers, "private"), "{headers:?}");
+            prop_assert!(!has_directive(&headers, "public"), "{headers:?}");
+        }
+    }
+}
