@@ -5,7 +5,6 @@
 //! that keeps live's would take the cohort apart, and both would spoil the comparison.
 
 use crate::config::{Caching, StickyBy};
-use crate::routing::Route;
 use http::header::{CACHE_CONTROL, COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -33,43 +32,41 @@ pub(super) enum Audience {
     Link,
 }
 
+/// What a service says of caching, and what its visitors are drawn by.
+pub(super) type Rule<'r> = (Caching, &'r StickyBy);
+
 /// Says to caches what they need to know of an answer for this audience; `marked` if the answer carries the cookie of a
 /// new visitor.
-pub(super) fn limit(headers: &mut HeaderMap, status: StatusCode, audience: Audience, route: &Route, marked: bool) {
-    match audience {
-        Audience::Everyone => {}
+pub(super) fn limit(headers: &mut HeaderMap, status: StatusCode, audience: Audience, rule: Rule<'_>, marked: bool) {
+    match (audience, rule.0) {
+        (Audience::Everyone, _) | (Audience::Cohort | Audience::CohortWorker, Caching::AsIs) => {}
         // Not even the browser's own cache: when the preview is over, the page is to be that of everyone again.
-        Audience::Network | Audience::Link => forbid(headers),
-        Audience::Cohort | Audience::CohortWorker if route.caching == Caching::AsIs => {}
-        Audience::CohortWorker => {
+        (Audience::Network | Audience::Link, _) => forbid(headers),
+        (Audience::CohortWorker, Caching::Private | Caching::Vary) => {
             keep_private(headers);
             // A worker outlives the page: the browser has to ask whether a release that was taken back left it there.
             add_directive(headers, "no-cache");
         }
-        Audience::Cohort => limit_drawn(headers, status, route, marked),
+        // The other side may have it: a cache that remembers otherwise breaks the pages of that side.
+        (Audience::Cohort, _) if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) => forbid(headers),
+        (Audience::Cohort, _) if never_changes(headers, status) => {}
+        (Audience::Cohort, Caching::Private) => keep_private(headers),
+        (Audience::Cohort, Caching::Vary) => match rule.1 {
+            // An answer that names a new visitor is for nobody else, whatever it varies by.
+            _ if marked => keep_private(headers),
+            StickyBy::Cookie => vary(headers, &COOKIE),
+            StickyBy::Header(name) => vary(headers, name),
+            // No header tells a cache which side a visitor is on.
+            StickyBy::ClientIp | StickyBy::None => keep_private(headers),
+        },
     }
 }
 
-fn limit_drawn(headers: &mut HeaderMap, status: StatusCode, route: &Route, marked: bool) {
-    if matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-        // The other side may have it: a cache that remembers otherwise breaks the pages of that side.
-        return forbid(headers);
-    }
-    // Whoever says `immutable` says that this URL never has another content, whichever pool is asked: an asset with a
-    // fingerprint in its name. It may be kept by anyone, or each rollout would empty the caches of a site.
-    if status.is_success() && has_directive(headers, "immutable") && !marked {
-        return;
-    }
-    let by = match &route.sticky {
-        StickyBy::Cookie => Some(&COOKIE),
-        StickyBy::Header(name) => Some(name),
-        StickyBy::ClientIp | StickyBy::None => None,
-    };
-    match (route.caching, by) {
-        // An answer that names a new visitor is for nobody else, whatever else varies.
-        (Caching::Vary, Some(by)) if !marked => vary(headers, by),
-        (Caching::Private | Caching::Vary | Caching::AsIs, _) => keep_private(headers),
-    }
+/// Whether an answer may be kept by anyone, even while a split is on. Whoever says `immutable` says that this URL never
+/// has another content, whichever pool is asked: an asset with a fingerprint in its name. Were it not, each rollout would
+/// empty the caches of a site.
+pub(super) fn never_changes(headers: &HeaderMap, status: StatusCode) -> bool {
+    (status.is_success() || status == StatusCode::NOT_MODIFIED) && has_directive(headers, "immutable")
 }
 
 /// No cache keeps it.
@@ -161,55 +158,26 @@ fn vary(headers: &mut HeaderMap, by: &HeaderName) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::counters::ServiceTally;
-    use crate::routing::{MaintenanceAnswer, PerWorker, Reason, RetryAfter};
     use proptest::prelude::*;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    fn route(caching: Caching, sticky: StickyBy) -> Route {
-        let unplanned = MaintenanceAnswer {
-            reason: Reason::Unplanned,
-            retry_after: RetryAfter { until: None, otherwise: Duration::from_secs(1) },
-            unsafe_status: crate::config::UnsafeStatus::default(),
-            bypass: [].into(),
-            html: "".into(),
-            text: "".into(),
-            json: "".into(),
-        };
-        Route {
-            service: "shop".parse().unwrap(),
-            pools: Box::default(),
-            live: 0,
-            split: None,
-            sticky,
-            caching,
-            preview: None,
-            skew: None,
-            planned: None,
-            unplanned: Arc::new(unplanned),
-            tally: Arc::new(PerWorker::<ServiceTally>::new(1)),
-        }
-    }
 
     fn told(headers: &HeaderMap, name: &str) -> String {
         headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect::<Vec<_>>().join(", ")
     }
 
     /// What becomes of a head, given as lines of `name: value`.
-    fn limited(lines: &[&str], status: u16, audience: Audience, route: &Route, marked: bool) -> HeaderMap {
+    fn limited(lines: &[&str], status: u16, audience: Audience, rule: Rule<'_>, marked: bool) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for line in lines {
             let (name, value) = line.split_once(": ").unwrap();
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
-        limit(&mut headers, status.try_into().unwrap(), audience, route, marked);
+        limit(&mut headers, status.try_into().unwrap(), audience, rule, marked);
         headers
     }
 
     fn cache_control(lines: &[&str], status: u16) -> String {
-        let route = route(Caching::Private, StickyBy::Cookie);
-        told(&limited(lines, status, Audience::Cohort, &route, false), "cache-control")
+        let rule = (Caching::Private, &StickyBy::Cookie);
+        told(&limited(lines, status, Audience::Cohort, rule, false), "cache-control")
     }
 
     #[test]
@@ -241,8 +209,8 @@ mod tests {
             "edge-control: max-age=60",
             "x-kept: 1",
         ];
-        let route = route(Caching::Private, StickyBy::Cookie);
-        let headers = limited(&lines, 200, Audience::Cohort, &route, false);
+        let rule = (Caching::Private, &StickyBy::Cookie);
+        let headers = limited(&lines, 200, Audience::Cohort, rule, false);
         assert_eq!((headers.len(), told(&headers, "x-kept")), (2, "1".to_owned()), "{headers:?}");
     }
 
@@ -268,8 +236,8 @@ mod tests {
             (StickyBy::ClientIp, "x: y", "", "private"),
             (StickyBy::None, "x: y", "", "private"),
         ] {
-            let route = route(Caching::Vary, sticky.clone());
-            let headers = limited(&[said, "cache-control: public"], 200, Audience::Cohort, &route, false);
+            let rule = (Caching::Vary, &sticky);
+            let headers = limited(&[said, "cache-control: public"], 200, Audience::Cohort, rule, false);
             let is = (told(&headers, "vary"), told(&headers, "cache-control"));
             assert_eq!(is, (vary.to_owned(), cache_control.to_owned()), "{sticky:?} {said}");
         }
@@ -278,44 +246,44 @@ mod tests {
     #[test]
     fn an_answer_that_names_a_new_visitor_is_for_that_one_alone() {
         for caching in [Caching::Private, Caching::Vary] {
-            let route = route(caching, StickyBy::Cookie);
-            let headers = limited(&["cache-control: public, immutable"], 200, Audience::Cohort, &route, true);
-            assert_eq!(told(&headers, "cache-control"), "private, immutable", "{caching:?}");
+            let rule = (caching, &StickyBy::Cookie);
+            let headers = limited(&["cache-control: public, max-age=9"], 200, Audience::Cohort, rule, true);
+            assert_eq!(told(&headers, "cache-control"), "private, max-age=9", "{caching:?}");
         }
     }
 
     #[test]
     fn as_is_means_as_the_application_says() {
-        let route = route(Caching::AsIs, StickyBy::Cookie);
+        let rule = (Caching::AsIs, &StickyBy::Cookie);
         for audience in [Audience::Cohort, Audience::CohortWorker] {
-            let headers = limited(&["cache-control: public", "cdn-cache-control: x"], 404, audience, &route, true);
+            let headers = limited(&["cache-control: public", "cdn-cache-control: x"], 404, audience, rule, true);
             assert_eq!((told(&headers, "cache-control"), headers.len()), ("public".to_owned(), 2));
         }
     }
 
     #[test]
     fn a_service_worker_is_asked_for_again_each_time() {
-        let route = route(Caching::Vary, StickyBy::Cookie);
+        let rule = (Caching::Vary, &StickyBy::Cookie);
         for (said, becomes) in [
             ("public, max-age=60", "private, max-age=60, no-cache"),
             ("no-cache", "private, no-cache"),
             ("no-store", "no-store"),
             ("public, immutable", "private, immutable, no-cache"),
         ] {
-            let headers = limited(&[&format!("cache-control: {said}")], 200, Audience::CohortWorker, &route, false);
+            let headers = limited(&[&format!("cache-control: {said}")], 200, Audience::CohortWorker, rule, false);
             assert_eq!(told(&headers, "cache-control"), becomes);
         }
     }
 
     #[test]
     fn a_preview_is_kept_nowhere_and_what_is_for_everyone_is_left_alone() {
-        let route = route(Caching::AsIs, StickyBy::Cookie);
+        let rule = (Caching::AsIs, &StickyBy::Cookie);
         let lines = ["cache-control: public, immutable", "surrogate-control: max-age=60"];
         for audience in [Audience::Link, Audience::Network] {
-            let headers = limited(&lines, 200, audience, &route, false);
+            let headers = limited(&lines, 200, audience, rule, false);
             assert_eq!((told(&headers, "cache-control"), headers.len()), ("no-store".to_owned(), 1));
         }
-        let headers = limited(&lines, 404, Audience::Everyone, &route, true);
+        let headers = limited(&lines, 404, Audience::Everyone, rule, true);
         assert_eq!((told(&headers, "cache-control"), headers.len()), ("public, immutable".to_owned(), 2));
     }
 
@@ -325,10 +293,10 @@ mod tests {
             lines in proptest::collection::vec("(public|private|s-maxage=9|max-age=9|no-cache|\"|,|=| |x=\"a,b\"){0,6}", 0..3),
             marked in any::<bool>(),
         ) {
-            let route = route(Caching::Private, StickyBy::Cookie);
+            let rule = (Caching::Private, &StickyBy::Cookie);
             let lines: Vec<_> = lines.iter().map(|line| format!("cache-control: {line}")).collect();
             let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-            let headers = limited(&lines, 200, Audience::Cohort, &route, marked);
+            let headers = limited(&lines, 200, Audience::Cohort, rule, marked);
             prop_assert!(has_directive(&headers, "private"), "{headers:?}");
             prop_assert!(!has_directive(&headers, "public"), "{headers:?}");
         }

@@ -53,7 +53,7 @@ pub(super) fn enter(
     if token.as_bytes() == OFF {
         return Err(redirect(record, &rest, &cookie("", 0, client.secure)));
     }
-    let link = Link::from_token(token.as_bytes()).filter(|link| link.pool(route, secret).is_some());
+    let link = Link::from_token(token.as_bytes()).filter(|link| route.shown_by(link, secret).is_some());
     let now = Timestamp::now();
     Err(match link {
         Some(link) if !link.is_over(now) => {

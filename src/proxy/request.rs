@@ -10,6 +10,7 @@ use super::outgoing::Outgoing;
 use super::record::{Move, Place, Record};
 use super::visitor::{Phase, Visitor};
 use super::{maintenance, preview, second, skew};
+use crate::config::Caching;
 use crate::model::{Happening, Timestamp};
 use crate::routing::{Asked, Destination, Previewed, VisitorId};
 use futures_util::future::{Either, ready};
@@ -207,10 +208,14 @@ impl Journey {
     }
 
     /// Says in an answer that it is not for everyone.
-    fn limit_caching(&self, head: &mut response::Parts) {
+    fn limit_caching(&mut self, head: &mut response::Parts) {
         let Some(place) = self.record.place() else { return };
-        let marked = self.newcomer.is_some();
-        caching::limit(&mut head.headers, head.status, self.audience, place.route(), marked);
+        let rule = (place.route().caching, &place.route().sticky);
+        if rule.0 != Caching::AsIs && caching::never_changes(&head.headers, head.status) {
+            // A cookie would keep it out of the caches that it is for; the visitor gets one with the next page.
+            self.newcomer = None;
+        }
+        caching::limit(&mut head.headers, head.status, self.audience, rule, self.newcomer.is_some());
         if self.audience == Audience::Link {
             preview::name_shown(&mut head.headers, &place.pool().name_header);
         }

@@ -9,7 +9,6 @@
 //! found as the one whose MAC it is: nobody learns the names of pools from a link.
 
 use super::split::Secret;
-use super::table::Route;
 use crate::model::{PREVIEW_COOKIE_NAME, PoolName, ServiceName, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -84,11 +83,16 @@ impl Link {
         now >= self.expires()
     }
 
-    /// The index of the pool that it leads to, expired or not, if the router's secret has signed it for this service.
-    #[must_use]
-    pub fn pool(&self, route: &Route, secret: &Secret) -> Option<usize> {
-        route.pools.iter().position(|pool| {
-            let expected = mac(&route.service, &pool.name, self.expires, secret);
+    /// The index of the pool that it leads to, of these pools of a service, expired or not, if the router's secret has
+    /// signed it.
+    pub fn pool<'n>(
+        &self,
+        service: &ServiceName,
+        pools: impl IntoIterator<Item = &'n PoolName>,
+        secret: &Secret,
+    ) -> Option<usize> {
+        pools.into_iter().position(|pool| {
+            let expected = mac(service, pool, self.expires, secret);
             constant_time_eq::constant_time_eq_n(&expected, &self.mac)
         })
     }
@@ -120,11 +124,8 @@ pub fn mentions_preview(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
-    use crate::routing::{MaintenanceAnswer, PerWorker, Pool, Reason, RetryAfter, Target};
     use http::HeaderValue;
     use proptest::prelude::*;
-    use std::sync::Arc;
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
@@ -133,40 +134,10 @@ mod tests {
         Secret::new(b"a secret of the test")
     }
 
-    fn route(service: &str, pools: &[&str]) -> Route {
-        let pool = |name: &&str| Pool {
-            name: name.parse().unwrap(),
-            release: None,
-            name_header: HeaderValue::from_str(name).unwrap(),
-            release_header: None,
-            targets: [Target { address: "127.0.0.1:9000".parse().unwrap(), load: Arc::new(TargetLoad::new(1)) }].into(),
-            healthy: [0].into(),
-            drained: false,
-            load: Arc::new(PerWorker::<PoolLoad>::new(1)),
-            tally: Arc::new(PerWorker::<PoolTally>::new(1)),
-        };
-        let unplanned = MaintenanceAnswer {
-            reason: Reason::Unplanned,
-            retry_after: RetryAfter { until: None, otherwise: Duration::from_secs(1) },
-            unsafe_status: crate::config::UnsafeStatus::default(),
-            bypass: [].into(),
-            html: "".into(),
-            text: "".into(),
-            json: "".into(),
-        };
-        Route {
-            service: service.parse().unwrap(),
-            pools: pools.iter().map(pool).collect(),
-            live: 0,
-            split: None,
-            sticky: crate::config::StickyBy::Cookie,
-            caching: crate::config::Caching::Private,
-            preview: None,
-            skew: None,
-            planned: None,
-            unplanned: Arc::new(unplanned),
-            tally: Arc::new(PerWorker::<ServiceTally>::new(1)),
-        }
+    /// The pool of a service that a link leads to.
+    fn shown(link: Link, service: &str, pools: &[&str], secret: &Secret) -> Option<usize> {
+        let pools: Vec<PoolName> = pools.iter().map(|name| name.parse().unwrap()).collect();
+        link.pool(&service.parse().unwrap(), &pools, secret)
     }
 
     fn link(service: &str, pool: &str, expires: Timestamp) -> Link {
@@ -175,16 +146,15 @@ mod tests {
 
     #[test]
     fn a_token_leads_to_its_pool_of_its_service_under_its_secret_and_nowhere_else() {
-        let route = self::route("shop", &["server0", "server1"]);
         let read = Link::from_token(link("shop", "server1", NOW).token().as_bytes()).unwrap();
-        assert_eq!(read.pool(&route, &secret()), Some(1));
-        assert_eq!(read.pool(&self::route("shop", &["server1", "server0"]), &secret()), Some(0));
-        assert_eq!(read.pool(&self::route("shop2", &["server0", "server1"]), &secret()), None);
-        assert_eq!(read.pool(&self::route("shop", &["server0", "server2"]), &secret()), None, "the pool is gone");
-        assert_eq!(read.pool(&route, &Secret::new(b"another")), None);
-        // The border between the two names is part of what is signed.
-        let moved = link("shop", "a.server1", NOW);
-        assert_eq!(moved.pool(&self::route("shopa", &[".server1".trim_start_matches('.')]), &secret()), None);
+        let pools = ["server0", "server1"];
+        assert_eq!(shown(read, "shop", &pools, &secret()), Some(1));
+        assert_eq!(shown(read, "shop", &["server1", "server0"], &secret()), Some(0));
+        assert_eq!(shown(read, "shop2", &pools, &secret()), None);
+        assert_eq!(shown(read, "shop", &["server0", "server2"], &secret()), None, "the pool is gone");
+        assert_eq!(shown(read, "shop", &pools, &Secret::new(b"another")), None);
+        let border = link("shop", "1server", NOW);
+        assert_eq!(shown(border, "shop1", &["server"], &secret()), None, "where one name ends is signed, too");
     }
 
     #[test]
@@ -249,11 +219,10 @@ mod tests {
 
         #[test]
         fn one_changed_character_leads_nowhere(at in 0_usize..TOKEN, to in any::<u8>()) {
-            let route = route("shop", &["server0", "server1"]);
             let mut token = link("shop", "server1", NOW).token().into_bytes();
             prop_assume!(token[at] != to);
             token[at] = to;
-            let pool = Link::from_token(&token).and_then(|link| link.pool(&route, &secret()));
+            let pool = Link::from_token(&token).and_then(|link| shown(link, "shop", &["server0", "server1"], &secret()));
             prop_assert_eq!(pool, None);
         }
 

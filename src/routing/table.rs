@@ -312,7 +312,13 @@ impl Route {
     #[must_use]
     pub fn linked(&self, asked: &Asked<'_>, secret: &Secret) -> Option<usize> {
         let now = asked.preview_at?;
-        Link::in_cookies(asked.headers).filter(|link| !link.is_over(now)).find_map(|link| link.pool(self, secret))
+        Link::in_cookies(asked.headers).filter(|link| !link.is_over(now)).find_map(|link| self.shown_by(&link, secret))
+    }
+
+    /// The pool that a link shows, expired or not.
+    #[must_use]
+    pub fn shown_by(&self, link: &Link, secret: &Secret) -> Option<usize> {
+        link.pool(&self.service, self.pools.iter().map(|pool| &pool.name), secret)
     }
 
     /// Who was promised one pool is not shown another.

@@ -45,6 +45,9 @@ async fn drawn_answers_are_private_and_all_others_as_the_application_says() {
     }
     let asset = known.get("/app.3f2c.js").await;
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
+    let asset = router.visitor().get("/app.3f2c.js").await;
+    let told = (asset.header("cache-control"), asset.header("set-cookie"));
+    assert_eq!(told, (Some("public, max-age=31536000, immutable"), None), "a CDN asks without a cookie");
 
     router.api("POST", "/rollout/rollback", Some(json!({}))).await.ok();
     let answer = known.get("/").await;

@@ -227,7 +227,7 @@ async fn a_link_is_made_only_for_what_is_there() {
     let asked = async |body: Value| router.api("POST", "/preview-link", Some(body)).await;
     asked(json!({"pool": "server9"})).await.problem(422);
     for (body, sentence) in [
-        (json!({"pool": "server1", "ttl": "31d"}), "30d"),
+        (json!({"pool": "server1", "ttl": "721h"}), "720h"),
         (json!({"pool": "server1", "ttl": "0s"}), "1s"),
         (json!({"pool": "server1", "path": "x"}), "begins with '/'"),
         (json!({"pool": "server1", "host": "a b"}), "is not a host"),
