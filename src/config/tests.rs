@@ -1,6 +1,7 @@
 //! The configuration as a specification: what a file means, and what is said of a faulty one.
 
 mod plans;
+mod schema;
 
 use super::*;
 use crate::model::{LatencyCheck, Period, PromQlQuestion, StatusRatioCheck, Until, Worse};
