@@ -76,7 +76,8 @@ async fn what_visitors_say_of_their_way_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trusted_proxy_may_add_to_what_is_known_of_the_way() {
     let (router, server0, _server1) = plain_router("trusted_proxies = [\"127.0.7.0/24\"]").await;
-    let told = [("x-forwarded-for", "198.51.100.7, 127.0.7.2"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "8443")];
+    let told =
+        [("x-forwarded-for", "198.51.100.7, 127.0.7.2"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "8443")];
     Visitor::new(router.address()).from("127.0.7.1".parse().unwrap()).get_with("/told", &told).await;
     let seen = server0.last_seen("/told");
     let forwarded = seen.header("x-forwarded-for").unwrap();
