@@ -45,6 +45,7 @@ pub(super) fn canary() -> ServiceView {
         mode_source: ModeSource::Command,
         mode_file: None,
         mode_setting: ModeSetting::default(),
+        meanwhile: None,
         pools: BTreeMap::from([
             ("server0".parse().unwrap(), pool("2026.11.1", vec![target("127.0.0.1:9000", None)], 1234)),
             (
@@ -52,6 +53,7 @@ pub(super) fn canary() -> ServiceView {
                 pool("2026.11.2", vec![target("a:1", None), target("10.0.0.12:1", Some("connection refused\x07"))], 2),
             ),
         ]),
+        held_requests: 0,
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {

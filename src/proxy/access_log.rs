@@ -95,6 +95,8 @@ pub(super) struct Line {
     pub(super) failed_over: bool,
     pub(super) skew_guarded: bool,
     pub(super) maintenance: Option<Reason>,
+    /// How long the request waited before it went on, last.
+    pub(super) waited: Duration,
 }
 
 /// How a request ended.
@@ -122,6 +124,7 @@ impl Line {
             failed_over: false,
             skew_guarded: false,
             maintenance: None,
+            waited: Duration::ZERO,
         }
     }
 
@@ -146,6 +149,7 @@ struct Written<'l> {
     status: u16,
     bytes: u64,
     duration_ms: f64,
+    waited_ms: f64,
     service: Option<&'l str>,
     pool: Option<&'l str>,
     release: Option<&'l str>,
@@ -171,8 +175,8 @@ impl<'l> Written<'l> {
             path: path(&line.uri),
             status: ruling.status,
             bytes: ending.sent,
-            // Three digits behind the dot: microseconds.
-            duration_ms: (ending.duration.as_secs_f64() * 1e6).round() / 1e3,
+            duration_ms: millis(line.waited + ending.duration),
+            waited_ms: millis(line.waited),
             service: line.service.as_ref().map(ServiceName::as_str),
             pool: line.pool.as_ref().map(PoolName::as_str),
             release: line.release.as_ref().map(ReleaseId::as_str),
@@ -212,6 +216,11 @@ fn path(uri: &Uri) -> String {
 fn is_word(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\' && byte != b'=')
+}
+
+/// Three digits behind the dot: microseconds.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn outcome(happening: Happening) -> &'static str {

@@ -5,6 +5,7 @@
 //! that keeps live's would take the cohort apart, and both would spoil the comparison.
 
 use crate::config::{Caching, StickyBy};
+use crate::routing::Previewed;
 use http::header::{CACHE_CONTROL, COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -30,6 +31,19 @@ pub(super) enum Audience {
     Network,
     /// Who is shown a pool by a preview link, whatever others get.
     Link,
+}
+
+impl Audience {
+    /// Of a request that is a preview, or was drawn, or neither.
+    pub(super) fn of(previewed: Option<Previewed>, drawn: bool, service_worker: bool) -> Self {
+        match previewed {
+            Some(Previewed::ByNetwork) => Self::Network,
+            Some(Previewed::ByLink) => Self::Link,
+            None if !drawn => Self::Everyone,
+            None if service_worker => Self::CohortWorker,
+            None => Self::Cohort,
+        }
+    }
 }
 
 /// What a service says of caching, and what its visitors are drawn by.

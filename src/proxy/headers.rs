@@ -15,6 +15,7 @@ pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_CUTOVER_POOL: HeaderName = HeaderName::from_static("x-cutover-pool");
 const X_CUTOVER_RELEASE: HeaderName = HeaderName::from_static("x-cutover-release");
+pub(super) const X_CUTOVER_MODE: HeaderName = HeaderName::from_static("x-cutover-mode");
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

@@ -27,12 +27,15 @@ mod listener;
 mod maintenance;
 mod outgoing;
 mod preview;
+mod queue;
 mod record;
 mod request;
+mod restriction;
 mod second;
 mod skew;
 mod upstream;
 mod visitor;
+mod waiting;
 mod worker;
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! The table: the immutable snapshot that a request is routed by.
 
 use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
+use super::exempt::is_exempt;
 use super::link::Link;
 use super::maintenance::MaintenanceAnswer;
+use super::restriction::{Passage, Restriction};
 use super::split::{Draw, Secret, Split};
+use super::waiting::Waiting;
 use crate::config::{Caching, StickyBy};
 use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress, Timestamp};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Everything that requests are routed by. A change makes a new one that shares what stayed the same.
 #[derive(Debug, Clone)]
@@ -42,10 +46,20 @@ pub struct Route {
     pub caching: Caching,
     /// The pool that is warm beside the live one: what one of the two has no asset for is looked for in the other.
     pub skew: Option<usize>,
+    /// The paths that reach the application whatever the mode; see [`is_exempt`].
+    pub exempt: Box<[PathPrefix]>,
     /// The response of planned maintenance, while the service is in it.
     pub planned: Option<Arc<MaintenanceAnswer>>,
+    /// What is kept from the pools, while the service is read-only or anonymous.
+    pub restriction: Option<Arc<Restriction>>,
     /// The response when no pool can serve.
     pub unplanned: Arc<MaintenanceAnswer>,
+    /// Whether requests wait.
+    pub hold: bool,
+    /// How they do, in a hold or while a target restarts.
+    pub waiting: Arc<Waiting>,
+    /// Since when no pool can serve, while that is so.
+    pub outage: Option<Instant>,
     /// What is counted of the service.
     pub tally: Arc<PerWorker<ServiceTally>>,
 }
@@ -213,8 +227,12 @@ fn without_port(authority: &str) -> &str {
 pub struct Asked<'r> {
     /// The host that it asks for, with or without a port.
     pub host: &'r str,
+    /// Its method.
+    pub method: &'r Method,
     /// The raw path.
     pub path: &'r str,
+    /// The raw query, if there is one.
+    pub query: Option<&'r str>,
     /// Its headers.
     pub headers: &'r HeaderMap,
     /// The visitor's address.
@@ -249,6 +267,8 @@ pub enum Destination<'t> {
         failed_over: bool,
         /// Whether it is a preview.
         previewed: Option<Previewed>,
+        /// How it passes, while the service is restricted.
+        passage: Option<Passage<'t>>,
     },
     /// Nowhere: the visitor gets this response.
     Maintenance {
@@ -256,6 +276,11 @@ pub enum Destination<'t> {
         route: &'t Arc<Route>,
         /// The response.
         answer: &'t Arc<MaintenanceAnswer>,
+    },
+    /// Nowhere yet: it waits, and is routed anew when it is let go.
+    Hold {
+        /// The service.
+        route: &'t Arc<Route>,
     },
     /// Nowhere: no service is configured for it.
     NoService,
@@ -287,25 +312,36 @@ impl Table {
 
 impl Route {
     fn destination<'t>(self: &'t Arc<Self>, service: usize, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
-        if let Some(pool) = self.linked(asked, secret) {
-            return self.to_linked(service, pool);
+        if (self.hold || self.planned.is_some()) && is_exempt(&self.exempt, asked.path) {
+            return self.to_pool(service, self.live, None, None, None);
         }
-        if let Some(answer) = &self.planned {
-            if !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical())) {
-                return Destination::Maintenance { route: self, answer };
-            }
-            // Who passes by is no visitor, and takes no part in the draw.
-            let previewed = self.previewed(asked);
+        let linked = self.linked(asked, secret);
+        if let Some(answer) = &self.planned
+            && linked.is_none()
+            && !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical()))
+        {
+            return Destination::Maintenance { route: self, answer };
+        }
+        if self.hold && self.planned.is_none() {
+            return Destination::Hold { route: self };
+        }
+        let passage = match self.restriction.as_ref().map(|restriction| restriction.passage(asked)).transpose() {
+            Ok(passage) => passage,
+            Err(answer) => return Destination::Maintenance { route: self, answer },
+        };
+        if let Some(pool) = linked {
+            return self.to_linked(service, pool, passage);
+        }
+        let previewed = self.previewed(asked);
+        if self.planned.is_some() || previewed.is_some() {
+            // Who passes by, or sees a preview, is no visitor, and takes no part in the draw.
             let by = previewed.map(|_| Previewed::ByNetwork);
-            return self.to_pool(service, previewed.unwrap_or(self.live), None, by);
-        }
-        if let Some(candidate) = self.previewed(asked) {
-            return self.to_pool(service, candidate, None, Some(Previewed::ByNetwork));
+            return self.to_pool(service, previewed.unwrap_or(self.live), None, by, passage);
         }
         let draw =
             self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked.headers, asked.client, secret)));
         let meant = draw.filter(|(_, draw)| draw.candidate).map_or(self.live, |(split, _)| split.candidate);
-        self.to_pool(service, meant, draw.map(|(_, draw)| draw), None)
+        self.to_pool(service, meant, draw.map(|(_, draw)| draw), None, passage)
     }
 
     /// The pool that the request's cookie shows, if a preview link of this service has set it and is not over.
@@ -322,10 +358,15 @@ impl Route {
     }
 
     /// Who was promised one pool is not shown another.
-    fn to_linked(self: &Arc<Self>, service: usize, pool: usize) -> Destination<'_> {
+    fn to_linked<'t>(
+        self: &'t Arc<Self>,
+        service: usize,
+        pool: usize,
+        passage: Option<Passage<'t>>,
+    ) -> Destination<'t> {
         if self.is_usable(pool) {
             let previewed = Some(Previewed::ByLink);
-            return Destination::Pool { route: self, service, pool, draw: None, failed_over: false, previewed };
+            return Destination::Pool { route: self, service, pool, draw: None, failed_over: false, previewed, passage };
         }
         Destination::Maintenance { route: self, answer: &self.unplanned }
     }
@@ -335,17 +376,18 @@ impl Route {
         self.preview.as_ref().filter(|preview| preview.is_for(asked.client)).map(|preview| preview.pool)
     }
 
-    fn to_pool(
-        self: &Arc<Self>,
+    fn to_pool<'t>(
+        self: &'t Arc<Self>,
         service: usize,
         meant: usize,
         draw: Option<Draw>,
         previewed: Option<Previewed>,
-    ) -> Destination<'_> {
+        passage: Option<Passage<'t>>,
+    ) -> Destination<'t> {
         match self.serving(meant, None) {
             Some(pool) => {
                 let failed_over = pool != meant;
-                Destination::Pool { route: self, service, pool, draw, failed_over, previewed }
+                Destination::Pool { route: self, service, pool, draw, failed_over, previewed, passage }
             }
             None => Destination::Maintenance { route: self, answer: &self.unplanned },
         }
