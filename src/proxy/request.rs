@@ -14,7 +14,7 @@ use super::waiting::{self, Waits};
 use super::{maintenance, preview, second, skew};
 use crate::config::Caching;
 use crate::model::{Happening, Timestamp};
-use crate::routing::{Asked, Destination, Gate, Previewed, Reason, VisitorId};
+use crate::routing::{Asked, Destination, Gate, Reason, VisitorId};
 use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
@@ -158,7 +158,8 @@ impl Arrived {
             preview_at: in_cookies.then(Timestamp::now),
         };
         let stopped = |answer| Err(Stopped::answered(answer));
-        let (service, pool, draw, failed_over, previewed, passage) = match table.route(&asked, &worker.settings.secret) {
+        let (service, pool, draw, failed_over, previewed, passage) = match table.route(&asked, &worker.settings.secret)
+        {
             Destination::Pool { service, pool, draw, failed_over, previewed, passage, route } => {
                 if pass == Pass::Comes && !worker.queues.at_rest() && worker.queues.keeps(route) {
                     return Err(Stopped::Waits(Box::new(self)));

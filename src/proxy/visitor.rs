@@ -183,8 +183,7 @@ impl Visitor {
     /// Whether the connection's request is one of these.
     fn is_of(&self, under_way: &UnderWay) -> bool {
         let is_in = |pool: &Arc<_>| self.pools.iter().any(|place| ptr::eq(place.get(), Arc::as_ptr(pool)));
-        under_way.pools.iter().any(is_in)
-            && under_way.before.is_none_or(|version| self.routed_by.get() < version)
+        under_way.pools.iter().any(is_in) && under_way.before.is_none_or(|version| self.routed_by.get() < version)
     }
 
     /// The connection's request is in this pool no more.

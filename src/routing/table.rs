@@ -366,7 +366,15 @@ impl Route {
     ) -> Destination<'t> {
         if self.is_usable(pool) {
             let previewed = Some(Previewed::ByLink);
-            return Destination::Pool { route: self, service, pool, draw: None, failed_over: false, previewed, passage };
+            return Destination::Pool {
+                route: self,
+                service,
+                pool,
+                draw: None,
+                failed_over: false,
+                previewed,
+                passage,
+            };
         }
         Destination::Maintenance { route: self, answer: &self.unplanned }
     }
