@@ -2,12 +2,14 @@
 
 use super::handle::ExplainRequest;
 use crate::config::StickyBy;
-use crate::model::RESERVED_PREFIX;
 use crate::model::view::ExplainView;
+use crate::model::{RESERVED_PREFIX, Timestamp};
 use crate::routing::{
-    Asked, Destination, Draw, Passage, Reason, Route, Secret, Table, VisitorKey, Write, asks_to_write, is_exempt,
+    Asked, Destination, Draw, Passage, Previewed, Reason, Route, Secret, Table, VisitorKey, Write, asks_to_write,
+    is_exempt,
 };
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Where the request would go.
 pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) -> ExplainView {
@@ -20,6 +22,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
         query,
         headers: &request.headers,
         client: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        preview_at: Some(Timestamp::now()),
     };
     match table.route(&asked, secret) {
         Destination::NoService => ExplainView {
@@ -44,20 +47,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             service: Some(route.service.clone()),
             pool: None,
             bucket: None,
-            why: vec![
-                found(route, &request.host, path),
-                match answer.reason {
-                    Reason::Planned => "it is in maintenance: the visitor gets the maintenance response".to_owned(),
-                    Reason::Unplanned => {
-                        "no pool has a healthy target: the visitor gets the maintenance response".to_owned()
-                    }
-                    Reason::ReadOnly => format!("it is read-only, and {}: it is refused", would_change(&asked)),
-                    Reason::Hold => {
-                        "it is in hold, and the request can't wait: the visitor gets the maintenance response"
-                            .to_owned()
-                    }
-                },
-            ],
+            why: vec![found(route, &request.host, path), kept_from_pools(route, answer.reason, &asked, secret)],
             evidence: None,
         },
         Destination::Hold { route } => ExplainView {
@@ -70,24 +60,28 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             ],
             evidence: None,
         },
-        Destination::Pool { route, pool, draw, failed_over, passage, .. } => {
+        Destination::Pool { route, pool, draw, failed_over, previewed, passage, .. } => {
             let name = &route.pools[pool].name;
             let mut why = vec![found(route, &request.host, path)];
             if route.planned.is_some() {
                 let who = if is_exempt(&route.exempt, path) {
                     "the path is exempt"
+                } else if previewed == Some(Previewed::ByLink) {
+                    "the visitor's preview may pass"
                 } else {
                     "the visitor's network may pass"
                 };
                 why.push(format!("it is in maintenance, and {who}"));
             }
-            let previewed = route.preview.as_ref().filter(|preview| preview.is_for(asked.client));
-            why.push(match (draw, previewed) {
-                (Some(draw), _) => drawn(route, draw),
-                (None, Some(preview)) => {
+            why.push(match (draw, previewed, &route.preview) {
+                (Some(draw), _, _) => drawn(route, draw),
+                (None, Some(Previewed::ByLink), _) => format!("the cookie of a preview link shows {name}"),
+                (None, Some(Previewed::ByNetwork), Some(preview)) => {
                     format!("the visitor's network sees the preview of {}", route.pools[preview.pool].name)
                 }
-                (None, None) => format!("no split is on: {} is live", route.pools[route.live].name),
+                (None, Some(Previewed::ByNetwork) | None, _) => {
+                    format!("no split is on: {} is live", route.pools[route.live].name)
+                }
             });
             if failed_over {
                 why.push(format!("that pool has no healthy target, so {name} serves instead"));
@@ -101,6 +95,25 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
                 why,
                 evidence: None,
             }
+        }
+    }
+}
+
+/// Why a request gets the maintenance response.
+fn kept_from_pools(route: &Arc<Route>, reason: Reason, asked: &Asked<'_>, secret: &Secret) -> String {
+    match (reason, route.linked(asked, secret)) {
+        (Reason::Planned, _) => "it is in maintenance: the visitor gets the maintenance response".to_owned(),
+        (Reason::Unplanned, Some(shown)) => format!(
+            "the cookie of a preview link shows {}, which can't serve: the visitor gets the maintenance response, and no \
+             other pool",
+            route.pools[shown].name
+        ),
+        (Reason::Unplanned, None) => {
+            "no pool has a healthy target: the visitor gets the maintenance response".to_owned()
+        }
+        (Reason::ReadOnly, _) => format!("it is read-only, and {}: it is refused", would_change(asked)),
+        (Reason::Hold, _) => {
+            "it is in hold, and the request can't wait: the visitor gets the maintenance response".to_owned()
         }
     }
 }

@@ -30,10 +30,10 @@ pub enum Happening {
     RouterLimit,
     /// No pool has a healthy target, or the service is in maintenance; with the status of the response.
     Maintenance(u16),
-    /// The router answered with something of its own, such as an asset of a page; with the status.
-    Own(u16),
     /// No service is configured for this host and path.
     NoService,
+    /// The router has an answer of its own for this request, such as an asset of its page; with the status.
+    ByRouter(u16),
 }
 
 /// Whose an outcome is.
@@ -97,8 +97,8 @@ impl Happening {
             | Self::VisitorGone
             | Self::RouterLimit
             | Self::Maintenance(_)
-            | Self::Own(_)
-            | Self::NoService => false,
+            | Self::NoService
+            | Self::ByRouter(_) => false,
         }
     }
 
@@ -110,8 +110,10 @@ impl Happening {
             // 501 and 505 say that the request asked for something the target never does.
             Self::Answered(status @ (501 | 505)) => row(status, Owner::Nobody, false, false),
             Self::Answered(status) if status >= 500 => row(status, Owner::Target, true, true),
-            Self::Answered(status) if status >= 400 => row(status, Owner::Visitor, false, false),
-            Self::Answered(status) | Self::Own(status) => row(status, Owner::Nobody, false, false),
+            Self::Answered(status) | Self::ByRouter(status) if status >= 400 => {
+                row(status, Owner::Visitor, false, false)
+            }
+            Self::Answered(status) | Self::ByRouter(status) => row(status, Owner::Nobody, false, false),
             Self::ConnectFailed | Self::ClosedBeforeHead | Self::MalformedHead => row(502, Owner::Target, true, true),
             Self::HeadTimeout => row(504, Owner::Target, true, true),
             Self::GrpcFailedInHead(status) => row(status, Owner::Target, true, true),
@@ -219,8 +221,8 @@ mod tests {
     #[test]
     fn what_is_the_routers_own_says_nothing_of_a_target() {
         for status in [200, 304] {
-            check(Happening::Own(status), status, Owner::Nobody, false, false);
-            assert!(!Happening::Own(status).is_of_target());
+            check(Happening::ByRouter(status), status, Owner::Nobody, false, false);
+            assert!(!Happening::ByRouter(status).is_of_target());
         }
     }
 

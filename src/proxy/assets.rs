@@ -27,7 +27,7 @@ pub(super) fn response(mut record: Record, wanted: &Wanted, table: &Table, asked
     } else {
         (StatusCode::OK, asset.content.clone())
     };
-    record.answers(Happening::Own(status.as_u16()), status.as_u16());
+    record.answers(Happening::ByRouter(status.as_u16()), status.as_u16());
     let mut response = Response::new(AnswerBody::whole(content, record));
     *response.status_mut() = status;
     let headers = response.headers_mut();
