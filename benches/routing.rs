@@ -73,6 +73,7 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         split,
         sticky: StickyBy::Cookie,
         preview: None,
+        exempt: Box::default(),
         planned: planned.then(|| answer(Reason::Planned)),
         unplanned: answer(Reason::Unplanned),
         tally: Arc::new(PerWorker::new(WORKERS)),

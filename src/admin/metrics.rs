@@ -299,6 +299,7 @@ mod tests {
             }),
             sticky: crate::config::StickyBy::default(),
             preview: None,
+            exempt: [].into(),
             planned: None,
             unplanned: Arc::new(answer),
             tally: Arc::new(PerWorker::<ServiceTally>::new(2)),

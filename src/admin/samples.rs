@@ -5,7 +5,8 @@ use crate::model::view::{
     RatioView, RatiosView, RolloutView, ServiceView, StepView, TargetView,
 };
 use crate::model::{
-    BasisPoints, GatePoint, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
+    BasisPoints, GatePoint, Held, HeldBy, Meanwhile, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp,
+    Verdict,
 };
 
 pub(super) fn service() -> ServiceView {
@@ -35,6 +36,12 @@ pub(super) fn service() -> ServiceView {
             until: Some(moment),
             message: Some("Back soon.".to_owned()),
         },
+        meanwhile: Some(Meanwhile {
+            since: moment,
+            until: Some(moment),
+            requests: 3,
+            methods: [("GET".to_owned(), 3)].into(),
+        }),
         pools: [("server0".parse().unwrap(), pool)].into(),
         verdict: Some(Verdict::Insufficient),
         durable: true,

@@ -45,6 +45,7 @@ pub(super) fn canary() -> ServiceView {
         mode_source: ModeSource::Command,
         mode_file: None,
         mode_setting: ModeSetting::default(),
+        meanwhile: None,
         pools: BTreeMap::from([
             ("server0".parse().unwrap(), pool("2026.11.1", vec![target("127.0.0.1:9000", None)], 1234)),
             (

@@ -11,7 +11,7 @@
 
 use super::command::CommandError;
 use super::deciding::Decided;
-use super::events::{event_of, gates_answer, passing_of_time};
+use super::events::{event_of, gates_answer, over, passing_of_time};
 use super::files::FirstLook;
 use super::gathering::Gathering;
 use super::handle::{Published, Shared};
@@ -175,6 +175,7 @@ impl Conductor {
             service: view::service(service),
             table: self.version,
             draining: draining.iter().filter_map(load).collect(),
+            pools: service.pools.iter().map(|pool| Arc::clone(&pool.load)).collect(),
         }
     }
 
@@ -234,6 +235,7 @@ impl Conductor {
     /// Swaps in a table with this service as it is now.
     pub(super) fn publish(&mut self, at: usize) {
         let service = &mut self.services[at];
+        service.follow_mode(Timestamp::now());
         self.routes[at] = Arc::new(service.route(&self.tools.secret, self.tools.live.workers()));
         self.swap();
         self.show(at, true);
@@ -309,7 +311,8 @@ impl Conductor {
             let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
             if self.services[at].needs_time() {
                 self.tick_service(at);
-            } else if looked {
+            }
+            if looked && self.services[at].gathering.is_none() {
                 self.show(at, false);
             }
         }
@@ -336,13 +339,20 @@ impl Conductor {
             gathering.gather(rollout, Instant::now(), now);
         }
         // Gates come second: while the disk keeps their answer from becoming part of the state, what protects goes on.
-        let events = [passing_of_time(service), gates_answer(service)];
+        let over = over(service, now);
+        let is_overdue = over.is_none() && service.state.mode.until.is_some_and(|until| now >= until);
+        let told = std::mem::replace(&mut service.overdue, is_overdue);
+        let events = [passing_of_time(service), gates_answer(service), over];
         if let Some(decided) = events.into_iter().flatten().find_map(|event| self.decide(at, event, now)) {
             if decided.transition.protective {
                 self.protect(at, decided);
             } else {
                 self.plan(at, decided, None);
             }
+        }
+        if is_overdue && !told {
+            // The page no longer says a moment that has passed, and the status why the mode goes on.
+            self.publish(at);
         }
         self.flush(at);
         if self.services[at].gathering.is_some() {

@@ -1,9 +1,10 @@
 //! What commands and the passing of time mean: the events that decisions are made of.
 
 use super::command::{Command, CommandError};
+use super::meanwhile::Counted;
 use super::service::{PoolControl, ServiceControl};
-use crate::model::{Judgement, Mode, Plan, PoolName, Step, Strategy};
-use crate::rollout::{Event, Start};
+use crate::model::{Judgement, Meanwhile, Mode, Plan, PoolName, Step, Strategy, Timestamp};
+use crate::rollout::{Event, SetMode, Start};
 
 /// The event that a command is.
 pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Event, CommandError> {
@@ -51,7 +52,7 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
             {
                 return Err(CommandError::HeldByFile { service: service.config.name.clone(), file: file.clone() });
             }
-            Event::SetMode(setting.clone())
+            Event::SetMode(SetMode { setting: setting.clone(), meanwhile: meanwhile(service) })
         }
     })
 }
@@ -78,6 +79,17 @@ fn plan_for(plan: &mut Plan, strategy: Option<Strategy>, steps: Option<&[Step]>)
         (Some(Strategy::Canary) | None, None) => {}
     }
     Ok(())
+}
+
+/// What it has cost up to now not to serve.
+fn meanwhile(service: &ServiceControl) -> Option<Meanwhile> {
+    service.meanwhile.as_ref().filter(|counted| counted.goes_on()).map(Counted::view)
+}
+
+/// What is said once the time of a mode is over and a pool can serve.
+pub(super) fn over(service: &ServiceControl, now: Timestamp) -> Option<Event> {
+    let is_over = service.state.mode.until.is_some_and(|until| now >= until);
+    (is_over && service.is_known_to_serve()).then(|| Event::PoolCanServe(meanwhile(service)))
 }
 
 /// What the gates have answered, until it has become part of the state.

@@ -32,6 +32,10 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
                 match answer.reason {
                     Reason::Planned => "it is in maintenance: the visitor gets the maintenance response",
                     Reason::Unplanned => "no pool has a healthy target: the visitor gets the maintenance response",
+                    Reason::ReadOnly => "it is read-only, and the request would change something: it is refused",
+                    Reason::Hold => {
+                        "it is in hold, and the request can't wait: the visitor gets the maintenance response"
+                    }
                 }
                 .to_owned(),
             ],

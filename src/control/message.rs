@@ -47,6 +47,8 @@ pub(super) struct Done {
     pub(super) table: u64,
     /// The pools that are being drained since.
     pub(super) draining: Vec<Arc<PerWorker<PoolLoad>>>,
+    /// All pools.
+    pub(super) pools: Vec<Arc<PerWorker<PoolLoad>>>,
 }
 
 /// Something that a watcher noticed.

@@ -19,6 +19,7 @@ mod guarding;
 mod handle;
 mod health;
 mod maintenance;
+mod meanwhile;
 mod message;
 mod polling;
 pub mod ports;

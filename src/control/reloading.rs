@@ -93,6 +93,7 @@ impl Conductor {
         let workers = self.tools.live.workers();
         for service in &mut self.services {
             service.files = files.known.get(&service.config.name).cloned().unwrap_or_default();
+            service.follow_mode(Timestamp::now());
         }
         self.files = AbortOnDropHandle::new(tokio::spawn(files::watch(files, self.tools.sender.clone())));
         let configs = || self.services.iter().map(|service| &service.config);

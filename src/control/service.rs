@@ -4,11 +4,12 @@ use super::gates::Gating;
 use super::gathering::Gathering;
 use super::guarding::Guarding;
 use super::maintenance;
+use super::meanwhile::Counted;
 use super::message::Files;
 use super::writing::Writing;
 use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
+use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress, Timestamp};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
@@ -34,7 +35,11 @@ pub(super) struct ServiceControl {
     pub(super) writing: Writing,
     /// Decisions that the store does not have yet, the oldest first.
     pub(super) unwritten: Vec<HistoryView>,
-    tally: Arc<PerWorker<ServiceTally>>,
+    /// What the router answers itself while the service does not serve, or has the last time.
+    pub(super) meanwhile: Option<Counted>,
+    /// Whether the table has been told that the time of the mode is over.
+    pub(super) overdue: bool,
+    pub(super) tally: Arc<PerWorker<ServiceTally>>,
 }
 
 /// A pool.
@@ -105,6 +110,8 @@ impl ServiceControl {
             gating: Gating::default(),
             writing: Writing::default(),
             unwritten: Vec::new(),
+            meanwhile: None,
+            overdue: false,
             tally: Arc::new(PerWorker::new(workers)),
         }
     }
@@ -149,6 +156,13 @@ impl ServiceControl {
         self.pools.iter().any(|pool| pool.healthy() && !self.state.drained.contains(&pool.name))
     }
 
+    /// Whether some pool has been found to be able to serve. Targets that no check has reached yet count as up, which is
+    /// enough to send requests there, and not enough to leave a mode by itself.
+    pub(super) fn is_known_to_serve(&self) -> bool {
+        let known = |pool: &PoolControl| pool.targets.iter().any(|target| target.checked && target.fault.is_none());
+        self.pools.iter().any(|pool| known(pool) && !self.state.drained.contains(&pool.name))
+    }
+
     /// Whether the store has all that is in force. A service that nobody ever changed needs no store.
     pub(super) fn durable(&self) -> bool {
         let untouched = self.writing.stored == Some(0) && self.state == ServiceState::new(self.state.live.clone());
@@ -162,6 +176,7 @@ impl ServiceControl {
             || self.gating.answer.is_some()
             || self.writing.current.is_some()
             || !self.writing.unanswered.is_empty()
+            || self.state.mode.until.is_some()
             || !self.durable()
     }
 
@@ -199,7 +214,7 @@ impl ServiceControl {
             .filter(|preview| !preview.networks.is_empty());
         let answer = |reason| {
             let page = self.files.page.as_ref();
-            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page))
+            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page, Timestamp::now()))
         };
         let planned = matches!(self.mode(), (Mode::Maintenance, ModeSource::Command | ModeSource::File));
         Route {
@@ -209,6 +224,7 @@ impl ServiceControl {
             split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
             preview,
             sticky: self.config.sticky.clone(),
+            exempt: self.config.maintenance.exempt.clone().into(),
             planned: planned.then(|| answer(Reason::Planned)),
             unplanned: answer(Reason::Unplanned),
             tally: Arc::clone(&self.tally),

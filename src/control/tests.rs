@@ -255,8 +255,8 @@ async fn a_drain_waits_until_every_worker_has_acknowledged_and_cuts_what_is_left
     let worker = tokio::spawn(async move {
         while let Some(order) = worker.orders.recv().await {
             worker.reports.acknowledge(worker.table.load().version);
-            if let Order::Cut(pool, cut) = order {
-                pool.of(worker.id).in_flight.leave();
+            if let Order::Cut(of, cut) = order {
+                of.pools[0].of(worker.id).in_flight.leave();
                 cut.send(1).await.unwrap();
                 return;
             }

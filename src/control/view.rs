@@ -1,6 +1,7 @@
 //! A service as operators see it.
 
 use super::gathering::Gathering;
+use super::meanwhile::Counted;
 use super::service::{PoolControl, ServiceControl};
 use crate::analysis::expected_time;
 use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
@@ -25,6 +26,7 @@ pub(super) fn service(control: &ServiceControl) -> ServiceView {
         mode_source,
         mode_file: file.map(|file| file.display().to_string()),
         mode_setting: state.mode.clone(),
+        meanwhile: control.meanwhile.as_ref().map(Counted::view),
         pools: control.pools.iter().map(|pool| (pool.name.clone(), pool_view(control, pool))).collect(),
         verdict: control.gathering.as_ref().map(|gathering| gathering.assessment().judgement.verdict),
         durable: control.durable(),
@@ -150,6 +152,10 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
         if !pool.healthy() {
             warnings.push(pool.fault());
         }
+    }
+    if let Some(until) = control.state.mode.until.filter(|_| control.overdue) {
+        let mode = control.state.mode.mode;
+        warnings.push(format!("mode {mode} was to last until {until}, and goes on because no pool can serve"));
     }
     if !control.can_serve() && control.mode().0 == Mode::Maintenance {
         warnings.push("no pool can serve: visitors get the maintenance response".to_owned());

@@ -5,6 +5,7 @@
 mod address;
 mod basis_points;
 mod indicator;
+mod meanwhile;
 mod mode;
 mod names;
 mod outcome;
@@ -17,6 +18,7 @@ pub mod view;
 pub use address::{InvalidAddress, TargetAddress};
 pub use basis_points::{BasisPoints, InvalidWeight};
 pub use indicator::Indicator;
+pub use meanwhile::Meanwhile;
 pub use mode::{Mode, ModeSetting, ModeSource};
 pub use names::{COOKIE_NAME, InvalidName, PREVIEW_COOKIE_NAME, PoolName, RESERVED_PREFIX, ReleaseId, ServiceName};
 pub use outcome::{Happening, Owner, Ruling, grpc_status_fails};

@@ -1,8 +1,8 @@
 //! A service, its evidence and its history as the admin API shows them and the command line reads them.
 
 use super::{
-    BasisPoints, GatePoint, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId, ServiceName,
-    Strategy, Timestamp, Verdict,
+    BasisPoints, GatePoint, Held, Meanwhile, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId,
+    ServiceName, Strategy, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +42,10 @@ pub struct ServiceView {
     pub mode_file: Option<String>,
     /// What was asked for.
     pub mode_setting: ModeSetting,
+    /// What the router answered itself while the service did not serve, or not everything: at present, or the last time
+    /// since the router's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meanwhile: Option<Meanwhile>,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, PoolView>,
     /// What the evidence says while a rollout is under way.
@@ -393,7 +397,7 @@ pub struct ModeView {
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainView {
-    /// Requests that were in the old pool when the switch was made.
+    /// Requests that were in the old pool when the switch was made; or in any pool when the mode was set.
     pub waited_for: u64,
     /// Of those, the ones that the time-out cut.
     pub cut: u64,

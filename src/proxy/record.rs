@@ -6,7 +6,7 @@ use super::visitor::{Phase, Visitor};
 use super::worker::Snapshot;
 use crate::model::{Happening, Indicator, Until};
 use crate::routing::counters::CodeClass;
-use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
+use crate::routing::{Dice, Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
@@ -129,6 +129,11 @@ impl Record {
         self.line.as_deref_mut()
     }
 
+    /// What the worker draws lots with.
+    pub(super) fn dice(&self) -> &Dice {
+        &self.visitor.worker.dice
+    }
+
     /// The request goes to a pool, because it was drawn for it, or in place of the one it was drawn for.
     pub(super) fn enters(&mut self, place: Place, draw: Option<&Draw>, failed_over: bool) {
         let worker = &self.visitor.worker;
@@ -151,6 +156,7 @@ impl Record {
                 }));
             }
         }
+        self.visitor.is_routed_by(place.table.version);
         self.place = Some(place);
     }
 

@@ -105,10 +105,9 @@ impl Worker {
         self.reports.acknowledge(table.version);
         match order {
             Order::Acknowledge => self.kept.keep_only(&table),
-            Order::Cut(pool, answer) => {
-                // Only one answer per worker is ever sent, and there is room for all.
-                let _ = answer.try_send(self.visitors.cut(&pool));
-            }
+            // Only one answer per worker is ever sent, and there is room for all.
+            Order::Count(of, answer) => drop(answer.try_send(self.visitors.count_of(&of))),
+            Order::Cut(of, answer) => drop(answer.try_send(self.visitors.cut(&of))),
         }
     }
 }

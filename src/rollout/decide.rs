@@ -34,6 +34,9 @@ pub fn decide(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Opt
             command::switch(state, pool, *drain).map(Some)
         }
         (Idle | Preview | Canary | Promoted | RolledBack, Event::SetMode(mode)) => Ok(command::set_mode(state, mode)),
+        (Idle | Preview | Canary | Promoted | RolledBack, Event::PoolCanServe(meanwhile)) => {
+            Ok(tick::mode_over(state, meanwhile.as_ref(), now))
+        }
 
         (Preview, Event::Tick(judgement)) => tick::in_preview(state, judgement.as_ref(), now),
         (Canary, Event::Tick(judgement)) => tick::in_canary(state, judgement.as_ref(), now),

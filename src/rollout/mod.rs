@@ -28,7 +28,7 @@ mod simulation;
 mod tests;
 
 pub use decide::decide;
-pub use event::{Event, GatesAnswer, Start};
+pub use event::{Event, GatesAnswer, SetMode, Start};
 pub use gates::GATES;
 pub use refusal::Refusal;
 pub use state::{Asking, PinnedRelease, Rejected, Rollout, ServiceState};

@@ -7,6 +7,7 @@
 mod balance;
 pub mod counters;
 mod draws;
+mod exempt;
 mod limits;
 mod live;
 mod maintenance;
@@ -22,8 +23,9 @@ mod times;
 pub use balance::Dice;
 pub use counters::{PerWorker, WorkerId};
 pub use draws::{Dispatch, Draws, LIMITS_AHEAD, Measures, TICK};
+pub use exempt::is_exempt;
 pub use limits::{Limit, Limits};
-pub use live::{Live, Order, Reports, Suspicion, WorkerEnd};
+pub use live::{Live, Order, Reports, Suspicion, UnderWay, WorkerEnd};
 pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
 pub use seen::SeenVisitors;
 pub use sides::{ByMoment, BySide, Side};

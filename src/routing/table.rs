@@ -1,6 +1,7 @@
 //! The table: the immutable snapshot that a request is routed by.
 
 use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
+use super::exempt::is_exempt;
 use super::maintenance::MaintenanceAnswer;
 use super::split::{Draw, Secret, Split};
 use crate::config::StickyBy;
@@ -37,6 +38,8 @@ pub struct Route {
     pub preview: Option<Preview>,
     /// What visitors are drawn by.
     pub sticky: StickyBy,
+    /// The paths that reach the application whatever the mode; see [`is_exempt`].
+    pub exempt: Box<[PathPrefix]>,
     /// The response of planned maintenance, while the service is in it.
     pub planned: Option<Arc<MaintenanceAnswer>>,
     /// The response when no pool can serve.
@@ -270,6 +273,9 @@ impl Table {
 impl Route {
     fn destination<'t>(self: &'t Arc<Self>, service: usize, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
         if let Some(answer) = &self.planned {
+            if is_exempt(&self.exempt, asked.path) {
+                return self.to_pool(service, self.live, None);
+            }
             if !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical())) {
                 return Destination::Maintenance { route: self, answer };
             }

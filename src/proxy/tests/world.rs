@@ -177,6 +177,7 @@ impl World {
             split,
             sticky: setting.sticky.clone(),
             preview: None,
+            exempt: [].into(),
             planned: setting.planned.map(|status| self.maintenance_answer(Reason::Planned, status)),
             unplanned: self.maintenance_answer(Reason::Unplanned, UnsafeStatus::default()),
             tally: Arc::clone(&self.maintenance),
