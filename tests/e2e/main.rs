@@ -44,3 +44,4 @@ mod switching;
 mod target_faults;
 mod thin_evidence;
 mod timeouts;
+mod walkthroughs;

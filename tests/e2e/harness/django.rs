@@ -1,7 +1,8 @@
 //! The Django example as a reader would set it up: two copies of it under gunicorn, each in a folder of its own, on one
 //! PostgreSQL database, and the router before them with the example's own configuration.
 
-use super::{Answer, LONG, Postgres, Router, Setup, Visitor, eventually, free_address, run};
+use super::postgres::free_name;
+use super::{Answer, LONG, Postgres, Router, Setup, Visitor, eventually, free_address, run, until};
 use bytes::Bytes;
 use http::Method;
 use std::fs::{File, read_to_string};
@@ -16,6 +17,8 @@ use tokio::sync::OnceCell;
 /// Of the one person who may log in.
 pub const USER: &str = "ada";
 pub const PASSWORD: &str = "a-password-of-the-test";
+
+const EXAMPLE: &str = "config/examples/django";
 
 /// Where `tests/run` has installed Django and gunicorn.
 const ENVIRONMENT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/django-environment");
@@ -52,25 +55,45 @@ impl Site {
         site
     }
 
+    /// A place for a site, and nothing in it; with the name of a database that is not there yet.
+    pub async fn empty() -> Self {
+        let postgres = Postgres::shared().await;
+        Self::at(postgres, free_name())
+    }
+
+    fn at(postgres: &'static Postgres, database: String) -> Self {
+        let ports = [free_address(), free_address()];
+        let mut setup = Setup::with_pools(&[("server0", ports[0], ""), ("server1", ports[1], "")]);
+        setup.name = "station";
+        Self { router: Router::prepare(setup), database, postgres, ports, copies: Mutex::new([None, None]) }
+    }
+
     /// Both copies and the configuration in their folder, and nothing started.
     pub async fn prepare(change: impl FnOnce(String) -> String) -> Self {
         let postgres = Postgres::shared().await;
         let prepared = PREPARED.get_or_init(async || Prepared::make(postgres)).await;
-        let ports = [free_address(), free_address()];
-        let mut setup = Setup::with_pools(&[("server0", ports[0], ""), ("server1", ports[1], "")]);
-        setup.name = "station";
-        let router = Router::prepare(setup);
-        let database = postgres.create_database(Some(&prepared.database));
-        let site = Self { router, database, postgres, ports, copies: Mutex::new([None, None]) };
+        let site = Self::at(postgres, postgres.create_database(Some(&prepared.database)));
         for pool in ["server0", "server1"] {
             copy(&prepared.folder, &site.folder(pool));
-            site.substitute(&site.folder(pool).join("gunicorn.conf.py"));
+            site.substitute_ports(&site.folder(pool));
         }
-        std::fs::copy(prepared.folder.join("maintenance.html"), site.router.folder().join("maintenance.html")).unwrap();
-        let config = read_to_string(prepared.folder.join("cutover.toml")).unwrap();
-        let config = format!("{}\n[admin]\nlisten = \"127.0.0.1:9900\"\n", change(config));
-        site.router.write_config(&site.with_ports(&config));
+        let folder = site.folder("server0");
+        std::fs::copy(folder.join("maintenance.html"), site.router.folder().join("maintenance.html")).unwrap();
+        site.router.write_config(&change(read_to_string(folder.join("cutover.toml")).unwrap()));
         site
+    }
+
+    /// The example as it is in the repository, but for the ports.
+    pub fn copy_example_to(&self, folder: &Path) {
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(EXAMPLE), folder);
+        self.substitute_ports(folder);
+    }
+
+    fn substitute_ports(&self, folder: &Path) {
+        for file in ["gunicorn.conf.py", "cutover.toml"] {
+            let path = folder.join(file);
+            std::fs::write(&path, self.with_ports(&read_to_string(&path).unwrap())).unwrap();
+        }
     }
 
     /// A text of the example's with this site's ports instead of those that readers would use.
@@ -78,10 +101,6 @@ impl Site {
         let ours = [self.router.address(), self.router.setup.admin, self.ports[0], self.ports[1]];
         let theirs = ["8080", "9900", "9000", "9001"];
         theirs.iter().zip(ours).fold(text.to_owned(), |text, (port, ours)| text.replace(port, &ours.port().to_string()))
-    }
-
-    fn substitute(&self, file: &Path) {
-        std::fs::write(file, self.with_ports(&read_to_string(file).unwrap())).unwrap();
     }
 
     /// Where a copy is.
@@ -125,6 +144,21 @@ impl Site {
         self.answers(pool).await;
     }
 
+    /// Waits until all that a copy's workers answer is of that release.
+    pub async fn runs(&self, pool: &str, release: &str) {
+        const WORKERS: usize = 2;
+        let mut visitor = Visitor::new(self.address(pool)).of_host("localhost");
+        until("the copy runs the release", LONG, async || {
+            for _ in 0..10 * WORKERS {
+                if visitor.get("/up").await.json()["release"] != release {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+
     /// Waits until a copy answers.
     pub async fn answers(&self, pool: &str) {
         eventually("gunicorn answers", LONG, async || {
@@ -165,12 +199,7 @@ impl Site {
     /// Brings a copy's files to a later release, one after the other; what runs goes on with the old code.
     pub fn upgrade(&self, pool: &str, releases: &[&str]) {
         let folder = self.folder(pool);
-        for release in releases {
-            let patch = folder.join(format!("releases/{release}.patch"));
-            run(Command::new("patch").args(["-s", "-p1", "-i"]).arg(patch).current_dir(&folder));
-        }
-        // Without the files of the release before, as in an image that is built anew.
-        self.manage(pool, &["collectstatic", "--clear", "--noinput"]);
+        run(self.program(folder.join("releases/bring").to_str().unwrap(), &folder).args(releases));
     }
 
     /// Replaces a piece of text in one of a copy's files.
@@ -243,6 +272,12 @@ impl Drop for Site {
         for copy in self.copies.lock().unwrap().iter_mut().filter_map(Option::take) {
             end_group(copy);
         }
+        // What the commands of a README have started.
+        for pool in ["server0", "server1"] {
+            if let Ok(id) = read_to_string(self.folder(pool).join("gunicorn.pid")) {
+                let _ = Command::new("kill").args(["-TERM", id.trim()]).stderr(Stdio::null()).status();
+            }
+        }
         if std::thread::panicking() {
             for pool in ["server0", "server1"] {
                 let log = read_to_string(self.folder(pool).join("gunicorn.log")).unwrap_or_default();
@@ -258,7 +293,7 @@ impl Prepared {
     fn make(postgres: &Postgres) -> Self {
         // For all tests, so it stays until the folder for temporary files of the tests is emptied: it is made anew here.
         let folder = TempDir::with_prefix_in("station-", env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/django"), &folder);
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(EXAMPLE), &folder);
         let database = postgres.create_database(None);
         let manage = |arguments: &[&str]| {
             let mut command = program_in("python", &folder, postgres, &database);
@@ -342,8 +377,7 @@ fn program_in(program: &str, folder: &Path, postgres: &Postgres, database: &str)
     };
     command.env("PATH", format!("{ENVIRONMENT}/bin:{cutover}:{path}"));
     command.envs(postgres.environment()).env("PGDATABASE", database).env("PYTHONDONTWRITEBYTECODE", "1");
-    // gunicorn puts a socket below its home.
-    command.env("HOME", folder).env_remove("CUTOVER_TOKEN").stdin(Stdio::null()).current_dir(folder);
+    command.env_remove("CUTOVER_TOKEN").stdin(Stdio::null()).current_dir(folder);
     command
 }
 

@@ -17,6 +17,7 @@ mod setup;
 mod turns;
 mod visitor;
 mod waiting;
+mod walkthrough;
 
 pub use application::Application;
 pub use between::{Between, Manner};
@@ -34,3 +35,4 @@ pub use setup::Setup;
 pub use turns::heavy_turn;
 pub use visitor::{Answer, Visitor};
 pub use waiting::{LONG, SHORT, eventually, until};
+pub use walkthrough::Walkthrough;

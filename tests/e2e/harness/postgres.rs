@@ -67,7 +67,7 @@ impl Postgres {
 
     /// A new database, empty or with all that another one has.
     pub fn create_database(&self, like: Option<&str>) -> String {
-        let name = format!("site{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        let name = free_name();
         let like = like.map(|like| format!(" template {like}")).unwrap_or_default();
         self.sql("postgres", &format!("create database {name}{like}"));
         name
@@ -84,6 +84,11 @@ impl Postgres {
         psql.envs(self.environment()).stdin(Stdio::null());
         psql
     }
+}
+
+/// A name that no database has.
+pub fn free_name() -> String {
+    format!("site{}", DATABASES.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Runs a program to its end and gives what it printed.
