@@ -49,6 +49,40 @@ async fn workers_that_are_replaced_on_hup_under_load_fail_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_stopped_and_started_again_keeps_its_visitors_waiting_and_loses_no_reading() {
+    let _turn = heavy_turn().await;
+    let site = Site::start_with(|config| format!("{config}[service.hold]\nrestart = \"30s\"\n")).await;
+    site.stop_copy("server1").await;
+    site.router.pool_health("server1", false).await;
+    let logger = Logger::start(site.router.address());
+    let load = Load::on(site.router.address()).rate(40.0).of("localhost", "/up").without_posts().start();
+    until("readings are stored", SHORT, async || logger.so_far().stored > 10).await;
+
+    // As it is: a request that could not be sent waits. A GET that was cut off is sent again; a POST never is, and is the
+    // data logger's to repeat.
+    site.stop_copy("server0").await;
+    site.start_copy("server0").await;
+    let before = logger.so_far().stored;
+    until("readings go on", LONG, async || logger.so_far().stored > before + 10).await;
+    let cut_off = logger.so_far().failed;
+
+    // With a hold around it nothing is cut off.
+    site.command(&["mode", "hold", "--drain", "10s"]).await.ok();
+    site.stop_copy("server0").await;
+    site.start_copy("server0").await;
+    site.command(&["mode", "serve"]).await.ok();
+    let before = logger.so_far().stored;
+    until("readings go on", LONG, async || logger.so_far().stored > before + 10).await;
+
+    let tally = load.stop().await;
+    let (measured, posts) = logger.stop().await;
+    println!("2 restarts, {} GET and {measured} POST, failed: {:?} {:?}", tally.gets, tally.failed_gets, posts.failed);
+    assert!(tally.failed_gets.is_empty(), "{:?}", tally.failed_gets);
+    assert_eq!((posts.told_to_wait, &posts.failed), (0, &cut_off), "the second restart has cut off nothing");
+    site.assert_all_stored_once(measured);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_canary_that_breaks_one_view_is_taken_back_and_its_visitors_see_no_error() {
     let _turn = heavy_turn().await;
     let site = Site::start_with(|config| {

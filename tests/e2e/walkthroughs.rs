@@ -40,6 +40,7 @@ async fn the_four_steps_of_the_readme_bring_four_releases_to_a_real_site() {
     assert_eq!(previewer.visitor.get(path).await.status, 303);
     assert_eq!(previewer.release().await, "2026.11.4");
     assert_eq!(reader.release().await, "2026.11.3", "nobody else has seen it");
+    site.router.pool_health("server1", true).await;
     steps.next(&site);
     assert_eq!(reader.release().await, "2026.11.4");
 
@@ -79,6 +80,9 @@ async fn the_readme_of_the_example_sets_it_up_and_moves_its_database() {
     until("readings are stored", SHORT, async || logger.so_far().stored > 10).await;
     let mut database = Walkthrough::of(file, "The database moves");
     let new = format!("{}_new", site.database);
+    database.next_with(&site, |block| block.replace("station_new", &new));
+    site.answers("server1").await;
+    site.router.pool_health("server1", true).await;
     database.next_with(&site, |block| block.replace("station_new", &new));
     database.end();
     let before = logger.so_far().stored;

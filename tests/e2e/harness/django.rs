@@ -20,6 +20,9 @@ pub const PASSWORD: &str = "a-password-of-the-test";
 
 const EXAMPLE: &str = "config/examples/django";
 
+/// Notices soon that a copy is up or down, and never takes a busy machine for a dead copy.
+const PATIENT_HEALTH: &str = "interval = \"250ms\"\ntimeout = \"5s\"\nrise = 1";
+
 /// Where `tests/run` has installed Django and gunicorn.
 const ENVIRONMENT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/django-environment");
 
@@ -79,7 +82,9 @@ impl Site {
         }
         let folder = site.folder("server0");
         std::fs::copy(folder.join("maintenance.html"), site.router.folder().join("maintenance.html")).unwrap();
-        site.router.write_config(&change(read_to_string(folder.join("cutover.toml")).unwrap()));
+        let config = read_to_string(folder.join("cutover.toml")).unwrap();
+        let config = config.replace("path = \"/up\"", &format!("path = \"/up\"\n{PATIENT_HEALTH}"));
+        site.router.write_config(&change(config));
         site
     }
 
@@ -216,7 +221,9 @@ impl Site {
             self.upgrade(pool, releases);
         }
         self.stop_copy(pool).await;
+        self.router.pool_health(pool, false).await;
         self.start_copy(pool).await;
+        self.router.pool_health(pool, true).await;
     }
 
     /// Runs a command of Django's in a copy's folder.
