@@ -43,6 +43,7 @@ pub(super) fn service() -> ServiceView {
             methods: [("GET".to_owned(), 3)].into(),
         }),
         pools: [("server0".parse().unwrap(), pool)].into(),
+        held_requests: 0,
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {

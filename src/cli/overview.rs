@@ -78,6 +78,9 @@ fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) ->
     if let Some(meanwhile) = view.meanwhile.as_ref().filter(|meanwhile| meanwhile.until.is_none()) {
         facts.push(fact("meanwhile", format!("{meanwhile} in {}", between(meanwhile.since, now))));
     }
+    if view.held_requests > 0 {
+        facts.push(fact("waiting", format!("{} requests wait", grouped(view.held_requests))));
+    }
     facts.push(fact("live", pool_with_release(view, &view.live)));
     if let Some(candidate) = &view.candidate {
         facts.push(fact("candidate", format!("{}, {}%", pool_with_release(view, candidate), view.weight)));

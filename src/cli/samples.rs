@@ -53,6 +53,7 @@ pub(super) fn canary() -> ServiceView {
                 pool("2026.11.2", vec![target("a:1", None), target("10.0.0.12:1", Some("connection refused\x07"))], 2),
             ),
         ]),
+        held_requests: 0,
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {

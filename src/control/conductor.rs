@@ -9,7 +9,7 @@
 //! It never waits for anything but its inbox: the disk, the targets and Prometheus are waited for elsewhere, and
 //! their answers arrive as messages. So a hanging disk holds up planned changes, and nothing that protects.
 
-use super::command::CommandError;
+use super::command::{Command, CommandError};
 use super::deciding::Decided;
 use super::events::{event_of, gates_answer, over, passing_of_time};
 use super::files::FirstLook;
@@ -118,6 +118,16 @@ impl Conductor {
     fn take(&mut self, message: Message) {
         match message {
             Message::Request(request) => self.request(request, Instant::now()),
+            Message::Hold { service, command, if_match, reply } => {
+                // Who asked holds what it holds by what it is told; unheard, the hold ends when it is overdue.
+                let _ = reply.send(self.hold(&service, &command, if_match));
+            }
+            Message::LetGo { service, number, reply } => {
+                self.let_go(&service, number);
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
+                }
+            }
             Message::Notice(notice) => self.notice(notice),
             Message::Written { service, sequence, result } => self.written(&service, sequence, result),
             Message::Reload { config, files, reply } => {
@@ -136,7 +146,9 @@ impl Conductor {
             let _ = request.reply.send(Err(CommandError::UnknownService(request.service.to_string())));
             return;
         };
-        match self.decision_on(at, &request) {
+        let fault = request.held.and_then(|number| self.hold_fault(at, number));
+        let decision = fault.map_or_else(|| self.decision_on(at, &request.command, request.if_match), Err);
+        match decision {
             Err(error) => drop(request.reply.send(Err(error))),
             Ok(None) => drop(request.reply.send(Ok(self.done(at, &[])))),
             Ok(Some(decided)) if decided.transition.protective => {
@@ -157,13 +169,18 @@ impl Conductor {
         }
     }
 
-    fn decision_on(&self, at: usize, request: &Request) -> Result<Option<Decided>, CommandError> {
+    pub(super) fn decision_on(
+        &self,
+        at: usize,
+        command: &Command,
+        if_match: Option<u64>,
+    ) -> Result<Option<Decided>, CommandError> {
         let service = &self.services[at];
-        if request.if_match.is_some_and(|revision| revision != service.state.revision) {
-            let (service, revision) = (request.service.clone(), service.state.revision);
+        if if_match.is_some_and(|revision| revision != service.state.revision) {
+            let (service, revision) = (service.config.name.clone(), service.state.revision);
             return Err(CommandError::Moved { service, revision });
         }
-        let event = event_of(service, &request.command)?;
+        let event = event_of(service, command)?;
         Decided::by(&service.state, event, Timestamp::now())
             .map_err(|refusal| CommandError::Refused(refusal.to_string()))
     }
@@ -238,6 +255,7 @@ impl Conductor {
         service.follow_mode(Timestamp::now());
         self.routes[at] = Arc::new(service.route(&self.tools.secret, self.tools.live.workers()));
         self.swap();
+        self.checks.hurry(&self.services[at]);
         self.show(at, true);
     }
 
@@ -331,6 +349,7 @@ impl Conductor {
     }
 
     fn tick_service(&mut self, at: usize) {
+        self.end_overdue_hold(at);
         self.lose_patience(at);
         self.answer_durable(at);
         let now = Timestamp::now();

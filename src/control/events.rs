@@ -2,6 +2,7 @@
 
 use super::command::{Command, CommandError};
 use super::meanwhile::Counted;
+use super::restriction;
 use super::service::{PoolControl, ServiceControl};
 use crate::model::{Judgement, Meanwhile, Mode, Plan, PoolName, Step, Strategy, Timestamp};
 use crate::rollout::{Event, SetMode, Start};
@@ -52,6 +53,7 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
             {
                 return Err(CommandError::HeldByFile { service: service.config.name.clone(), file: file.clone() });
             }
+            restriction::check(&service.config, setting)?;
             Event::SetMode(SetMode { setting: setting.clone(), meanwhile: meanwhile(service) })
         }
     })

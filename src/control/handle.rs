@@ -4,7 +4,7 @@ use super::command::{Command, CommandError};
 use super::explain;
 use super::files::FirstLook;
 use super::meanwhile::Counted;
-use super::message::{Message, Request};
+use super::message::{Done, Message, Request};
 use super::ports::{HistoryQuestion, MetricsSource};
 use super::service::ServiceControl;
 use super::store::StoreThread;
@@ -209,15 +209,27 @@ impl Handle {
             _ => Vec::new(),
         };
         let service = published.service.name.clone();
+        if let Command::Switch { hold: true, .. } = &command {
+            return self.switch_under_hold(&service, command, if_match).await;
+        }
+        let mut view = self.carry_out(&service, command, if_match).await?;
+        view.service.warnings.extend(warnings);
+        Ok(view)
+    }
+
+    /// Has a command carried out, with its drain.
+    pub(super) async fn carry_out(
+        &self,
+        service: &ServiceName,
+        command: Command,
+        if_match: Option<u64>,
+    ) -> Result<SwitchView, CommandError> {
         let (patience, all_pools) = match &command {
             Command::Switch { drain, .. } => (*drain, false),
             Command::Mode { drain, .. } => (*drain, true),
             _ => (None, false),
         };
-        let (reply, replied) = oneshot::channel();
-        let request = Request { service, command, if_match, reply };
-        self.inbox.send(Message::Request(request)).await.map_err(|_| CommandError::Stopping)?;
-        let done = replied.await.map_err(|_| CommandError::Stopping)??;
+        let done = self.ask(service, command, if_match, None).await?;
         let mut service = done.service;
         let mut drain = None;
         if let Some(patience) = patience {
@@ -230,12 +242,25 @@ impl Handle {
             drain = Some(self.drain(&under_way, done.table, patience.get()).await);
             service = self.service(service.name.as_str()).unwrap_or(service);
         }
-        service.warnings.extend(warnings);
         Ok(SwitchView { service, drain })
     }
 
+    /// Has the conductor carry out a command, perhaps under a hold.
+    pub(super) async fn ask(
+        &self,
+        service: &ServiceName,
+        command: Command,
+        if_match: Option<u64>,
+        held: Option<u64>,
+    ) -> Result<Done, CommandError> {
+        let (reply, replied) = oneshot::channel();
+        let request = Request { service: service.clone(), command, if_match, held, reply };
+        self.inbox.send(Message::Request(request)).await.map_err(|_| CommandError::Stopping)?;
+        replied.await.map_err(|_| CommandError::Stopping)?
+    }
+
     /// Waits until the requests have ended that are under way, and cuts those that are left after `patience`.
-    async fn drain(&self, under_way: &UnderWay, table: u64, patience: Duration) -> DrainView {
+    pub(super) async fn drain(&self, under_way: &UnderWay, table: u64, patience: Duration) -> DrainView {
         let started = Instant::now();
         // A worker's count is whole once it has acknowledged the table.
         while !self.live.acknowledged(table) && started.elapsed() < patience + SETTLING {
@@ -349,6 +374,7 @@ impl Handle {
 /// The service with what is counted of it as it is now.
 fn fresh(published: &Published, route: Option<&Route>) -> ServiceView {
     let mut service = published.service.clone();
+    service.held_requests = route.map_or(0, |route| route.tally.sum(|tally| tally.held.get()));
     for pool in route.into_iter().flat_map(|route| &route.pools) {
         if let Some(view) = service.pools.get_mut(&pool.name) {
             view.in_flight = pool.load.sum(|load| load.in_flight.get());
@@ -359,6 +385,6 @@ fn fresh(published: &Published, route: Option<&Route>) -> ServiceView {
 }
 
 /// Between two looks at a drain.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
+pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long workers get to acknowledge a table, and to take down what was cut.
 const SETTLING: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! Renders the responses of a service that does not serve, or not everything.
 
-use crate::config::Maintenance;
+use crate::config::{Maintenance, UnsafeStatus};
 use crate::model::{ModeSetting, Period, Timestamp};
 use crate::routing::{MaintenanceAnswer, Reason, RetryAfter};
 use bytes::Bytes;
@@ -30,10 +30,15 @@ pub(super) fn answer(
     let Words { title, message: standard, back } = Words::of(reason);
     let message = message.unwrap_or(standard);
     let when = When::of(retry_after, now);
+    let status = match (reason, config.unsafe_status) {
+        // All who get it asked for an unsafe method.
+        (Reason::ReadOnly, UnsafeStatus::MethodNotAllowed) => 405,
+        (Reason::Planned | Reason::Unplanned | Reason::Hold | Reason::ReadOnly, _) => 503,
+    };
     let mut problem = json!({
         "type": "about:blank",
         "title": title,
-        "status": 503,
+        "status": status,
         "detail": message,
         "reason": reason.as_str(),
     });

@@ -105,6 +105,9 @@ impl Conductor {
         }
         self.swap();
         self.checks.follow(self.services.iter().flat_map(checked).collect());
+        for service in &self.services {
+            self.checks.hurry(service);
+        }
         self.tools.shared.publish_all(self.services.iter().map(Published::of).collect());
         // What a query asks for may have another name in the file by now.
         for at in 0..self.services.len() {

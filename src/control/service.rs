@@ -3,11 +3,13 @@
 use super::gates::Gating;
 use super::gathering::Gathering;
 use super::guarding::Guarding;
+use super::holding::{Holding, waiting};
 use super::maintenance;
 use super::meanwhile::Counted;
 use super::message::Files;
+use super::restriction;
 use super::writing::Writing;
-use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
+use crate::config::{Maintenance, Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
 use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress, Timestamp};
 use crate::rollout::ServiceState;
@@ -15,6 +17,7 @@ use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
 use http::HeaderValue;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A service.
@@ -35,6 +38,10 @@ pub(super) struct ServiceControl {
     pub(super) writing: Writing,
     /// Decisions that the store does not have yet, the oldest first.
     pub(super) unwritten: Vec<HistoryView>,
+    /// A switch under way that lets requests wait meanwhile.
+    pub(super) holding: Option<Holding>,
+    /// Since when no pool can serve, while that is so.
+    outage: Option<Instant>,
     /// What the router answers itself while the service does not serve, or has the last time.
     pub(super) meanwhile: Option<Counted>,
     /// Whether the table has been told that the time of the mode is over.
@@ -110,6 +117,8 @@ impl ServiceControl {
             gating: Gating::default(),
             writing: Writing::default(),
             unwritten: Vec::new(),
+            holding: None,
+            outage: None,
             meanwhile: None,
             overdue: false,
             tally: Arc::new(PerWorker::new(workers)),
@@ -176,6 +185,7 @@ impl ServiceControl {
             || self.gating.answer.is_some()
             || self.writing.current.is_some()
             || !self.writing.unanswered.is_empty()
+            || self.holding.is_some()
             || self.state.mode.until.is_some()
             || !self.durable()
     }
@@ -212,10 +222,15 @@ impl ServiceControl {
         let preview = preview
             .map(|pool| Preview { pool, networks: self.config.maintenance.bypass.clone().into() })
             .filter(|preview| !preview.networks.is_empty());
+        // Who finds no room to wait may come back when those who wait now have gone on.
+        let brief = Maintenance { retry_after: self.config.hold.max_wait, ..self.config.maintenance.clone() };
         let answer = |reason| {
             let page = self.files.page.as_ref();
-            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page, Timestamp::now()))
+            let maintenance = if reason == Reason::Hold { &brief } else { &self.config.maintenance };
+            Arc::new(maintenance::answer(reason, maintenance, &self.state.mode, page, Timestamp::now()))
         };
+        self.outage = if self.can_serve() { None } else { self.outage.or_else(|| Some(Instant::now())) };
+        let (mode, _) = self.mode();
         let planned = matches!(self.mode(), (Mode::Maintenance, ModeSource::Command | ModeSource::File));
         Route {
             service: self.config.name.clone(),
@@ -226,7 +241,11 @@ impl ServiceControl {
             sticky: self.config.sticky.clone(),
             exempt: self.config.maintenance.exempt.clone().into(),
             planned: planned.then(|| answer(Reason::Planned)),
+            restriction: restriction::of(&self.config, &self.state.mode).map(Arc::new),
             unplanned: answer(Reason::Unplanned),
+            hold: mode == Mode::Hold || self.holding.is_some(),
+            waiting: Arc::new(waiting(&self.config.hold, answer(Reason::Hold), workers)),
+            outage: self.outage,
             tally: Arc::clone(&self.tally),
             pools: self.pool_routes(workers),
         }

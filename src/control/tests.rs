@@ -1,5 +1,7 @@
 //! The control plane against a store that can fail and hang, and targets that accept connections.
 
+mod holding;
+
 use super::ports::{GateFault, GateQuestion, HistoryQuestion, Record, Store, StoreError, StoredService};
 use super::*;
 use crate::model::view::{HistoryView, ServiceView};

@@ -48,6 +48,9 @@ pub struct ServiceView {
     pub meanwhile: Option<Meanwhile>,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, PoolView>,
+    /// Requests that wait at this moment, over all workers: in a hold, or for a target that restarts.
+    #[serde(default)]
+    pub held_requests: u64,
     /// What the evidence says while a rollout is under way.
     pub verdict: Option<Verdict>,
     /// Whether the store holds all of this.
@@ -410,7 +413,7 @@ pub struct DrainView {
 pub struct ExplainView {
     /// The service that answers; null where none is configured for the request.
     pub service: Option<ServiceName>,
-    /// The pool; null where the visitor gets the maintenance response.
+    /// The pool; null where the router answers by itself.
     pub pool: Option<PoolName>,
     /// The visitor's bucket, 0 to 9999, while a split is on and the request has a key.
     pub bucket: Option<u16>,

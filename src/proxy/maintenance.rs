@@ -54,9 +54,9 @@ pub(super) fn unplanned(record: Record, wanted: &Wanted) -> Response<AnswerBody>
 /// An answer to what nobody asked for is no refusal of the method.
 fn status(maintenance: &MaintenanceAnswer, method: &Method) -> StatusCode {
     match (maintenance.reason, maintenance.unsafe_status) {
-        (Reason::Planned | Reason::ReadOnly, UnsafeStatus::MethodNotAllowed) if !method.is_safe() => {
-            StatusCode::METHOD_NOT_ALLOWED
-        }
+        (Reason::Planned, UnsafeStatus::MethodNotAllowed) if !method.is_safe() => StatusCode::METHOD_NOT_ALLOWED,
+        // What is refused asks for an unsafe method, even if its own is a safe one.
+        (Reason::ReadOnly, UnsafeStatus::MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
         (
             Reason::Planned | Reason::Unplanned | Reason::ReadOnly | Reason::Hold,
             UnsafeStatus::ServiceUnavailable | UnsafeStatus::MethodNotAllowed,

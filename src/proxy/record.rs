@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request's place in a pool, counted there for as long as it lasts.
 pub(super) struct Place {
@@ -240,6 +240,32 @@ impl Record {
         if let Some(line) = self.line.as_deref_mut() {
             line.rescued |= rescue;
             line.failed_over |= !rescue;
+        }
+    }
+
+    /// The request leaves its pool, where nothing came of it, and waits.
+    pub(super) fn steps_out(&mut self) {
+        self.place = None;
+    }
+
+    /// The request has waited for so long, and goes on: what its pool is judged by begins now.
+    pub(super) fn sets_out(&mut self, waited: Duration) {
+        self.arrived = self.visitor.worker.now();
+        if let Some(line) = self.line.as_deref_mut() {
+            line.waited = waited;
+        }
+    }
+
+    /// The request goes to its pool once more, by another connection.
+    pub(super) fn is_sent_again(&mut self, after: Happening) {
+        self.ends(Happening::VisitorGone);
+        if let Some(place) = &self.place {
+            let worker = &self.visitor.worker;
+            place.pool().tally.of(worker.id).judged(after);
+            place.pool().load.of(worker.id).rescues.add(1);
+        }
+        if let Some(line) = self.line.as_deref_mut() {
+            line.rescued = true;
         }
     }
 

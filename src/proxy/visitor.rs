@@ -20,6 +20,8 @@ pub(super) enum Phase {
     Head { begun: bool },
     /// The router itself is at work, within limits of its own.
     Router,
+    /// The request waits until it may go on.
+    Waiting,
     /// The target wants more of the request's body, which the visitor has not sent yet.
     Upload,
     /// The head of the target's answer is awaited.
@@ -122,7 +124,7 @@ impl Visitor {
             Phase::Idle => self.enter(Phase::Head { begun: true }),
             // The time for a head does not begin anew with each byte of it.
             Phase::Head { .. } => self.phase.set(Phase::Head { begun: true }),
-            Phase::Router => {}
+            Phase::Router | Phase::Waiting => {}
             Phase::Upload | Phase::Answer | Phase::Body | Phase::Tail => self.since.set(self.worker.now()),
         }
     }
@@ -131,7 +133,7 @@ impl Visitor {
     pub(super) fn has_received(&self) {
         match self.phase.get() {
             Phase::Body | Phase::Tail => self.since.set(self.worker.now()),
-            Phase::Idle | Phase::Head { .. } | Phase::Router | Phase::Upload | Phase::Answer => {}
+            Phase::Idle | Phase::Head { .. } | Phase::Router | Phase::Waiting | Phase::Upload | Phase::Answer => {}
         }
     }
 
@@ -147,7 +149,7 @@ impl Visitor {
         let timeouts = &self.worker.settings.timeouts;
         let period = match self.phase.get() {
             Phase::Head { .. } => timeouts.head,
-            Phase::Router => return None,
+            Phase::Router | Phase::Waiting => return None,
             Phase::Answer => timeouts.answer,
             Phase::Upload | Phase::Body | Phase::Tail => timeouts.stall,
             Phase::Idle => timeouts.idle,
@@ -186,6 +188,12 @@ impl Visitor {
         if ptr::eq(self.pool.get(), Arc::as_ptr(pool)) {
             self.pool.set(ptr::null());
         }
+    }
+
+    /// The visitor has hung up: the connection is closed as soon as its task runs again.
+    pub(super) fn is_gone(&self) {
+        self.cut.set(true);
+        self.wake();
     }
 
     /// Whether the connection is to be closed at once.

@@ -229,6 +229,10 @@ pub const METHOD_LABELS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DE
 #[derive(Debug, Default)]
 pub struct ServiceTally {
     maintenance: [[Counter; METHOD_LABELS.len()]; super::Reason::ALL.len()],
+    /// Requests that wait, in a hold or for a target that restarts.
+    pub held: Gauge,
+    /// How long requests waited that did.
+    pub waits: Durations,
 }
 
 impl ServiceTally {
