@@ -3,12 +3,12 @@
 //! `cargo bench --bench routing`
 #![allow(clippy::expect_used)] // its own names and addresses are right
 
-use cutover::config::{StickyBy, UnsafeStatus};
-use cutover::model::{BasisPoints, HostPattern, PathPrefix};
+use cutover::config::{Caching, StickyBy, UnsafeStatus};
+use cutover::model::{BasisPoints, HostPattern, PathPrefix, Timestamp};
 use cutover::routing::counters::TargetLoad;
 use cutover::routing::{
     Asked, Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route,
-    Secret, Split, Table, Target, VisitorId, Waiting,
+    Secret, Split, Table, Target, VisitorId, Waiting, mentions_preview,
 };
 use divan::{Bencher, black_box};
 use http::header::{COOKIE, HOST};
@@ -72,6 +72,8 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         live: 0,
         split,
         sticky: StickyBy::Cookie,
+        caching: Caching::default(),
+        skew: None,
         preview: None,
         exempt: Box::default(),
         planned: planned.then(|| answer(Reason::Planned)),
@@ -129,6 +131,7 @@ fn decide(bencher: Bencher<'_, '_>, route: Route, headers: &HeaderMap) {
             path: black_box("/products/42"),
             headers: black_box(headers),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            preview_at: headers.get(COOKIE).is_some_and(|line| mentions_preview(line.as_bytes())).then(Timestamp::now),
         };
         black_box(table.route(&asked, &secret));
     });

@@ -5,7 +5,7 @@ use super::questions::tagged;
 use super::request::{Change, IfMatch, Named};
 use super::routes::Api;
 use crate::config::StepConfig;
-use crate::control::Command;
+use crate::control::{Command, LinkRequest};
 use crate::model::view::{ModeView, SwitchView};
 use crate::model::{BasisPoints, Mode, ModeSetting, Period, PoolName, ReleaseId, Strategy, Timestamp};
 use axum::Json;
@@ -65,6 +65,15 @@ pub(super) struct ModeBody {
     #[serde(default)]
     anonymous: bool,
     drain: Option<Period>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PreviewLinkBody {
+    pool: PoolName,
+    ttl: Option<Period>,
+    path: Option<String>,
+    host: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -162,6 +171,16 @@ pub(super) async fn mode(
     let changed = api.to_its_end(service, Command::Mode { setting, drain }, revision).await?;
     let revision = changed.service.revision;
     Ok(tagged(revision, &ModeView { service: changed.service, drain: changed.drain }))
+}
+
+/// Changes nothing, but what it makes opens a door: it takes what a change takes.
+pub(super) async fn preview_link(
+    State(api): State<Api>,
+    Named(service): Named,
+    Change(body): Change<PreviewLinkBody>,
+) -> Answer {
+    let PreviewLinkBody { pool, ttl, path, host } = body;
+    Ok(Json(api.handle.preview_link(&service, &LinkRequest { pool, ttl, path, host })?).into_response())
 }
 
 pub(super) async fn backup(State(api): State<Api>, Change(body): Change<BackupBody>) -> Answer {

@@ -104,6 +104,8 @@ impl Gathered {
         self.counter(&names::TABLE_SWAPS, &[], table.version);
         for route in &table.services {
             self.maintenance(route);
+            let guarded = route.tally.sum(|tally| tally.skew_guarded.get());
+            self.counter(&names::SKEW_GUARD, &[route.service.as_str()], guarded);
             self.held(route);
             for (index, pool) in route.pools.iter().enumerate() {
                 let (service, name) = (route.service.as_str(), pool.name.as_str());
@@ -313,6 +315,8 @@ mod tests {
                 seen: Arc::default(),
             }),
             sticky: crate::config::StickyBy::default(),
+            caching: crate::config::Caching::default(),
+            skew: None,
             preview: None,
             exempt: [].into(),
             planned: None,
@@ -351,6 +355,8 @@ mod tests {
             route.pools[0].tally.of(WorkerId(worker)).ended(ended, Duration::from_micros(micros));
             route.pools[0].load.of(WorkerId(worker)).in_flight.enter();
         }
+        route.tally.of(WorkerId(0)).skew_guarded.add(3);
+        route.tally.of(WorkerId(1)).skew_guarded.add(4);
         route.tally.of(WorkerId(1)).maintenance_response(Reason::Planned, &http::Method::POST);
         let table = Table { version: 7, services: [Arc::new(route)].into(), ..Table::empty() };
         let text = shown(|gathered| gathered.table(&table));
@@ -359,6 +365,7 @@ mod tests {
         has(&text, r#"cutover_requests_total{service="shop",pool="server1",release="v1",code_class="5xx"} 0"#);
         has(&text, r#"cutover_inflight_requests{service="shop",pool="server0"} 3"#);
         has(&text, r#"cutover_maintenance_responses_total{service="shop",reason="planned",method="POST"} 1"#);
+        has(&text, r#"cutover_skew_guard_total{service="shop"} 7"#);
         has(&text, r#"cutover_pool_weight{service="shop",pool="server0"} 0.875"#);
         has(&text, r#"cutover_pool_weight{service="shop",pool="server1"} 0.125"#);
         has(&text, r#"cutover_pool_weight{service="shop",pool="server2"} 0"#);

@@ -50,6 +50,7 @@ fn entries() -> Vec<Entry> {
         entry(M::POST, "/api/v1/services/{service}/rollout/rollback", commands::rollback),
         entry(M::PUT, "/api/v1/services/{service}/rollout/weight", commands::weight),
         entry(M::PUT, "/api/v1/services/{service}/mode", commands::mode),
+        entry(M::POST, "/api/v1/services/{service}/preview-link", commands::preview_link),
         entry(M::POST, "/api/v1/backup", commands::backup),
         entry(M::GET, "/api/v1/events", events::events),
         entry(M::GET, "/openapi.json", questions::openapi),
@@ -130,6 +131,8 @@ mod tests {
         assert_eq!(fields(service["pools"]["server0"].clone()), properties("Pool"));
         assert_eq!(fields(service["pools"]["server0"]["targets"][0].clone()), properties("Target"));
         assert_eq!(fields(service), properties("Service"));
+        let link = serde_json::to_value(samples::preview_link()).unwrap();
+        assert_eq!(fields(link), properties("PreviewLink"));
         let entry = serde_json::to_value(samples::history()).unwrap();
         assert_eq!(fields(entry["evidence"].clone()), properties("Evidence"));
         assert_eq!(fields(entry["evidence"]["checks"][0].clone()), properties("Check"));

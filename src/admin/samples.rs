@@ -1,8 +1,8 @@
 //! Views with every field set, for tests.
 
 use crate::model::view::{
-    BurnView, CheckView, CountsView, EvidenceView, GateView, GuardView, HistoryView, PoolView, QuantileView, QueryView,
-    RatioView, RatiosView, RolloutView, ServiceView, StepView, TargetView,
+    BurnView, CheckView, CountsView, EvidenceView, GateView, GuardView, HistoryView, PoolView, PreviewLinkView,
+    QuantileView, QueryView, RatioView, RatiosView, RolloutView, ServiceView, StepView, TargetView,
 };
 use crate::model::{
     BasisPoints, GatePoint, Held, HeldBy, Meanwhile, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp,
@@ -135,5 +135,17 @@ pub(super) fn history() -> HistoryView {
         weight: BasisPoints::from_percent(12.5).unwrap(),
         evidence: Some(evidence()),
         record: Some(serde_json::json!({ "version": "0.1.0" })),
+    }
+}
+
+pub(super) fn preview_link() -> PreviewLinkView {
+    PreviewLinkView {
+        service: "shop".parse().unwrap(),
+        pool: "server1".parse().unwrap(),
+        url: Some("https://shop.example.com/?cutover-preview=AQ".into()),
+        path: "/?cutover-preview=AQ".into(),
+        cookie: "cutover-preview".into(),
+        token: "AQ".into(),
+        expires: "2026-11-20T12:00:00Z".parse().unwrap(),
     }
 }

@@ -98,6 +98,8 @@ pub(super) enum Remote {
     Mode(ModeCommand),
     /// Show what happened, who or what decided, and why
     History(HistoryArguments),
+    /// Make a link that shows a pool to whoever opens it
+    PreviewLink(PreviewLinkArguments),
     /// Tell where a request would go, and why
     Explain(ExplainArguments),
     /// Copy the state to a file while serving
@@ -105,6 +107,21 @@ pub(super) enum Remote {
         /// The copy; must not exist yet
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PreviewLinkArguments {
+    /// The pool that it shows
+    pub(super) pool: PoolName,
+    /// How long it works, at most 30 days; 1h if it is left out
+    #[arg(long, value_name = "DURATION")]
+    pub(super) ttl: Option<Period>,
+    /// The path that it opens, perhaps with a query
+    #[arg(long, value_name = "PATH")]
+    pub(super) path: Option<String>,
+    /// The host that it opens, perhaps with a port, and with http:// or https:// before it
+    #[arg(long, value_name = "HOST")]
+    pub(super) host: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -454,6 +471,8 @@ mod tests {
             "history --replay --limit 20 --json",
             "explain --host h --path /p --method POST --header A:b --header C:d --client-ip 192.0.2.1",
             "backup copy.db",
+            "preview-link server1",
+            "preview-link server1 --ttl 1h --path /x?y=z --host shop.example.com --json",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }
@@ -479,6 +498,8 @@ mod tests {
             "mode hold --anonymous",
             "explain --host h",
             "explain --host h --path / --header novalue",
+            "preview-link",
+            "preview-link server1 --ttl 1",
             "history --limit 0",
             "history --id x",
             "history --replay x",

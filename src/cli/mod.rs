@@ -22,6 +22,7 @@ mod mode;
 mod moment;
 mod output;
 mod overview;
+mod preview_link;
 mod progress;
 mod replay;
 mod rollout;
@@ -84,6 +85,7 @@ async fn remote(session: &Session, command: Remote) -> Result<ExitCode, CliError
         Remote::Rollout(command) => rollout::run(session, command).await,
         Remote::Mode(command) => mode::run(session, command).await,
         Remote::History(arguments) => history::run(session, arguments).await,
+        Remote::PreviewLink(arguments) => preview_link::run(session, arguments).await,
         Remote::Explain(request) => explain::run(session, request).await,
         Remote::Backup { file } => backup::run(session, file).await,
     }

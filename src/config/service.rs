@@ -67,7 +67,7 @@ fn service<'t>(node: &Node<'t>, surroundings: &Surroundings, routes: &mut Routes
     let anonymous = table.read("anonymous", anonymous).unwrap_or_default();
     let hold = table.read("hold", hold).unwrap_or_default();
     let skew_guard = table.read("skew_guard", Node::yes_or_no).unwrap_or(true);
-    let caching = table.read("caching", caching).unwrap_or_default();
+    let caching = table.read("caching", |node| caching(node, &sticky)).unwrap_or_default();
     let hosts = hosts.into_iter().map(|(host, _)| host).collect();
     let pools = pools?;
     let live = live.or_else(|| pools.first().map(|pool| pool.name.clone()))?;
@@ -187,8 +187,16 @@ fn release_source(node: &Node) -> Option<ReleaseSource> {
     source
 }
 
-fn caching(node: &Node) -> Option<Caching> {
-    node.choice(&[("private", Caching::Private), ("vary", Caching::Vary), ("as-is", Caching::AsIs)], &[])
+fn caching(node: &Node, sticky: &StickyBy) -> Option<Caching> {
+    let choices = [("private", Caching::Private), ("vary", Caching::Vary), ("as-is", Caching::AsIs)];
+    let caching = node.choice(&choices, &[])?;
+    if caching == Caching::Vary && matches!(sticky, StickyBy::ClientIp | StickyBy::None) {
+        node.warn(
+            "no header tells a shared cache which pool a visitor gets, so answers are marked as private all the same; \
+             write \"private\", or let visitors be drawn by a cookie or a header",
+        );
+    }
+    Some(caching)
 }
 
 fn health_path(node: &Node) -> Option<String> {

@@ -2,9 +2,10 @@
 
 use super::handle::ExplainRequest;
 use crate::config::StickyBy;
+use crate::model::Timestamp;
 use crate::model::view::ExplainView;
 use crate::routing::{
-    Asked, Destination, Draw, Passage, Reason, Route, Secret, Table, VisitorKey, Write, asks_to_write,
+    Asked, Destination, Draw, Passage, Previewed, Reason, Route, Secret, Table, VisitorKey, Write, asks_to_write,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -19,6 +20,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
         query,
         headers: &request.headers,
         client: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        preview_at: Some(Timestamp::now()),
     };
     match table.route(&asked, secret) {
         Destination::NoService => ExplainView {
@@ -34,13 +36,20 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             bucket: None,
             why: vec![
                 found(route, &request.host, path),
-                match answer.reason {
-                    Reason::Planned => "it is in maintenance: the visitor gets the maintenance response".to_owned(),
-                    Reason::Unplanned => {
+                match (answer.reason, route.linked(&asked, secret)) {
+                    (Reason::Planned, _) => {
+                        "it is in maintenance: the visitor gets the maintenance response".to_owned()
+                    }
+                    (Reason::Unplanned, Some(shown)) => format!(
+                        "the cookie of a preview link shows {}, which can't serve: the visitor gets the maintenance \
+                         response, and no other pool",
+                        route.pools[shown].name
+                    ),
+                    (Reason::Unplanned, None) => {
                         "no pool has a healthy target: the visitor gets the maintenance response".to_owned()
                     }
-                    Reason::ReadOnly => format!("it is read-only, and {}: it is refused", would_change(&asked)),
-                    Reason::Hold => {
+                    (Reason::ReadOnly, _) => format!("it is read-only, and {}: it is refused", would_change(&asked)),
+                    (Reason::Hold, _) => {
                         "it is in hold, and the request can't wait: the visitor gets the maintenance response"
                             .to_owned()
                     }
@@ -58,19 +67,22 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             ],
             evidence: None,
         },
-        Destination::Pool { route, pool, draw, failed_over, passage, .. } => {
+        Destination::Pool { route, pool, draw, failed_over, previewed, passage, .. } => {
             let name = &route.pools[pool].name;
             let mut why = vec![found(route, &request.host, path)];
             if route.planned.is_some() {
-                why.push("it is in maintenance, and the visitor's network may pass".to_owned());
+                let who = if previewed == Some(Previewed::ByLink) { "preview" } else { "network" };
+                why.push(format!("it is in maintenance, and the visitor's {who} may pass"));
             }
-            let previewed = route.preview.as_ref().filter(|preview| preview.is_for(asked.client));
-            why.push(match (draw, previewed) {
-                (Some(draw), _) => drawn(route, draw),
-                (None, Some(preview)) => {
+            why.push(match (draw, previewed, &route.preview) {
+                (Some(draw), _, _) => drawn(route, draw),
+                (None, Some(Previewed::ByLink), _) => format!("the cookie of a preview link shows {name}"),
+                (None, Some(Previewed::ByNetwork), Some(preview)) => {
                     format!("the visitor's network sees the preview of {}", route.pools[preview.pool].name)
                 }
-                (None, None) => format!("no split is on: {} is live", route.pools[route.live].name),
+                (None, Some(Previewed::ByNetwork) | None, _) => {
+                    format!("no split is on: {} is live", route.pools[route.live].name)
+                }
             });
             if failed_over {
                 why.push(format!("that pool has no healthy target, so {name} serves instead"));

@@ -3,6 +3,7 @@
 use super::command::{Command, CommandError};
 use super::explain;
 use super::files::FirstLook;
+use super::linking::Mount;
 use super::meanwhile::Counted;
 use super::message::{Done, Message, Request};
 use super::ports::{HistoryQuestion, MetricsSource};
@@ -30,13 +31,16 @@ pub(super) struct Published {
     pub(super) evidence: EvidenceView,
     /// The PromQL checks of its next rollout.
     pub(super) promql: Arc<[PromQlCheck]>,
+    /// Where visitors find it.
+    pub(super) mount: Mount,
 }
 
 impl Published {
     pub(super) fn of(service: &ServiceControl) -> Self {
         let promql = Arc::clone(&service.promql);
-        let (meanwhile, evidence) = (service.meanwhile.clone(), view::evidence(service));
-        Self { service: view::service(service), meanwhile, evidence, promql }
+        let (hosts, path_prefix) = (service.config.hosts.clone(), service.config.path_prefix.clone());
+        let (mount, meanwhile) = (Mount { hosts, path_prefix }, service.meanwhile.clone());
+        Self { service: view::service(service), meanwhile, evidence: view::evidence(service), promql, mount }
     }
 }
 
@@ -147,7 +151,7 @@ impl Handle {
         self.shared.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn find(&self, name: &str) -> Result<Arc<Published>, CommandError> {
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Published>, CommandError> {
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let found = published.iter().find(|published| published.service.name.as_str() == name);
         found.map(Arc::clone).ok_or_else(|| CommandError::UnknownService(name.chars().take(64).collect()))

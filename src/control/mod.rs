@@ -19,6 +19,7 @@ mod guarding;
 mod handle;
 mod health;
 mod holding;
+mod linking;
 mod maintenance;
 mod meanwhile;
 mod message;
@@ -43,6 +44,7 @@ mod tests;
 pub use command::{Command, CommandError};
 pub use deciding::{Replayed, replay};
 pub use handle::{DecisionCount, ExplainRequest, Handle, Readiness};
+pub use linking::LinkRequest;
 pub use store::StoreThread;
 
 use crate::config::Config;

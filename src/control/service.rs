@@ -11,7 +11,7 @@ use super::restriction;
 use super::writing::Writing;
 use crate::config::{Maintenance, Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress, Timestamp};
+use crate::model::{Check, Mode, ModeSource, Phase, PoolName, PromQlCheck, ReleaseId, TargetAddress, Timestamp};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
@@ -236,9 +236,11 @@ impl ServiceControl {
             service: self.config.name.clone(),
             live,
             // In preview nobody is drawn, and nobody gets a cookie.
-            split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
+            split: split.filter(|_| self.state.phase == Phase::Canary),
             preview,
             sticky: self.config.sticky.clone(),
+            caching: self.config.caching,
+            skew: self.warm_beside_live().and_then(index),
             exempt: self.config.maintenance.exempt.clone().into(),
             planned: planned.then(|| answer(Reason::Planned)),
             restriction: restriction::of(&self.config, &self.state.mode).map(Arc::new),
@@ -248,6 +250,21 @@ impl ServiceControl {
             outage: self.outage,
             tally: Arc::clone(&self.tally),
             pools: self.pool_routes(workers),
+        }
+    }
+
+    /// The pool that is warm beside the live one: the candidate of a canary, or the pool that was live before while a
+    /// promotion is watched. Not a pool that was taken back.
+    fn warm_beside_live(&self) -> Option<&PoolName> {
+        let state = &self.state;
+        match state.phase {
+            _ if !self.config.skew_guard => None,
+            Phase::Canary => state.candidate.as_ref(),
+            Phase::Promoted => {
+                let rollout = state.rollout.as_ref().filter(|_| state.watch_until.is_some())?;
+                Some(&rollout.previous_live).filter(|previous| **previous != state.live)
+            }
+            Phase::Idle | Phase::Preview | Phase::RolledBack => None,
         }
     }
 

@@ -32,6 +32,8 @@ pub enum Happening {
     Maintenance(u16),
     /// No service is configured for this host and path.
     NoService,
+    /// The router has an answer of its own for this request, with this status.
+    ByRouter(u16),
 }
 
 /// Whose an outcome is.
@@ -91,9 +93,12 @@ impl Happening {
             | Self::GrpcFailedInHead(_)
             | Self::GrpcFailedInTrailers(_)
             | Self::CutAfterHead(_) => true,
-            Self::BadRequest(_) | Self::VisitorGone | Self::RouterLimit | Self::Maintenance(_) | Self::NoService => {
-                false
-            }
+            Self::BadRequest(_)
+            | Self::VisitorGone
+            | Self::RouterLimit
+            | Self::Maintenance(_)
+            | Self::NoService
+            | Self::ByRouter(_) => false,
         }
     }
 
@@ -105,8 +110,10 @@ impl Happening {
             // 501 and 505 say that the request asked for something the target never does.
             Self::Answered(status @ (501 | 505)) => row(status, Owner::Nobody, false, false),
             Self::Answered(status) if status >= 500 => row(status, Owner::Target, true, true),
-            Self::Answered(status) if status >= 400 => row(status, Owner::Visitor, false, false),
-            Self::Answered(status) => row(status, Owner::Nobody, false, false),
+            Self::Answered(status) | Self::ByRouter(status) if status >= 400 => {
+                row(status, Owner::Visitor, false, false)
+            }
+            Self::Answered(status) | Self::ByRouter(status) => row(status, Owner::Nobody, false, false),
             Self::ConnectFailed | Self::ClosedBeforeHead | Self::MalformedHead => row(502, Owner::Target, true, true),
             Self::HeadTimeout => row(504, Owner::Target, true, true),
             Self::GrpcFailedInHead(status) => row(status, Owner::Target, true, true),

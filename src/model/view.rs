@@ -397,6 +397,25 @@ pub struct ModeView {
     pub drain: Option<DrainView>,
 }
 
+/// What `POST …/preview-link` answers: a link that shows a pool to whoever has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewLinkView {
+    /// The service.
+    pub service: ServiceName,
+    /// The pool that it shows.
+    pub pool: PoolName,
+    /// The whole link; null where the service answers for several hosts and none was named.
+    pub url: Option<String>,
+    /// The link without its host.
+    pub path: String,
+    /// The name of the cookie that the router sets when the link is opened.
+    pub cookie: String,
+    /// Its value.
+    pub token: String,
+    /// When the link and the cookie stop working.
+    pub expires: Timestamp,
+}
+
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainView {

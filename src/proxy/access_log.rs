@@ -3,6 +3,7 @@
 //! A worker only notes what a line needs and hands it over; when the writer falls behind, lines are dropped, counted and
 //! told, rather than a visitor made to wait. What a visitor sent is escaped: no text of theirs can end a line or a word.
 
+use super::preview;
 use crate::config::{AccessLog, LogFormat};
 use crate::model::{Happening, PoolName, ReleaseId, ServiceName, TargetAddress, Timestamp};
 use crate::routing::{Pool, Reason, Route};
@@ -92,6 +93,7 @@ pub(super) struct Line {
     target: Option<TargetAddress>,
     pub(super) rescued: bool,
     pub(super) failed_over: bool,
+    pub(super) skew_guarded: bool,
     pub(super) maintenance: Option<Reason>,
     /// How long the request waited before it went on, last.
     pub(super) waited: Duration,
@@ -120,6 +122,7 @@ impl Line {
             target: None,
             rescued: false,
             failed_over: false,
+            skew_guarded: false,
             maintenance: None,
             waited: Duration::ZERO,
         }
@@ -155,6 +158,7 @@ struct Written<'l> {
     outcome: &'static str,
     rescued: bool,
     failed_over: bool,
+    skew_guarded: bool,
     maintenance: Option<&'static str>,
 }
 
@@ -168,7 +172,7 @@ impl<'l> Written<'l> {
             client: line.client,
             method: line.method.as_str(),
             host: line.host.as_ref().map(text),
-            path: line.uri.path_and_query().map_or_else(|| line.uri.to_string(), ToString::to_string),
+            path: path(&line.uri),
             status: ruling.status,
             bytes: ending.sent,
             duration_ms: millis(line.waited + ending.duration),
@@ -181,6 +185,7 @@ impl<'l> Written<'l> {
             outcome: outcome(ending.happening),
             rescued: line.rescued,
             failed_over: line.failed_over,
+            skew_guarded: line.skew_guarded,
             maintenance: line.maintenance.map(Reason::as_str),
         }
     }
@@ -197,6 +202,14 @@ impl<'l> Written<'l> {
             Some(_) | None => format!("{key}={value}"),
         });
         words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The path and the query, without what only its owner should know.
+fn path(uri: &Uri) -> String {
+    match uri.path_and_query() {
+        Some(target) => preview::loggable(target.as_str()).unwrap_or_else(|| target.to_string()),
+        None => uri.to_string(),
     }
 }
 
@@ -225,6 +238,7 @@ fn outcome(happening: Happening) -> &'static str {
         Happening::RouterLimit => "router-limit",
         Happening::Maintenance(_) => "maintenance",
         Happening::NoService => "no-service",
+        Happening::ByRouter(_) => "by-router",
     }
 }
 
@@ -283,6 +297,14 @@ mod tests {
         assert_eq!((json["path"].as_str(), json["owner"].as_str()), (Some("/a?b=c"), Some("nobody")));
         assert!(text.contains("host=example.com") && text.contains("path=\"/a?b=c\""), "{text}");
         assert!(text.contains("rescued=true") && !text.contains("maintenance"), "{text}");
+    }
+
+    #[test]
+    fn the_token_of_a_preview_link_is_not_told() {
+        let (json, text) = written("/a?x=1&cutover-preview=secret&y=2", b"a");
+        assert!(json.contains("\"path\":\"/a?x=1&y=2\"") && text.contains("path=\"/a?x=1&y=2\""), "{json} {text}");
+        let (json, text) = written("/a?cutover-preview=secret", b"a");
+        assert!(!json.contains("secret") && !text.contains("secret"));
     }
 
     #[test]

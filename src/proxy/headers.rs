@@ -41,9 +41,12 @@ pub(super) struct Found {
     pub(super) content_length: bool,
     pub(super) grpc_status: bool,
     pub(super) request_id: bool,
+    pub(super) cookie: bool,
+    pub(super) service_worker: bool,
+    /// A word on the visitor's way, beyond those that the router replaces.
+    pub(super) forwarded: bool,
     hop_by_hop: bool,
-    mode: bool,
-    alias: bool,
+    claim: bool,
 }
 
 impl Found {
@@ -58,7 +61,8 @@ impl Found {
                 "content-length" => found.content_length = true,
                 "grpc-status" => found.grpc_status = true,
                 "x-request-id" => found.request_id = true,
-                "x-cutover-mode" => found.mode = true,
+                "cookie" => found.cookie = true,
+                "service-worker" => found.service_worker = true,
                 "keep-alive"
                 | "proxy-connection"
                 | "proxy-authenticate"
@@ -66,27 +70,50 @@ impl Found {
                 | "upgrade"
                 | "expect"
                 | "http2-settings" => found.hop_by_hop = true,
-                other => found.alias |= is_alias(other),
+                other => {
+                    found.claim |= is_claim(other);
+                    found.forwarded |= is_forwarded(other);
+                }
             }
         }
         found
     }
 }
 
-/// Whether CGI-like interfaces can't tell a name from one that the router vouches for: they turn `-` into `_`.
-fn is_alias(name: &str) -> bool {
-    name.contains('_')
-        && matches!(
-            name.replace('_', "-").as_str(),
-            "x-forwarded-for"
-                | "x-forwarded-proto"
-                | "x-forwarded-host"
-                | "x-real-ip"
-                | "x-request-id"
-                | "x-cutover-pool"
-                | "x-cutover-release"
-                | "x-cutover-mode"
-        )
+/// Whether a visitor's header could pass for the router's word. CGI-like interfaces (WSGI, Rack, PHP) turn `-` into `_`,
+/// some of them whatever is no letter or digit, and so can't tell `X_Cutover_Pool` or `X.Real.IP` from what the router
+/// vouches for.
+fn is_claim(name: &str) -> bool {
+    // All that it vouches for begins so, but `Forwarded`, which has no second spelling.
+    if !matches!(name.as_bytes(), [b'x', second, ..] if !second.is_ascii_alphanumeric()) {
+        return false;
+    }
+    let odd = || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    reads_as(name, "x-cutover-")
+        || (reads_as(name, "x-forwarded-") || VOUCHED.iter().any(|vouched| reads_as(name, vouched.as_str()))) && odd()
+}
+
+/// The router says them of each request, besides those that begin with `X-Forwarded-` and `X-Cutover-`.
+const VOUCHED: [HeaderName; 2] = [X_REAL_IP, X_REQUEST_ID];
+
+/// Whether a name begins like this, with anything for a dash.
+fn reads_as(name: &str, beginning: &str) -> bool {
+    let same = |(is, wanted): (u8, u8)| is == wanted || wanted == b'-' && !is.is_ascii_alphanumeric();
+    name.len() >= beginning.len() && name.bytes().zip(beginning.bytes()).all(same)
+}
+
+/// Removes what a visitor says of a way that the router knows nothing of: `X-Forwarded-Port`, `-Prefix`, `-Ssl` and so on.
+/// The three that it does know of are replaced.
+pub(super) fn strip_forwarded(headers: &mut HeaderMap) {
+    let told: Vec<HeaderName> = headers.keys().filter(|name| is_forwarded(name.as_str())).cloned().collect();
+    for name in told {
+        headers.remove(name);
+    }
+}
+
+fn is_forwarded(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        && ![X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].iter().any(|known| known.as_str() == name)
 }
 
 /// Removes what belongs to the visitor's connection from a request's head, and what could pass for the router's word.
@@ -101,12 +128,9 @@ pub(super) fn strip_request(headers: &mut HeaderMap, found: Found) {
             headers.remove(name);
         }
     }
-    if found.mode {
-        headers.remove(X_CUTOVER_MODE);
-    }
-    if found.alias {
-        let aliases: Vec<HeaderName> = headers.keys().filter(|name| is_alias(name.as_str())).cloned().collect();
-        for name in aliases {
+    if found.claim {
+        let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+        for name in claims {
             headers.remove(name);
         }
     }
@@ -250,14 +274,46 @@ mod tests {
 
     #[test]
     fn names_that_look_like_the_routers_to_a_cgi_are_removed() {
-        let head = [
-            ("x_forwarded_for", "1"),
-            ("x-cutover_pool", "1"),
-            ("x_real-ip", "1"),
-            ("x_cutover-mode", "1"),
-            ("my_own", "1"),
+        let names = [
+            "x_forwarded_for",
+            "x-forwarded_port",
+            "x_forwarded_anything",
+            "x.forwarded.host",
+            "x-cutover_pool",
+            "x_cutover_pool",
+            "x_cutover-release",
+            "x~cutover~release",
+            "x-cutover-pool",
+            "x-cutover-mode",
+            "x-cutover-anything",
+            "x_real-ip",
+            "x-request_id",
         ];
-        assert_eq!(stripped(&head, strip_request), pairs(&[("my_own", "1")]));
+        for name in names {
+            assert_eq!(stripped(&[(name, "1"), ("my_own", "1")], strip_request), pairs(&[("my_own", "1")]), "{name}");
+        }
+        for name in [
+            "x-forwarded-for",
+            "x-forwarded-port",
+            "x-real-ip",
+            "x-request-id",
+            "x",
+            "x-",
+            "xcutover_pool",
+            "x-cut_over",
+        ] {
+            assert_eq!(stripped(&[(name, "1")], strip_request), pairs(&[(name, "1")]), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_router_does_not_know_of_a_visitors_way_is_removed() {
+        let head = [("x-forwarded-port", "1"), ("x-forwarded-prefix", "/x"), ("x-forwarded-for", "1"), ("x-mine", "1")];
+        let left = stripped(&head, |headers, found| {
+            assert!(found.forwarded);
+            strip_forwarded(headers);
+        });
+        assert_eq!(left, pairs(&[("x-forwarded-for", "1"), ("x-mine", "1")]));
     }
 
     #[test]

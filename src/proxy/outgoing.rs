@@ -44,6 +44,20 @@ impl Outgoing {
         }
     }
 
+    /// A header of a request that was sent and may be again, or was not sent yet.
+    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
+        match (&self.unsent, &self.copy) {
+            (Some(request), _) => request.headers().get(name).map(HeaderValue::as_bytes),
+            (None, Some(copy)) => copy.header(name),
+            (None, None) => None,
+        }
+    }
+
+    /// The method of a request that may be sent again.
+    pub(super) fn repeatable_method(&self) -> Option<&Method> {
+        self.copy.as_ref().map(|copy| &copy.method)
+    }
+
     /// The request, to be sent to a pool; `None` when it was sent and may not be again.
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Request<RequestBody>> {
         let mut request = self.unsent.take().or_else(|| self.copy.as_ref()?.request())?;
@@ -93,6 +107,19 @@ impl Copy {
         Some(request)
     }
 
+    fn header(&self, wanted: &str) -> Option<&[u8]> {
+        let (_, mut rest) = next(&self.texts)?;
+        while !rest.is_empty() {
+            let (name, after) = next(rest)?;
+            let (value, after) = next(after)?;
+            if name == wanted.as_bytes() {
+                return Some(value);
+            }
+            rest = after;
+        }
+        None
+    }
+
     fn path(&self) -> &str {
         let target = next(&self.texts).and_then(|(target, _)| std::str::from_utf8(target).ok()).unwrap_or_default();
         target.split('?').next().unwrap_or_default()
@@ -122,6 +149,9 @@ mod tests {
             assert_eq!((original.method(), original.uri()), (copy.method(), copy.uri()));
             assert_eq!(original.headers(), copy.headers());
             assert_eq!((outgoing.path(), outgoing.copy.as_ref().unwrap().path()), (Some("/a%20b"), "/a%20b"));
+            for (name, value) in [("host", Some(&b"a"[..])), ("x", Some(b"1")), ("y", None)] {
+                assert_eq!((outgoing.header(name), outgoing.copy.as_ref().unwrap().header(name)), (value, value));
+            }
         }
         let star = Request::builder().method("OPTIONS").uri("*").body(RequestBody::Empty).unwrap();
         assert_eq!(Copy::of(&star).unwrap().request().unwrap().uri(), "*");

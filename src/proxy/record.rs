@@ -83,7 +83,19 @@ enum Drawn {
     Dispatched(Dispatch),
 }
 
+/// Why a request moves from one pool to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Move {
+    /// It was sent, failed, and changes nothing.
+    Rescue,
+    /// It could not be sent.
+    FailOver,
+    /// It asked for an asset that the first does not have.
+    SkewGuard,
+}
+
 /// What is known of a request, until it is counted.
+#[allow(clippy::struct_excessive_bools)] // a set of marks, each asked for by name
 pub(super) struct Record {
     visitor: Rc<Visitor>,
     arrived: Instant,
@@ -101,6 +113,8 @@ pub(super) struct Record {
     target_owes: bool,
     /// Whether the target broke the answer off.
     broken: bool,
+    /// Whether what the pool answers says nothing of how its release does: nobody was drawn to it.
+    unjudged: bool,
     sent: u64,
     line: Option<Box<Line>>,
 }
@@ -119,6 +133,7 @@ impl Record {
             complete: false,
             target_owes: false,
             broken: false,
+            unjudged: false,
             sent: 0,
             line: visitor.worker.log.line(visitor.peer, head),
         }
@@ -158,6 +173,11 @@ impl Record {
         }
         self.visitor.is_routed_by(place.table.version);
         self.place = Some(place);
+    }
+
+    /// What comes of the request counts neither for nor against the pool's release.
+    pub(super) fn is_unjudged(&mut self) {
+        self.unjudged = true;
     }
 
     /// Counts a drawn request as dispatched, once its visitor has sent all of it.
@@ -223,8 +243,8 @@ impl Record {
         ruling.rescue
     }
 
-    /// The request failed in its pool and goes to another.
-    pub(super) fn moves(&mut self, to: Place, after: Happening, rescue: bool) {
+    /// The request has come to nothing in its pool and goes to another.
+    pub(super) fn moves(&mut self, to: Place, after: Happening, why: Move) {
         // Nobody gets the answer that has begun.
         self.ends(Happening::VisitorGone);
         let worker = &self.visitor.worker;
@@ -233,13 +253,22 @@ impl Record {
             let tally = pool.tally.of(worker.id);
             tally.judged(after);
             tally.ended(CodeClass::Status(after.ruling().status), worker.now() - self.arrived);
-            if rescue {
-                pool.load.of(worker.id).rescues.add(1);
+            match why {
+                Move::Rescue => pool.load.of(worker.id).rescues.add(1),
+                Move::FailOver => {}
+                Move::SkewGuard => {
+                    from.route().tally.of(worker.id).skew_guarded.add(1);
+                    // Its draw was counted by the first answer.
+                    self.unjudged = true;
+                }
             }
         }
         if let Some(line) = self.line.as_deref_mut() {
-            line.rescued |= rescue;
-            line.failed_over |= !rescue;
+            match why {
+                Move::Rescue => line.rescued = true,
+                Move::FailOver => line.failed_over = true,
+                Move::SkewGuard => line.skew_guarded = true,
+            }
         }
     }
 
@@ -280,7 +309,9 @@ impl Record {
         if let Some(left) = self.place.take() {
             let class = CodeClass::Status(Happening::ConnectFailed.ruling().status);
             let tally = left.pool().tally.of(worker.id);
-            tally.judged(Happening::ConnectFailed);
+            if !self.unjudged {
+                tally.judged(Happening::ConnectFailed);
+            }
             tally.ended(class, worker.now() - self.arrived);
         }
     }
@@ -289,7 +320,7 @@ impl Record {
     pub(super) fn answers(&mut self, happening: Happening, status: u16) {
         self.happening = happening;
         self.status = Some(status);
-        if let Some(place) = &self.place {
+        if let Some(place) = self.place.as_ref().filter(|_| !self.unjudged) {
             place.pool().tally.of(self.visitor.worker.id).judged(happening);
         }
         self.visitor.enter(Phase::Body);
@@ -314,7 +345,7 @@ impl Record {
     pub(super) fn failed_in_trailers(&mut self) {
         if let Happening::Answered(status) = self.happening {
             // A failure that its head has told already is no second one.
-            let known = self.happening.ruling().counts;
+            let known = self.happening.ruling().counts || self.unjudged;
             self.happening = Happening::GrpcFailedInTrailers(status);
             if let Some(place) = self.place.as_ref().filter(|_| !known) {
                 place.pool().tally.of(self.visitor.worker.id).failed.add(1);

@@ -3,22 +3,23 @@
 use super::answers::{Wanted, add_cookie, refusal};
 use super::attempt::{Tried, attempt};
 use super::body::{AnswerBody, RequestBody};
+use super::caching::{self, Audience};
 use super::client::{Client, is_host};
 use super::headers::{self, Found, X_REQUEST_ID};
-use super::maintenance;
 use super::outgoing::Outgoing;
-use super::record::{Place, Record};
+use super::record::{Move, Place, Record};
 use super::restriction::{self, Restricted};
-use super::second;
 use super::visitor::{Phase, Visitor};
 use super::waiting::{self, Waits};
-use crate::model::Happening;
+use super::{maintenance, preview, second, skew};
+use crate::config::Caching;
+use crate::model::{Happening, Timestamp};
 use crate::routing::{Asked, Destination, Gate, Reason, VisitorId};
 use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, response};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -99,6 +100,7 @@ pub(super) struct Journey {
     host: HeaderValue,
     client: Client,
     newcomer: Option<VisitorId>,
+    audience: Audience,
 }
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
@@ -116,6 +118,11 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Onward, St
     let client = Client::of(visitor, &head.headers);
     if let Some(line) = record.line() {
         line.client = client.address;
+    }
+    if preview::is_in_query(&head.uri) {
+        let (table, secret) = (visitor.worker.table(), &visitor.worker.settings.secret);
+        let entered = preview::enter(record, &wanted, &mut head, &host, client, (&table, secret));
+        record = entered.map_err(Stopped::answered)?;
     }
     let visitor = Rc::clone(visitor);
     Arrived { visitor, record, wanted, head, body, host, client, found: Some(found) }.goes_on(Pass::Comes)
@@ -139,6 +146,8 @@ impl Arrived {
         // Which service, pool and side of the split.
         let worker = &self.visitor.worker;
         let table = worker.table();
+        let found = self.found.unwrap_or_else(|| Found::in_head(&self.head.headers));
+        let in_cookies = found.cookie && preview::is_in_cookies(&self.head.headers);
         let asked = Asked {
             host: self.host(),
             method: &self.head.method,
@@ -146,14 +155,16 @@ impl Arrived {
             query: self.head.uri.query(),
             headers: &self.head.headers,
             client: self.client.address,
+            preview_at: in_cookies.then(Timestamp::now),
         };
         let stopped = |answer| Err(Stopped::answered(answer));
-        let (service, pool, draw, failed_over, passage) = match table.route(&asked, &worker.settings.secret) {
-            Destination::Pool { service, pool, draw, failed_over, passage, route } => {
+        let (service, pool, draw, failed_over, previewed, passage) = match table.route(&asked, &worker.settings.secret)
+        {
+            Destination::Pool { service, pool, draw, failed_over, previewed, passage, route } => {
                 if pass == Pass::Comes && !worker.queues.at_rest() && worker.queues.keeps(route) {
                     return Err(Stopped::Waits(Box::new(self)));
                 }
-                (service, pool, draw, failed_over, passage)
+                (service, pool, draw, failed_over, previewed, passage)
             }
             Destination::Hold { route } if pass == Pass::Last => {
                 return stopped(maintenance::response(self.record, &self.wanted, route, &route.waiting.refusal));
@@ -168,6 +179,7 @@ impl Arrived {
             }
             Destination::NoService => return stopped(refusal(self.record, &self.wanted, Happening::NoService)),
         };
+        let audience = Audience::of(previewed, draw.is_some(), found.service_worker);
         let mut restricted = None;
         if let Some(passage) = passage {
             let mut found = self.found.unwrap_or_default();
@@ -177,8 +189,11 @@ impl Arrived {
             restricted = Some(rest);
         }
         self.record.enters(Place::take(&self.visitor, table, service, pool), draw.as_ref(), failed_over);
+        if audience == Audience::Link {
+            self.record.is_unjudged();
+        }
         if let Some(found) = self.found {
-            self.dress(found);
+            self.dress(found, in_cookies);
         }
         if let Some(restricted) = &restricted {
             restricted.tell(&mut self.head.headers);
@@ -186,13 +201,19 @@ impl Arrived {
         let Self { visitor, record, wanted, head, body, host, client, .. } = self;
         let outgoing = Outgoing::new(Request::from_parts(head, body));
         let newcomer = draw.and_then(|draw| draw.new_visitor);
-        Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer }, restricted))
+        Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }, restricted))
     }
 
     /// Makes the head what the target gets.
-    fn dress(&mut self, found: Found) {
+    fn dress(&mut self, found: Found, in_cookies: bool) {
         let headers = &mut self.head.headers;
         headers::strip_request(headers, found);
+        if found.forwarded && !self.visitor.trusted {
+            headers::strip_forwarded(headers);
+        }
+        if in_cookies {
+            preview::strip_cookie(headers);
+        }
         self.client.tell(&self.visitor, headers, &self.host);
         if self.host.is_empty() {
             self.record.name_host(headers);
@@ -234,7 +255,7 @@ impl Journey {
         let rescue = self.record.judges(failure) && self.outgoing.is_repeatable();
         let again = match self.second_place(&tried, rescue) {
             Some(place) => {
-                self.record.moves(place, failure, rescue);
+                self.record.moves(place, failure, if rescue { Move::Rescue } else { Move::FailOver });
                 true
             }
             None => self.is_sent_again(&tried),
@@ -242,6 +263,9 @@ impl Journey {
         if again {
             let second = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects);
             tried = Box::pin(second).await;
+        } else if skew::is_missing(&tried) && self.may_look_elsewhere() {
+            let Self { visitor, record, outgoing, host, .. } = self;
+            tried = Box::pin(skew::look(visitor, record, outgoing, host, tried, &mut connects)).await;
         }
         tried
     }
@@ -253,6 +277,9 @@ impl Journey {
                 let (mut head, body) = response.into_parts();
                 headers::strip_response(&mut head.headers, found);
                 head.version = Version::HTTP_11;
+                if self.audience != Audience::Everyone {
+                    self.limit_caching(&mut head);
+                }
                 self.record.answers(happening, head.status.as_u16());
                 Response::from_parts(head, AnswerBody::relayed(body, busy, self.record))
             }
@@ -279,6 +306,10 @@ impl Journey {
 
     /// Whether a request that could not be sent waits until it can be.
     fn may_wait(&self) -> bool {
+        if self.audience == Audience::Link {
+            // Its cookie is taken off by now: routed anew, it would be shown another pool.
+            return false;
+        }
         let table = self.visitor.worker.table();
         let path = self.outgoing.path().unwrap_or_default();
         let found = table.find(self.host.to_str().unwrap_or_default(), path);
@@ -309,11 +340,35 @@ impl Journey {
     /// The pool for a second try, if there is to be one.
     fn second_place(&self, tried: &Tried, rescue: bool) -> Option<Place> {
         let Self { visitor, record, host, outgoing, .. } = self;
+        if self.audience == Audience::Link {
+            // Who was promised one pool is not shown another.
+            return None;
+        }
         let path = outgoing.path()?;
         match tried {
             Tried::Unsent => second::elsewhere(visitor, record, host, path),
             Tried::Answered { .. } | Tried::Failed(_) if rescue => second::on_live(visitor, record, host, path),
             Tried::Answered { .. } | Tried::Failed(_) => None,
+        }
+    }
+
+    /// Whether what the pool does not have may be looked for in another.
+    fn may_look_elsewhere(&self) -> bool {
+        let warm = self.record.place().is_some_and(|place| place.route().skew.is_some());
+        warm && self.audience != Audience::Link
+    }
+
+    /// Says in an answer that it is not for everyone.
+    fn limit_caching(&mut self, head: &mut response::Parts) {
+        let Some(place) = self.record.place() else { return };
+        let rule = (place.route().caching, &place.route().sticky);
+        if rule.0 != Caching::AsIs && caching::never_changes(&head.headers, head.status) {
+            // A cookie would keep it out of the caches that it is for; the visitor gets one with the next page.
+            self.newcomer = None;
+        }
+        caching::limit(&mut head.headers, head.status, self.audience, rule, self.newcomer.is_some());
+        if self.audience == Audience::Link {
+            preview::name_shown(&mut head.headers, &place.pool().name_header);
         }
     }
 }

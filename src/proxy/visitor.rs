@@ -48,8 +48,9 @@ pub(super) struct Visitor {
     phase: Cell<Phase>,
     /// When the phase began, or a byte last moved in it.
     since: Cell<Instant>,
-    /// The pool that the connection's request is in; only ever compared.
-    pool: Cell<*const PerWorker<PoolLoad>>,
+    /// The pools that the connection's request is in; only ever compared. There are two while one has answered and the
+    /// other is asked.
+    pools: [Cell<*const PerWorker<PoolLoad>>; 2],
     /// The version of the table that the connection's last request was routed by.
     routed_by: Cell<u64>,
     overdue: Cell<bool>,
@@ -77,7 +78,7 @@ impl Visitor {
             forwarded: RefCell::default(),
             phase: Cell::new(Phase::Head { begun: false }),
             since: Cell::new(now),
-            pool: Cell::new(ptr::null()),
+            pools: [Cell::new(ptr::null()), Cell::new(ptr::null())],
             routed_by: Cell::new(0),
             overdue: Cell::new(false),
             cut: Cell::new(false),
@@ -169,7 +170,9 @@ impl Visitor {
 
     /// The connection's request is in this pool from now on.
     pub(super) fn is_in(&self, pool: &Arc<PerWorker<PoolLoad>>) {
-        self.pool.set(Arc::as_ptr(pool));
+        let [first, second] = &self.pools;
+        let place = if first.get().is_null() { first } else { second };
+        place.set(Arc::as_ptr(pool));
     }
 
     /// The connection's request was routed by the table of this version, whatever pool it moves to later.
@@ -179,14 +182,14 @@ impl Visitor {
 
     /// Whether the connection's request is one of these.
     fn is_of(&self, under_way: &UnderWay) -> bool {
-        under_way.pools.iter().any(|pool| ptr::eq(self.pool.get(), Arc::as_ptr(pool)))
-            && under_way.before.is_none_or(|version| self.routed_by.get() < version)
+        let is_in = |pool: &Arc<_>| self.pools.iter().any(|place| ptr::eq(place.get(), Arc::as_ptr(pool)));
+        under_way.pools.iter().any(is_in) && under_way.before.is_none_or(|version| self.routed_by.get() < version)
     }
 
     /// The connection's request is in this pool no more.
     pub(super) fn has_left(&self, pool: &Arc<PerWorker<PoolLoad>>) {
-        if ptr::eq(self.pool.get(), Arc::as_ptr(pool)) {
-            self.pool.set(ptr::null());
+        if let Some(place) = self.pools.iter().find(|place| ptr::eq(place.get(), Arc::as_ptr(pool))) {
+            place.set(ptr::null());
         }
     }
 

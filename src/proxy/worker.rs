@@ -3,6 +3,7 @@
 use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
 use super::queue::Queues;
+use super::skew::SecondLooks;
 use super::upstream::KeptConnections;
 use super::visitor::Visitors;
 use super::{ProxySettings, listener};
@@ -30,6 +31,7 @@ pub(super) struct Worker {
     pub(super) kept: KeptConnections,
     pub(super) visitors: Visitors,
     pub(super) rescues: RescueBudget,
+    pub(super) second_looks: SecondLooks,
     pub(super) queues: Queues,
     pub(super) log: Sampler,
     pub(super) request_ids: RequestIds,
@@ -72,6 +74,7 @@ impl Worker {
             kept: KeptConnections::default(),
             visitors: Visitors::default(),
             rescues: RescueBudget::new(now),
+            second_looks: SecondLooks::default(),
             queues: Queues::default(),
             log,
             request_ids: RequestIds::default(),

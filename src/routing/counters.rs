@@ -229,6 +229,8 @@ pub const METHOD_LABELS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DE
 #[derive(Debug, Default)]
 pub struct ServiceTally {
     maintenance: [[Counter; METHOD_LABELS.len()]; super::Reason::ALL.len()],
+    /// Assets that the visitor's pool does not have, and the other one has.
+    pub skew_guarded: Counter,
     /// Requests that wait, in a hold or for a target that restarts.
     pub held: Gauge,
     /// How long requests waited that did.

@@ -13,11 +13,12 @@ use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What signs cookies and salts cohorts: the same in every router of a site, known to nobody else.
+/// What signs cookies and links, and salts cohorts: the same in every router of a site, known to nobody else.
 #[derive(Clone)]
 pub struct Secret {
     cookies: [u8; 32],
     cohorts: [u8; 32],
+    links: [u8; 32],
 }
 
 impl fmt::Debug for Secret {
@@ -33,7 +34,13 @@ impl Secret {
         Self {
             cookies: blake3::derive_key("cutover visitor cookie", material),
             cohorts: blake3::derive_key("cutover cohort", material),
+            links: blake3::derive_key("cutover preview link", material),
         }
+    }
+
+    /// The key of preview links.
+    pub(super) fn links(&self) -> &[u8; 32] {
+        &self.links
     }
 
     fn signature(&self, id: [u8; 16]) -> [u8; 16] {

@@ -2,12 +2,13 @@
 
 use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use super::exempt::is_exempt;
+use super::link::Link;
 use super::maintenance::MaintenanceAnswer;
 use super::restriction::{Passage, Restriction};
 use super::split::{Draw, Secret, Split};
 use super::waiting::Waiting;
-use crate::config::StickyBy;
-use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress};
+use crate::config::{Caching, StickyBy};
+use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress, Timestamp};
 use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -41,6 +42,10 @@ pub struct Route {
     pub preview: Option<Preview>,
     /// What visitors are drawn by.
     pub sticky: StickyBy,
+    /// What shared caches are told while the split is on.
+    pub caching: Caching,
+    /// The pool that is warm beside the live one: what one of the two has no asset for is looked for in the other.
+    pub skew: Option<usize>,
     /// The paths that reach the application whatever the mode; see [`is_exempt`].
     pub exempt: Box<[PathPrefix]>,
     /// The response of planned maintenance, while the service is in it.
@@ -232,6 +237,17 @@ pub struct Asked<'r> {
     pub headers: &'r HeaderMap,
     /// The visitor's address.
     pub client: IpAddr,
+    /// What a link's expiry is held against, where the cookies mention a preview; they are searched only then.
+    pub preview_at: Option<Timestamp>,
+}
+
+/// Why a request goes to a pool undrawn, while it is not for everyone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Previewed {
+    /// Its cookie is that of a preview link: it is shown that pool, or none.
+    ByLink,
+    /// Its network sees the preview of a blue-green rollout.
+    ByNetwork,
 }
 
 /// Where a request goes.
@@ -249,6 +265,8 @@ pub enum Destination<'t> {
         draw: Option<Draw>,
         /// Whether another pool was meant, which has no healthy target.
         failed_over: bool,
+        /// Whether it is a preview.
+        previewed: Option<Previewed>,
         /// How it passes, while the service is restricted.
         passage: Option<Passage<'t>>,
     },
@@ -295,9 +313,11 @@ impl Table {
 impl Route {
     fn destination<'t>(self: &'t Arc<Self>, service: usize, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
         if (self.hold || self.planned.is_some()) && is_exempt(&self.exempt, asked.path) {
-            return self.to_pool(service, self.live, None, None);
+            return self.to_pool(service, self.live, None, None, None);
         }
+        let linked = self.linked(asked, secret);
         if let Some(answer) = &self.planned
+            && linked.is_none()
             && !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical()))
         {
             return Destination::Maintenance { route: self, answer };
@@ -309,17 +329,54 @@ impl Route {
             Ok(passage) => passage,
             Err(answer) => return Destination::Maintenance { route: self, answer },
         };
-        if self.planned.is_some() {
-            // Who passes by is no visitor, and takes no part in the draw.
-            return self.to_pool(service, self.previewed(asked).unwrap_or(self.live), None, passage);
+        if let Some(pool) = linked {
+            return self.to_linked(service, pool, passage);
         }
-        if let Some(candidate) = self.previewed(asked) {
-            return self.to_pool(service, candidate, None, passage);
+        let previewed = self.previewed(asked);
+        if self.planned.is_some() || previewed.is_some() {
+            // Who passes by, or sees a preview, is no visitor, and takes no part in the draw.
+            let by = previewed.map(|_| Previewed::ByNetwork);
+            return self.to_pool(service, previewed.unwrap_or(self.live), None, by, passage);
         }
         let draw =
             self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked.headers, asked.client, secret)));
         let meant = draw.filter(|(_, draw)| draw.candidate).map_or(self.live, |(split, _)| split.candidate);
-        self.to_pool(service, meant, draw.map(|(_, draw)| draw), passage)
+        self.to_pool(service, meant, draw.map(|(_, draw)| draw), None, passage)
+    }
+
+    /// The pool that the request's cookie shows, if a preview link of this service has set it and is not over.
+    #[must_use]
+    pub fn linked(&self, asked: &Asked<'_>, secret: &Secret) -> Option<usize> {
+        let now = asked.preview_at?;
+        Link::in_cookies(asked.headers).filter(|link| !link.is_over(now)).find_map(|link| self.shown_by(&link, secret))
+    }
+
+    /// The pool that a link shows, expired or not.
+    #[must_use]
+    pub fn shown_by(&self, link: &Link, secret: &Secret) -> Option<usize> {
+        link.pool(&self.service, self.pools.iter().map(|pool| &pool.name), secret)
+    }
+
+    /// Who was promised one pool is not shown another.
+    fn to_linked<'t>(
+        self: &'t Arc<Self>,
+        service: usize,
+        pool: usize,
+        passage: Option<Passage<'t>>,
+    ) -> Destination<'t> {
+        if self.is_usable(pool) {
+            let previewed = Some(Previewed::ByLink);
+            return Destination::Pool {
+                route: self,
+                service,
+                pool,
+                draw: None,
+                failed_over: false,
+                previewed,
+                passage,
+            };
+        }
+        Destination::Maintenance { route: self, answer: &self.unplanned }
     }
 
     /// The candidate, where the client sees its preview.
@@ -332,10 +389,14 @@ impl Route {
         service: usize,
         meant: usize,
         draw: Option<Draw>,
+        previewed: Option<Previewed>,
         passage: Option<Passage<'t>>,
     ) -> Destination<'t> {
         match self.serving(meant, None) {
-            Some(pool) => Destination::Pool { route: self, service, pool, draw, failed_over: pool != meant, passage },
+            Some(pool) => {
+                let failed_over = pool != meant;
+                Destination::Pool { route: self, service, pool, draw, failed_over, previewed, passage }
+            }
             None => Destination::Maintenance { route: self, answer: &self.unplanned },
         }
     }
@@ -344,10 +405,24 @@ impl Route {
     /// a healthy target and was not drained. Never the pool at index `but`.
     #[must_use]
     pub fn serving(&self, meant: usize, but: Option<usize>) -> Option<usize> {
-        let usable = |index: &usize| {
-            Some(*index) != but && self.pools.get(*index).is_some_and(|pool| !pool.drained && !pool.healthy.is_empty())
-        };
+        let usable = |index: &usize| Some(*index) != but && self.is_usable(*index);
         [meant, self.live].into_iter().chain(0..self.pools.len()).find(usable)
+    }
+
+    fn is_usable(&self, pool: usize) -> bool {
+        self.pools.get(pool).is_some_and(|pool| !pool.drained && !pool.healthy.is_empty())
+    }
+
+    /// The pool that may have an asset which the pool at `index` does not have.
+    #[must_use]
+    pub fn beside(&self, index: usize) -> Option<usize> {
+        let other = self.skew?;
+        let beside = match index {
+            _ if index == self.live => other,
+            _ if index == other => self.live,
+            _ => return None,
+        };
+        self.is_usable(beside).then_some(beside)
     }
 }
 

@@ -49,6 +49,8 @@ metrics! {
         "Requests in the pool at this moment.";
     RESCUES: Counter "cutover_rescues_total" ["service", "pool"]
         "Safe requests that failed in this pool and were tried once more: on another, or by another connection.";
+    SKEW_GUARD: Counter "cutover_skew_guard_total" ["service"]
+        "Assets that the visitor's pool did not have, and the other warm pool had.";
     MAINTENANCE_RESPONSES: Counter "cutover_maintenance_responses_total" ["service", "reason", "method"]
         "Requests that the router answered instead of a pool: planned maintenance, unplanned because no pool could serve, read-only, or hold.";
     HELD_REQUESTS: Gauge "cutover_held_requests" ["service"]

@@ -47,6 +47,16 @@ async fn what_visitors_say_of_their_way_is_replaced() {
         ("x-real-ip", "203.0.113.1"),
         ("x-cutover-pool", "server1"),
         ("x-cutover-release", "r9"),
+        ("x-cutover-anything", "evil.example"),
+        ("X_Cutover_Pool", "evil.example"),
+        ("x_cutover-release", "evil.example"),
+        ("X.Cutover.Pool", "evil.example"),
+        ("X_Forwarded_For", "203.0.113.1"),
+        ("x-forwarded_host", "evil.example"),
+        ("x_forwarded_proto", "evil.example"),
+        ("x-forwarded-prefix", "/evil.example"),
+        ("x_real_ip", "203.0.113.1"),
+        ("x_request-id", "evil.example"),
     ];
     router.visitor().get_with("/lies", &lies).await;
     let seen = server0.last_seen("/lies");
@@ -56,6 +66,7 @@ async fn what_visitors_say_of_their_way_is_replaced() {
     assert_eq!(seen.header("x-real-ip").as_deref(), Some("127.0.0.1"));
     assert_eq!(seen.header("x-cutover-pool").as_deref(), Some("server0"));
     assert_eq!(seen.header("x-cutover-release").as_deref(), Some("r0"));
+    assert_eq!(seen.header("x-forwarded-port"), None, "nobody vouches for it");
     for (name, value) in &seen.headers {
         let value = String::from_utf8_lossy(value.as_bytes());
         assert!(!value.contains("203.0.113.1") && !value.contains("evil.example"), "{name}: {value}");
@@ -65,12 +76,14 @@ async fn what_visitors_say_of_their_way_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trusted_proxy_may_add_to_what_is_known_of_the_way() {
     let (router, server0, _server1) = plain_router("trusted_proxies = [\"127.0.7.0/24\"]").await;
-    let told = [("x-forwarded-for", "198.51.100.7, 127.0.7.2"), ("x-forwarded-proto", "https")];
+    let told =
+        [("x-forwarded-for", "198.51.100.7, 127.0.7.2"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "8443")];
     Visitor::new(router.address()).from("127.0.7.1".parse().unwrap()).get_with("/told", &told).await;
     let seen = server0.last_seen("/told");
     let forwarded = seen.header("x-forwarded-for").unwrap();
     assert!(forwarded.starts_with("198.51.100.7") && forwarded.ends_with("127.0.7.1"), "{forwarded}");
     assert_eq!(seen.header("x-forwarded-proto").as_deref(), Some("https"));
+    assert_eq!(seen.header("x-forwarded-port").as_deref(), Some("8443"), "a trusted proxy may know more");
     assert_eq!(seen.header("x-real-ip").as_deref(), Some("198.51.100.7"), "the first that no proxy vouches for");
 
     Visitor::new(router.address()).from("127.0.8.1".parse().unwrap()).get_with("/untold", &told).await;

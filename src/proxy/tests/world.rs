@@ -1,6 +1,6 @@
 //! A router for a test: a table made by hand, and real workers.
 
-use crate::config::{AccessLog, StickyBy, Timeouts, UnsafeStatus};
+use crate::config::{AccessLog, Caching, StickyBy, Timeouts, UnsafeStatus};
 use crate::model::{BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Until};
 use crate::proxy::{ProxySettings, Workers, bind, start};
 use crate::routing::counters::TargetLoad;
@@ -88,6 +88,8 @@ pub(super) struct Setting {
     /// The candidate's share; the candidate is the second pool.
     pub(super) weight: Option<u16>,
     pub(super) sticky: StickyBy,
+    pub(super) caching: Caching,
+    pub(super) skew: Option<usize>,
     pub(super) timeouts: Timeouts,
     pub(super) trusted: Vec<&'static str>,
     pub(super) planned: Option<UnsafeStatus>,
@@ -100,6 +102,8 @@ impl Setting {
             pools,
             weight: None,
             sticky: StickyBy::Cookie,
+            caching: Caching::AsIs,
+            skew: None,
             timeouts: Timeouts::default(),
             trusted: Vec::new(),
             planned: None,
@@ -176,6 +180,8 @@ impl World {
             live: 0,
             split,
             sticky: setting.sticky.clone(),
+            caching: setting.caching,
+            skew: setting.skew,
             preview: None,
             exempt: [].into(),
             planned: setting.planned.map(|status| self.maintenance_answer(Reason::Planned, status)),

@@ -38,6 +38,10 @@ pub struct Behaviour {
     pub as_if: Option<&'static str>,
     /// What the health path answers.
     pub health: u16,
+    /// Paths that it has nothing at: 404.
+    pub missing: &'static [&'static str],
+    /// Headers of all its answers.
+    pub headers: &'static [(&'static str, &'static str)],
     /// Whether connections that come next are kept after an answer.
     pub keep_alive: bool,
 }
@@ -51,6 +55,8 @@ impl Default for Behaviour {
             hang_up: false,
             as_if: None,
             health: 200,
+            missing: &[],
+            headers: &[],
             keep_alive: true,
         }
     }
@@ -339,7 +345,14 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
         return Ok(named(&inner, with_status(behaviour.fail_with, text("failed, as asked\n"))));
     }
     let path = behaviour.as_if.unwrap_or(&path);
-    let response = respond(&inner, path, &seen, in_flight).await;
+    let mut response = if behaviour.missing.contains(&path) {
+        with_status(404, text(format!("{} has no {path}\n", inner.name)))
+    } else {
+        respond(&inner, path, &seen, in_flight).await
+    };
+    for (name, value) in behaviour.headers {
+        response.headers_mut().append(*name, HeaderValue::from_static(value));
+    }
     Ok(named(&inner, response))
 }
 
