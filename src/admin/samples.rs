@@ -12,7 +12,12 @@ pub(super) fn service() -> ServiceView {
     let moment = Timestamp::from_second(1_700_000_000).unwrap();
     let pool = PoolView {
         release: Some("v1".parse().unwrap()),
-        targets: vec![TargetView { address: "127.0.0.1:9000".into(), healthy: false, fault: Some("refused".into()) }],
+        targets: vec![TargetView {
+            address: "127.0.0.1:9000".into(),
+            healthy: false,
+            fault: Some("refused".into()),
+            release: Some("v1".parse().unwrap()),
+        }],
         in_flight: 3,
         drained: false,
     };
@@ -36,6 +41,7 @@ pub(super) fn service() -> ServiceView {
             message: Some("Back soon.".to_owned()),
         },
         pools: [("server0".parse().unwrap(), pool)].into(),
+        release_source: Some("header:x-release".to_owned()),
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {

@@ -179,10 +179,11 @@ fn pool_lines(view: &ServiceView, name: &PoolName, pool: &PoolView) -> String {
 }
 
 fn health(target: &TargetView) -> String {
+    let says = target.release.as_ref().map(|release| format!(", says release {release}")).unwrap_or_default();
     match (target.healthy, &target.fault) {
-        (true, _) => "up".to_owned(),
-        (false, None) => "down".to_owned(),
-        (false, Some(fault)) => format!("down: {}", plain(fault)),
+        (true, _) => format!("up{says}"),
+        (false, None) => format!("down{says}"),
+        (false, Some(fault)) => format!("down{says}: {}", plain(fault)),
     }
 }
 

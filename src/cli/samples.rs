@@ -17,6 +17,7 @@ pub(super) fn canary() -> ServiceView {
         address: address.to_owned(),
         healthy: fault.is_none(),
         fault: fault.map(str::to_owned),
+        release: None,
     };
     let pool = |release: &str, targets, in_flight| PoolView {
         release: Some(release.parse().unwrap()),
@@ -52,6 +53,7 @@ pub(super) fn canary() -> ServiceView {
                 pool("2026.11.2", vec![target("a:1", None), target("10.0.0.12:1", Some("connection refused\x07"))], 2),
             ),
         ]),
+        release_source: None,
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {

@@ -25,6 +25,7 @@ pub mod ports;
 mod probe;
 mod question;
 mod reloading;
+mod reported;
 mod service;
 mod store;
 mod storing;

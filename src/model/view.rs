@@ -44,6 +44,10 @@ pub struct ServiceView {
     pub mode_setting: ModeSetting,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, PoolView>,
+    /// Where the answers to health checks are looked at for the release that a target runs: `header:NAME` or
+    /// `json:FIELD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_source: Option<String>,
     /// What the evidence says while a rollout is under way.
     pub verdict: Option<Verdict>,
     /// Whether the store holds all of this.
@@ -79,6 +83,9 @@ pub struct TargetView {
     /// Why not, as the last check said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// The release that it says it runs, where its answers to health checks are read for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseId>,
 }
 
 /// The rollout of a service.
