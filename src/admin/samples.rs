@@ -5,7 +5,7 @@ use crate::model::view::{
     RatioView, RatiosView, RolloutView, ServiceView, StepView, TargetView,
 };
 use crate::model::{
-    BasisPoints, GatePoint, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
+    BasisPoints, Deploy, DeployEnd, DeployGuard, DeployStep, GatePoint, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
 };
 
 pub(super) fn service() -> ServiceView {
@@ -70,6 +70,17 @@ pub(super) fn service() -> ServiceView {
             candidate_rate: 1.0,
             live_rate: 7.0,
         }),
+        deploy: Some(Deploy {
+            pool: "server1".parse().unwrap(),
+            release: "v2".parse().unwrap(),
+            by: "me@here".to_owned(),
+            started: moment,
+            done: vec![DeployStep::Ready],
+            guard: Some(DeployGuard { mode: Mode::Hold, before: ModeSetting::default() }),
+            ended: Some(DeployEnd::Stopped),
+        }),
+        migrated: vec!["v2".parse().unwrap()],
+        rejected: vec!["v0".parse().unwrap()],
         warnings: vec!["a warning".to_owned()],
     }
 }

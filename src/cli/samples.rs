@@ -68,6 +68,9 @@ pub(super) fn canary() -> ServiceView {
             candidate_rate: 12.34,
             live_rate: 86.0,
         }),
+        deploy: None,
+        migrated: Vec::new(),
+        rejected: Vec::new(),
         warnings: Vec::new(),
     }
 }

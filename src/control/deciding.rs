@@ -67,6 +67,7 @@ fn judgement(event: &Event) -> Option<&Judgement> {
         | Event::SetWeight(_)
         | Event::Switch { .. }
         | Event::SetMode(_)
+        | Event::Deploy(_)
         | Event::CandidateDown(_)
         | Event::CandidateUnreachable => None,
     }
@@ -101,6 +102,7 @@ impl DecisionRecord {
             | Event::SetWeight(_)
             | Event::Switch { .. }
             | Event::SetMode(_)
+        | Event::Deploy(_)
             | Event::CandidateDown(_)
             | Event::CandidateUnreachable => None,
         };

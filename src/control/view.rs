@@ -30,6 +30,9 @@ pub(super) fn service(control: &ServiceControl) -> ServiceView {
         verdict: control.gathering.as_ref().map(|gathering| gathering.assessment().judgement.verdict),
         durable: control.durable(),
         rollout: state.rollout.as_ref().map(|rollout| rollout_view(control, rollout)),
+        deploy: state.deploy.clone(),
+        migrated: state.migrated.clone(),
+        rejected: state.rejected.iter().map(|rejected| rejected.release.clone()).collect(),
         warnings: warnings(control),
     }
 }

@@ -4,6 +4,7 @@
 
 mod address;
 mod basis_points;
+mod deploy;
 mod indicator;
 mod mode;
 mod names;
@@ -16,6 +17,7 @@ pub mod view;
 
 pub use address::{InvalidAddress, TargetAddress};
 pub use basis_points::{BasisPoints, InvalidWeight};
+pub use deploy::{Deploy, DeployEnd, DeployGuard, DeployStep};
 pub use indicator::Indicator;
 pub use mode::{Mode, ModeSetting, ModeSource};
 pub use names::{COOKIE_NAME, InvalidName, PREVIEW_COOKIE_NAME, PoolName, RESERVED_PREFIX, ReleaseId, ServiceName};

@@ -1,7 +1,7 @@
 //! A service, its evidence and its history as the admin API shows them and the command line reads them.
 
 use super::{
-    BasisPoints, GatePoint, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId, ServiceName,
+    BasisPoints, Deploy, GatePoint, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId, ServiceName,
     Strategy, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,15 @@ pub struct ServiceView {
     /// The rollout under way, or under watch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutView>,
+    /// The deploy under way, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<Deploy>,
+    /// Releases whose migration has run in a deploy, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrated: Vec<ReleaseId>,
+    /// Releases that were rolled back, and are tried again by force only; the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<ReleaseId>,
     /// What an operator should know: one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -1,6 +1,6 @@
 //! What can happen to a service: every command of an operator, and what the machine notices.
 
-use super::Asking;
+use super::{Asking, DeployNews};
 use crate::model::{BasisPoints, Judgement, ModeSetting, OnGateFailure, Plan, PoolName, ReleaseId};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,8 @@ pub enum Event {
     },
     /// `mode`.
     SetMode(ModeSetting),
+    /// `deploy`: how far its script is.
+    Deploy(DeployNews),
     /// Time has passed; with what the evidence says at this moment, where a rollout is under way or watched. The
     /// caller says nothing of a promotion while there is no way back from it, because the old pool is down.
     Tick(Option<Judgement>),

@@ -339,6 +339,7 @@ fn whatever_happens_the_rules_hold() {
                         | Event::CandidateDown(_)
                         | Event::CandidateUnreachable
                         | Event::SetMode(_)
+                        | Event::Deploy(_)
                 );
                 assert!(commanded, "{refusal}: {event:?} is nobody's command");
             }
