@@ -4,7 +4,7 @@ use super::problem::Problem;
 use super::request::{Change, IfMatch, Named};
 use super::routes::Api;
 use crate::control::Command;
-use crate::model::{DeployEnd, DeployStep, Mode, PoolName, ReleaseId};
+use crate::model::{DeployStep, Mode, PoolName, ReleaseId};
 use crate::rollout::DeployAct;
 use axum::extract::State;
 use axum::response::Response;
@@ -36,7 +36,6 @@ enum Act {
     Migrated,
     Guard,
     Unguard,
-    Switched,
     Stopped,
 }
 
@@ -69,8 +68,7 @@ fn act(body: &DeployBody) -> Result<DeployAct, Problem> {
         Act::Migrated => DeployAct::Done(DeployStep::Migrated),
         Act::Guard => DeployAct::Guard(body.mode.unwrap_or_default()),
         Act::Unguard => DeployAct::Unguard,
-        Act::Switched => DeployAct::End(DeployEnd::Switched),
-        Act::Stopped => DeployAct::End(DeployEnd::Stopped),
+        Act::Stopped => DeployAct::Stop,
     })
 }
 
@@ -92,7 +90,7 @@ mod tests {
         assert_eq!(begin, Ok(DeployAct::Begin { force: true, take_over: false }));
         assert_eq!(of(&json!({ "act": "guard", "mode": "hold" })), Ok(DeployAct::Guard(Mode::Hold)));
         assert_eq!(of(&json!({ "act": "migrated" })), Ok(DeployAct::Done(DeployStep::Migrated)));
-        assert_eq!(of(&json!({ "act": "stopped" })), Ok(DeployAct::End(DeployEnd::Stopped)));
+        assert_eq!(of(&json!({ "act": "stopped" })), Ok(DeployAct::Stop));
     }
 
     #[test]

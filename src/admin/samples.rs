@@ -5,7 +5,8 @@ use crate::model::view::{
     RatioView, RatiosView, RolloutView, ServiceView, StepView, TargetView,
 };
 use crate::model::{
-    BasisPoints, Deploy, DeployEnd, DeployGuard, DeployStep, GatePoint, Held, HeldBy, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
+    BasisPoints, Deploy, DeployEnd, DeployGuard, DeployStep, GatePoint, Held, HeldBy, Mode, ModeSetting, ModeSource,
+    Period, Phase, Strategy, Timestamp, Verdict,
 };
 
 pub(super) fn service() -> ServiceView {

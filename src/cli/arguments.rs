@@ -1,5 +1,6 @@
 //! The arguments as typed.
 
+use super::deploy::DeployArguments;
 use super::moment;
 use crate::app::DemoFault;
 use crate::app::simulate::{Visitors, Weather};
@@ -93,6 +94,8 @@ pub(super) enum Remote {
     /// Start and steer a rollout
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Deploy a release: the whole walk for a deploy script; run again, it goes on where it was
+    Deploy(Box<DeployArguments>),
     /// Serve, or keep visitors from writing, from their sessions, or from the site
     #[command(subcommand)]
     Mode(ModeCommand),

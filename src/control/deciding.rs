@@ -102,7 +102,7 @@ impl DecisionRecord {
             | Event::SetWeight(_)
             | Event::Switch { .. }
             | Event::SetMode(_)
-        | Event::Deploy(_)
+            | Event::Deploy(_)
             | Event::CandidateDown(_)
             | Event::CandidateUnreachable => None,
         };

@@ -63,7 +63,9 @@ mod tests {
     async fn a_header_says_it_once() {
         let source = ReleaseSource::Header("x-release".parse().unwrap());
         assert_eq!(said("", &[("x-release", " 2026.11.2 ")], &source).await.as_deref(), Some("2026.11.2"));
-        for headers in [&[][..], &[("x-release", "")], &[("x-release", "a b")], &[("x-release", "1"), ("x-release", "2")]] {
+        for headers in
+            [&[][..], &[("x-release", "")], &[("x-release", "a b")], &[("x-release", "1"), ("x-release", "2")]]
+        {
             assert_eq!(said("2026.11.2", headers, &source).await, None, "{headers:?}");
         }
     }

@@ -171,7 +171,10 @@ fn other_releases<'p>(pool: &'p PoolControl, known: Option<&'p ReleaseId>) -> im
     let said = pool.targets.iter().filter_map(|target| Some((&target.address, target.release.as_ref()?)));
     said.zip(std::iter::repeat(known)).filter_map(|((address, said), known)| {
         let known = known.filter(|known| *known != said)?;
-        Some(format!("{address} says that it runs release {said}, and pool {name} is known for {known}", name = pool.name))
+        Some(format!(
+            "{address} says that it runs release {said}, and pool {name} is known for {known}",
+            name = pool.name
+        ))
     })
 }
 

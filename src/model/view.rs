@@ -1,8 +1,8 @@
 //! A service, its evidence and its history as the admin API shows them and the command line reads them.
 
 use super::{
-    BasisPoints, Deploy, GatePoint, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId, ServiceName,
-    Strategy, Timestamp, Verdict,
+    BasisPoints, Deploy, GatePoint, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId,
+    ServiceName, Strategy, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

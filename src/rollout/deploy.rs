@@ -40,10 +40,10 @@ pub enum DeployAct {
     Done(DeployStep),
     /// It is about to put the service into this mode.
     Guard(Mode),
-    /// It has left that mode.
+    /// It has left that mode. Where all traffic is switched already, that was the last of it.
     Unguard,
-    /// It is over.
-    End(DeployEnd),
+    /// It fails, or is stopped.
+    Stop,
 }
 
 pub(super) fn told(state: &ServiceState, news: &DeployNews, now: Timestamp) -> Result<Option<Transition>, Refusal> {
@@ -61,13 +61,14 @@ pub(super) fn told(state: &ServiceState, news: &DeployNews, now: Timestamp) -> R
             (with(state, deploy), format!("goes on in mode {mode}"))
         }
         DeployAct::Unguard => {
-            let own = own(state, news)?;
-            let what = own.guard.as_ref().map_or_else(String::new, |guard| format!("has left mode {}", guard.mode));
-            (with(state, Deploy { guard: None, ..own.clone() }), what)
-        }
-        DeployAct::End(end) => {
             let own = own(state, news)?.clone();
-            (with(state, Deploy { ended: Some(end), ..own }), format!("is over: {end}"))
+            let what = own.guard.as_ref().map_or_else(String::new, |guard| format!("has left mode {}", guard.mode));
+            let ended = (state.live == own.pool).then_some(DeployEnd::Switched);
+            (with(state, Deploy { guard: None, ended, ..own }), what)
+        }
+        DeployAct::Stop => {
+            let own = own(state, news)?.clone();
+            (with(state, Deploy { ended: Some(DeployEnd::Stopped), ..own }), "is stopped".to_owned())
         }
     };
     if next == *state {

@@ -1,8 +1,8 @@
 //! The state of a service: all that a restart has to bring back, but the evidence.
 
 use crate::model::{
-    BasisPoints, Deploy, GateMoment, GatePoint, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step, Strategy,
-    Timestamp,
+    BasisPoints, Deploy, GateMoment, GatePoint, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step,
+    Strategy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -22,6 +22,7 @@ mod comparisons;
 mod configuration;
 mod dashboards;
 mod demo;
+mod deploys;
 mod forwarding;
 mod gates;
 mod history;

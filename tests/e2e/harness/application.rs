@@ -38,11 +38,21 @@ pub struct Behaviour {
     pub as_if: Option<&'static str>,
     /// What the health path answers.
     pub health: u16,
+    /// The release that it names there, in a header and in JSON.
+    pub release: Option<String>,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { fail: 0.0, fail_with: 500, delay: Duration::ZERO, hang_up: false, as_if: None, health: 200 }
+        Self {
+            fail: 0.0,
+            fail_with: 500,
+            delay: Duration::ZERO,
+            hang_up: false,
+            as_if: None,
+            health: 200,
+            release: None,
+        }
     }
 }
 
@@ -270,7 +280,7 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
     let behaviour = inner.behaviour.lock().unwrap().clone();
     let path = request.uri().path().to_owned();
     if path == "/up" {
-        return Ok(with_status(behaviour.health, text("")));
+        return Ok(health(&behaviour));
     }
     if path == "/metrics" {
         let metrics = inner.metrics.lock().unwrap().clone();
@@ -298,6 +308,13 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
     let path = behaviour.as_if.unwrap_or(&path);
     let response = respond(&inner, path, &seen, in_flight).await;
     Ok(named(&inner, response))
+}
+
+fn health(behaviour: &Behaviour) -> Response<AnswerBody> {
+    let Some(release) = &behaviour.release else { return with_status(behaviour.health, text("")) };
+    let mut response = with_status(behaviour.health, text(json!({ "build": { "release": release } }).to_string()));
+    response.headers_mut().insert("x-release", HeaderValue::from_str(release).unwrap());
+    response
 }
 
 fn with_status(status: u16, body: AnswerBody) -> Response<AnswerBody> {
