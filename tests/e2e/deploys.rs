@@ -91,9 +91,15 @@ fn ran(router: &Router) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// A command that notes that it ran, and ends when the file `go` is there.
+/// A command that notes that it ran, and ends when the file `go` is there; after a minute in any case.
 fn waiting(router: &Router, name: &str) -> String {
-    format!("{}; while ! test -e {}; do sleep 0.05; done", noting(router, name), router.folder().join("go").display())
+    let go = router.folder().join("go");
+    let look = format!("for look in $(seq 1200); do test -e {} && break; sleep 0.05; done", go.display());
+    format!("{}; {look}", noting(router, name))
+}
+
+async fn has_run(router: &Router, name: &str) {
+    until(&format!("{name} runs"), SHORT, async || ran(router).iter().any(|line| line == name)).await;
 }
 
 fn go(router: &Router) {
@@ -274,4 +280,231 @@ async fn a_dry_run_says_what_would_be_done_and_changes_nothing() {
     let plan = deploy(&router, &[&asked[..], &["--json"]].concat()).await.json();
     let migrate = plan["steps"].as_array().unwrap().iter().find(|step| step["step"] == "migration").unwrap().clone();
     assert!(migrate["done"].as_str().unwrap().contains("has run for v7 before"), "{plan:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_each_step_the_next_run_goes_on_where_it_was() {
+    let (_server0, server1, router) = site().await;
+    says(&server1, "r1");
+    let (gate, migration) = (noting(&router, "gate"), noting(&router, "migrated"));
+    let asked = |gate: &str, migration: &str| -> Vec<String> {
+        ["--maintenance", "--gate-command", gate, "--migrate", migration].map(str::to_owned).to_vec()
+    };
+    let start = |asked: Vec<String>| Run::start(&router, &asked.iter().map(String::as_str).collect::<Vec<_>>());
+
+    let run = start(asked(&gate, &migration));
+    run.says("says that it runs r1").await;
+    run.kill().await;
+    says(&server1, "v7");
+
+    let run = start(asked(&waiting(&router, "gate of the killed"), &migration));
+    has_run(&router, "gate of the killed").await;
+    run.kill().await;
+    assert_eq!(router.view().await["deploy"]["done"], json!(["ready"]));
+
+    let run = start(asked(&gate, &waiting(&router, "migration of the killed")));
+    has_run(&router, "migration of the killed").await;
+    assert_eq!(mode(&router).await, "maintenance");
+    let until = router.view().await["mode_setting"]["until"].clone();
+    assert!(until.is_string(), "it ends by itself, whatever becomes of the command");
+    run.kill().await;
+    go(&router);
+    let dry = deploy(&router, &["--maintenance", "--migrate", &migration, "--dry-run"]).await.ok();
+    assert!(dry.contains("run the migration") && !dry.contains("not needed"), "its end was not seen: {dry}");
+
+    let run = start(asked(&gate, &migration));
+    router.phase("canary", SHORT).await;
+    assert_eq!(mode(&router).await, "serve", "the mode of the killed run was left by the next");
+    run.kill().await;
+    assert_eq!(ran(&router), ["gate of the killed", "gate", "migration of the killed", "gate", "migrated"]);
+
+    let _load = Load::on(router.address()).rate(100.0).start();
+    let last = start(asked(&gate, &migration)).end().await;
+    assert_eq!((last.code, last.err.contains("which is under way")), (0, true), "{last:?}");
+    assert_eq!(ran(&router).len(), 5, "nothing is run again while the rollout is under way");
+    assert_eq!(router.view().await["live"], "server1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_dies_at_a_step_is_waited_for() {
+    let (_server0, _server1, router) = site().await;
+    let migration = waiting(&router, "migrated");
+    let run = Run::start(&router, &["--maintenance", "--migrate", &migration]);
+    has_run(&router, "migrated").await;
+    router.kill();
+    go(&router);
+    run.says("the router does not answer; trying again").await;
+    router.start_again().await;
+    router.phase("canary", SHORT).await;
+    router.kill();
+    router.start_again().await;
+    let _load = Load::on(router.address()).rate(100.0).start();
+    let walked = run.end().await;
+    assert_eq!(walked.code, 0, "{walked:?}");
+    let view = router.view().await;
+    assert_eq!(json!([view["live"], view["mode"], view["migrated"]]), json!(["server1", "serve", ["v7"]]));
+    assert_eq!(ran(&router), ["migrated"]);
+
+    router.command(&["switch", "server0"]).await.ok();
+    let run = Run::start(&router, &["--switch", "--maintenance", "--migrate", &migration, "--migrate-again"]);
+    until("the migration runs again", SHORT, async || ran(&router).len() == 2).await;
+    router.kill();
+    router.start_again().await;
+    assert_eq!(run.end().await.code, 0);
+    let view = router.view().await;
+    assert_eq!(json!([view["live"], view["mode"]]), json!(["server1", "serve"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_ends_the_command_in_order_and_leaves_the_mode() {
+    let (_server0, _server1, router) = site().await;
+    let migration = format!("trap '{}; exit 1' TERM; {}", noting(&router, "ended"), waiting(&router, "migrated"));
+    for signal in ["TERM", "INT", "HUP"] {
+        let _ = std::fs::remove_file(router.folder().join("ran"));
+        let run = Run::start(&router, &["--switch", "--maintenance", "--migrate", &migration]);
+        has_run(&router, "migrated").await;
+        run.signal(signal);
+        let stopped = run.end().await;
+        assert_eq!((stopped.code, stopped.err.contains("ended by a signal")), (1, true), "{signal}: {stopped:?}");
+        assert_eq!(ran(&router), ["migrated", "ended"], "{signal}");
+        let view = router.view().await;
+        assert_eq!(
+            json!([view["live"], view["mode"], view["deploy"]["ended"]]),
+            json!(["server0", "serve", "stopped"])
+        );
+    }
+    let run = Run::start(&router, &[]);
+    router.phase("canary", SHORT).await;
+    run.signal("TERM");
+    let stopped = run.end().await;
+    assert!(stopped.code == 1 && stopped.err.contains("the rollout goes on by itself"), "{stopped:?}");
+    assert_eq!(router.view().await["phase"], "canary");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_deploy_is_refused_unless_it_takes_the_place() {
+    let (_server0, server1, router) = site().await;
+    let migration = waiting(&router, "migrated");
+    let first = Run::start(&router, &["--switch", "--maintenance", "--migrate", &migration]);
+    has_run(&router, "migrated").await;
+    let other = ["deploy", "server1", "--release", "v8", "--switch", "--by", "somebody"];
+    let refused = router.command(&other).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    for said in ["a deploy of v7 to server1 by tester, run", "--take-over"] {
+        assert!(refused.err.contains(said), "{said}: {}", refused.err);
+    }
+    says(&server1, "v8");
+    router.command(&[&other[..], &["--take-over"]].concat()).await.ok();
+    let view = router.view().await;
+    assert_eq!(json!([view["live"], view["mode"]]), json!(["server1", "serve"]), "it leaves the mode of the other");
+    go(&router);
+    let fenced = first.end().await;
+    assert_eq!((fenced.code, fenced.err.contains("not under way any more")), (1, true), "{fenced:?}");
+    let after = router.view().await;
+    assert_eq!(
+        json!([after["deploy"], after["mode"]]),
+        json!([view["deploy"], "serve"]),
+        "the first one changes nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_mode_is_moved_on_while_a_migration_runs_and_somebody_elses_mode_stays() {
+    let (_server0, _server1, router) = site().await;
+    let migration = waiting(&router, "migrated");
+    let run = Run::start(&router, &["--switch", "--maintenance", "--lease", "3s", "--migrate", &migration]);
+    has_run(&router, "migrated").await;
+    let until = router.view().await["mode_setting"]["until"].clone();
+    router.view_when("the end is moved on", SHORT, |view| view["mode_setting"]["until"] != until).await;
+    assert_eq!(mode(&router).await, "maintenance");
+    router.api("PUT", "/mode", Some(json!({"mode": "anonymous"}))).await.ok();
+    run.says("is not in mode maintenance any more").await;
+    go(&router);
+    let walked = run.end().await;
+    assert_eq!(walked.code, 0, "{walked:?}");
+    assert!(walked.out.contains("was ended meanwhile; mode anonymous"), "{}", walked.out);
+    let view = router.view().await;
+    assert_eq!(json!([view["live"], view["mode_setting"]["mode"]]), json!(["server1", "anonymous"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_deployed_is_refused_before_anything_is_done() {
+    let (_server0, _server1, router) = site().await;
+    let migration = noting(&router, "migrated");
+    for (arguments, code, said) in [
+        (vec!["deploy", "server9", "--release", "v7"], 1, "has no pool server9; it has server0, server1"),
+        (vec!["deploy", "server0", "--release", "v7"], 1, "pool server0 is live with release r0"),
+        (vec!["deploy", "server1"], 2, "--release"),
+        (vec!["deploy", "server1", "--release", "v7", "--switch", "--canary"], 2, "cannot be used with"),
+        (vec!["deploy", "server1", "--release", "v7", "--hold", "--maintenance"], 2, "cannot be used with"),
+    ] {
+        let refused = router.command(&[&arguments[..], &["--migrate", &migration]].concat()).await;
+        assert_eq!((refused.code, refused.err.contains(said)), (code, true), "{arguments:?}: {refused:?}");
+    }
+    router.start_held_rollout().await;
+    let refused = deploy(&router, &["--migrate", &migration]).await;
+    assert!(refused.code == 1 && refused.err.contains("a rollout of r1 to server1 is under way"), "{refused:?}");
+    assert!(ran(&router).is_empty());
+    assert_eq!(router.view().await["deploy"], Value::Null);
+}
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/deploy");
+
+/// Runs a command line as the examples do, with the program in the path.
+async fn by_example(router: &Router, line: &str) -> CommandResult {
+    let programs = PathBuf::from(env!("CARGO_BIN_EXE_cutover")).parent().unwrap().display().to_string();
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(EXAMPLES).env("CUTOVER_ADMIN", router.admin_url(""));
+    command.env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap())).env_remove("CUTOVER_TOKEN");
+    command.env("PREPARE", noting(router, "prepare")).env("MIGRATE", noting(router, "migrate"));
+    let output = tokio::time::timeout(LONG, command.stdin(Stdio::null()).kill_on_drop(true).output());
+    let output = output.await.unwrap_or_else(|_| panic!("{line} does not end")).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    CommandResult { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_script_of_the_examples_deploys_to_the_spare_pool_and_back() {
+    let (server0, server1, router) = site().await;
+    let first = by_example(&router, "./deploy.sh v7 --switch").await;
+    assert_eq!(first.code, 0, "{first:?}");
+    assert_eq!(router.view().await["live"], "server1");
+    assert_eq!(server1.last_seen("/").header("user-agent").map(|agent| agent.starts_with("curl")), Some(true));
+    let again = by_example(&router, "./deploy.sh v7 --switch").await;
+    assert_eq!((again.code, again.out.contains("already")), (0, true), "{again:?}");
+    says(&server0, "v8");
+    let next = by_example(&router, "make --no-print-directory deploy-now release=v8").await;
+    assert_eq!(next.code, 0, "{next:?}");
+    assert_eq!(router.view().await["live"], "server0");
+    assert_eq!(ran(&router), ["prepare", "migrate", "prepare", "migrate"]);
+    server1.behave(|behaviour| behaviour.fail = 1.0);
+    says(&server1, "v9");
+    let failed = by_example(&router, "./deploy.sh v9 --switch").await;
+    assert_eq!((failed.code, failed.err.contains("the gate command failed")), (1, true), "{failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_examples_are_sound() {
+    let (_server0, _server1, router) = site().await;
+    // Fabric, as far as this file needs it: the command that it would send is run here.
+    let fabric = router.folder().join("fabric.py");
+    std::fs::write(
+        &fabric,
+        "import subprocess\nclass Done:\n    def __init__(self, code): self.exited = code\nclass Connection:\n    \
+         def run(self, command, warn): return Done(subprocess.call(command.replace('systemctl', ': systemctl'), shell=True))\n\
+         def task(function): return function\n",
+    )
+    .unwrap();
+    let call = "from fabric import Connection; from fabfile import deploy; deploy(Connection(), 'v7', 'true')";
+    let line = format!("PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={} python3 -c \"{call}\"", router.folder().display());
+    let load = Load::on(router.address()).rate(100.0).start();
+    let deployed = by_example(&router, &line).await;
+    assert_eq!(deployed.code, 0, "{deployed:?}");
+    drop(load);
+    assert_eq!(router.view().await["live"], "server1");
+
+    let job = std::fs::read_to_string(format!("{EXAMPLES}/gitlab-ci.yml")).unwrap();
+    let line = job.lines().find_map(|line| line.trim().strip_prefix("- ./deploy.sh")).unwrap().to_owned();
+    let plan = by_example(&router, &format!("CI_COMMIT_SHORT_SHA=v8; ./deploy.sh {line} --dry-run")).await;
+    assert!(plan.code == 0 && plan.out.contains("start a canary rollout of v8 to server0"), "{plan:?}");
 }

@@ -24,7 +24,7 @@ error; the report to standard output.";
     group = ArgGroup::new("guard").args(["hold", "maintenance", "read_only"]),
 )]
 pub(in crate::cli) struct DeployArguments {
-    /// The pool that runs the release, and is to become live
+    /// The pool that is to become live; `spare` for the one that is not live, of two
     pub(super) pool: PoolName,
     /// What runs in it
     #[arg(long, value_name = "ID")]
@@ -38,6 +38,9 @@ pub(in crate::cli) struct DeployArguments {
     /// By a switch: all traffic at once, without a rollout
     #[arg(long)]
     pub(super) switch: bool,
+    /// First run this command, which brings the release to the pool and starts it; not while its rollout is under way
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) prepare: Option<String>,
     /// Wait so long for every target to be up, and to say the release where it is asked
     #[arg(long, value_name = "DURATION", default_value = "2m")]
     pub(super) timeout: Period,

@@ -3,7 +3,7 @@
 
 use super::DeployArguments;
 use crate::model::view::{PoolView, ServiceView};
-use crate::model::{Deploy, Mode};
+use crate::model::{Deploy, Mode, PoolName};
 
 /// What there is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub(super) struct Planned {
 /// The kinds of step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
+    Prepare,
     Ready,
     Gate,
     Guard(Mode),
@@ -42,6 +43,7 @@ impl Step {
     /// As the report names it.
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Prepare => "prepare",
             Self::Ready => "ready",
             Self::Gate => "gate",
             Self::Guard(mode) => mode.as_str(),
@@ -93,6 +95,29 @@ pub(super) fn course(asked: &DeployArguments, view: &ServiceView) -> Result<Cour
     }
 }
 
+/// What stands for the pool that is not live.
+const SPARE: &str = "spare";
+
+/// The pool that is meant. `spare` is the one that is not live, unless what is live is the release: so that a script that is
+/// run again means the same pool.
+pub(super) fn meant(asked: &DeployArguments, view: &ServiceView) -> Result<PoolName, String> {
+    if asked.pool.as_str() != SPARE || view.pools.contains_key(&asked.pool) {
+        return Ok(asked.pool.clone());
+    }
+    let runs = |name: &PoolName| view.pools.get(name).and_then(|pool| pool.release.as_ref()) == Some(&asked.release);
+    if runs(&view.live) {
+        return Ok(view.live.clone());
+    }
+    let mut spare = view.pools.keys().filter(|name| **name != view.live);
+    match (spare.next(), spare.next()) {
+        (Some(only), None) => Ok(only.clone()),
+        (None, _) => Err(format!("service {} has no pool beside {}", view.name, view.live)),
+        (Some(first), Some(second)) => {
+            Err(format!("several pools are not live; name the one that is meant: {first}, {second} or another"))
+        }
+    }
+}
+
 fn pool<'v>(asked: &DeployArguments, view: &'v ServiceView) -> Result<&'v PoolView, String> {
     view.pools.get(&asked.pool).ok_or_else(|| {
         let known: Vec<_> = view.pools.keys().map(ToString::to_string).collect();
@@ -126,7 +151,9 @@ fn joined(asked: &DeployArguments, leave: Option<Planned>) -> Result<Course, Str
 
 /// All of it. The mode stays on over a switch, so that nobody meets the change; a rollout needs visitors.
 fn whole(asked: &DeployArguments, view: &ServiceView, pool: &PoolView, left_on: Option<Mode>) -> Vec<Planned> {
-    let mut steps = vec![ready(asked, view, pool)];
+    let prepare = asked.prepare.as_ref();
+    let prepare = prepare.map(|command| todo(Step::Prepare, format!("prepare {}: {command}", asked.pool)));
+    let mut steps: Vec<Planned> = prepare.into_iter().chain([ready(asked, view, pool)]).collect();
     steps.extend(
         asked.gate_command.as_ref().map(|command| todo(Step::Gate, format!("run the gate command: {command}"))),
     );
@@ -188,4 +215,146 @@ pub(super) fn missing(asked: &DeployArguments, view: &ServiceView) -> Vec<String
         Some(format!("{} is {fault}", target.address))
     });
     missing.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::samples::{canary, time};
+    use crate::model::view::TargetView;
+    use crate::model::{DeployGuard, ModeSetting, Phase};
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        asked: DeployArguments,
+    }
+
+    fn asked(line: &str) -> DeployArguments {
+        let words = format!("deploy server1 --release 2026.11.2 {line}");
+        Line::try_parse_from(words.split_whitespace()).unwrap().asked
+    }
+
+    /// Nothing is under way; `server1` has two targets of which one is up.
+    fn idle() -> ServiceView {
+        ServiceView { phase: Phase::Idle, candidate: None, rollout: None, ..canary() }
+    }
+
+    fn deploy(pool: &str, release: &str) -> Deploy {
+        Deploy {
+            pool: pool.parse().unwrap(),
+            release: release.parse().unwrap(),
+            by: "me@here".to_owned(),
+            started: time("2026-11-22T04:00:00Z"),
+            done: Vec::new(),
+            guard: None,
+            ended: None,
+        }
+    }
+
+    fn steps(line: &str, view: &ServiceView) -> Vec<&'static str> {
+        match course(&asked(line), view).unwrap() {
+            Course::Walk(steps) => {
+                steps.iter().filter(|planned| planned.done.is_none()).map(|planned| planned.step.name()).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_mode_lasts_over_a_switch_and_is_left_before_a_rollout() {
+        let whole = "--prepare p --gate-command g --migrate m --hold";
+        let first = ["prepare", "ready", "gate", "hold", "migration"];
+        assert_eq!(steps(&format!("{whole} --switch"), &idle()), [&first[..], &["switch", "leave"]].concat());
+        assert_eq!(steps(whole, &idle()), [&first[..], &["leave", "rollout"]].concat());
+        assert_eq!(steps("", &idle()), ["ready", "rollout"]);
+        assert_eq!(steps("--read-only --switch", &idle()), ["ready", "read-only", "switch", "leave"]);
+    }
+
+    #[test]
+    fn a_migration_that_has_run_is_not_run_again_and_needs_no_mode() {
+        let view = ServiceView { migrated: vec!["2026.11.2".parse().unwrap()], ..idle() };
+        assert_eq!(steps("--migrate m --maintenance", &view), ["ready", "rollout"]);
+        assert_eq!(steps("--migrate m --hold --switch", &view), ["ready", "hold", "switch", "leave"]);
+        let again = steps("--migrate m --migrate-again --maintenance", &view);
+        assert_eq!(again, ["ready", "maintenance", "migration", "leave", "rollout"]);
+    }
+
+    #[test]
+    fn a_mode_that_a_killed_run_has_left_on_is_left() {
+        let guard = Some(DeployGuard { mode: Mode::Hold, before: ModeSetting::default() });
+        let own = Deploy { guard, ..deploy("server1", "2026.11.2") };
+        let view = ServiceView { deploy: Some(own), ..idle() };
+        assert_eq!(steps("", &view), ["ready", "leave", "rollout"]);
+        let switched = ServiceView { live: "server1".parse().unwrap(), ..view.clone() };
+        assert_eq!(steps("--switch", &switched), ["leave"]);
+        let under_way = ServiceView { deploy: view.deploy, ..canary() };
+        assert_eq!(steps("--migrate m", &under_way), ["leave", "rollout"]);
+    }
+
+    #[test]
+    fn what_is_over_needs_no_walk() {
+        let live = ServiceView { live: "server1".parse().unwrap(), ..idle() };
+        assert_eq!(course(&asked("--switch"), &live), Ok(Course::Live));
+        let rejected = ServiceView { rejected: vec!["2026.11.2".parse().unwrap()], ..idle() };
+        assert_eq!(course(&asked(""), &rejected), Ok(Course::Rejected));
+        assert_eq!(steps("--force", &rejected), ["ready", "rollout"]);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let told = |line: &str, view: &ServiceView| course(&asked(line), view).unwrap_err();
+        let mut other = canary();
+        other.rollout.as_mut().unwrap().release = "3".parse().unwrap();
+        assert!(told("", &other).starts_with("a rollout of 3 to server1 is under way"));
+        assert!(told("--switch", &canary()).contains("`cutover rollout promote`"));
+        let mut other = ServiceView { deploy: Some(deploy("server1", "3")), ..idle() };
+        let sentence = told("", &other);
+        assert!(sentence.starts_with("a deploy of 3 to server1 by me@here is under way since 2026-11-22 04:00:00Z"));
+        assert_eq!(steps("--take-over", &other), ["ready", "rollout"]);
+        other.deploy.as_mut().unwrap().ended = Some(crate::model::DeployEnd::Stopped);
+        assert_eq!(steps("", &other), ["ready", "rollout"]);
+        let mut live = ServiceView { live: "server1".parse().unwrap(), ..idle() };
+        live.pools.get_mut("server1").unwrap().release = Some("1".parse().unwrap());
+        assert!(
+            told("", &live).contains("pool server1 is live with release 1; deploy 2026.11.2 to another pool: server0")
+        );
+    }
+
+    #[test]
+    fn spare_is_the_pool_that_is_not_live_unless_the_live_one_has_the_release() {
+        let spare = |release: &str, view: &ServiceView| {
+            let words = ["deploy", "spare", "--release", release];
+            meant(&Line::try_parse_from(words).unwrap().asked, view).map(|pool| pool.to_string())
+        };
+        assert_eq!(spare("7", &idle()), Ok("server1".to_owned()));
+        assert_eq!(spare("2026.11.1", &idle()), Ok("server0".to_owned()), "it is live with it: nothing is to be done");
+        let mut three = idle();
+        let pool = three.pools["server1"].clone();
+        three.pools.insert("server2".parse().unwrap(), pool);
+        assert!(spare("7", &three).unwrap_err().contains("server1, server2"));
+    }
+
+    #[test]
+    fn a_target_is_ready_when_it_is_up_and_says_the_release_where_it_is_asked() {
+        let mut view = idle();
+        let target = |healthy, release: Option<&str>| TargetView {
+            address: "a:1".to_owned(),
+            healthy,
+            fault: (!healthy).then(|| "refused".to_owned()),
+            release: release.map(|release| release.parse().unwrap()),
+        };
+        let mut missing_of = |source: Option<&str>, targets: Vec<TargetView>| {
+            view.release_source = source.map(str::to_owned);
+            view.pools.get_mut("server1").unwrap().targets = targets;
+            missing(&asked(""), &view)
+        };
+        let source = Some("json:version");
+        assert!(missing_of(source, vec![target(true, Some("2026.11.2"))]).is_empty());
+        assert!(missing_of(None, vec![target(true, None)]).is_empty());
+        assert_eq!(missing_of(source, vec![target(true, None)]), ["a:1 is up, but names no release (json:version)"]);
+        let all = missing_of(source, vec![target(true, Some("1")), target(false, Some("2026.11.2"))]);
+        assert_eq!(all, ["a:1 is up, but says that it runs 1", "a:1 is down (refused)"]);
+    }
 }

@@ -27,7 +27,7 @@ use super::output::{for_people, plain_json, say};
 use super::session::Session;
 use super::wait::ROLLED_BACK;
 use crate::model::view::ServiceView;
-use course::{Course, Planned, course};
+use course::{Course, Planned, course, meant};
 use interrupt::Interrupt;
 use report::{Outcome, Report, taken};
 use serde_json::json;
@@ -36,9 +36,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 use walk::{End, Walk};
 
-pub(super) async fn run(session: &Session, asked: DeployArguments) -> Result<ExitCode, CliError> {
+pub(super) async fn run(session: &Session, mut asked: DeployArguments) -> Result<ExitCode, CliError> {
     let since = Instant::now();
-    let site = Site::new(session, session.service_path().await?, &asked);
+    let path = session.service_path().await?;
+    let view: ServiceView = session.client.get(&path, &[]).await?.read()?;
+    asked.pool = meant(&asked, &view).map_err(CliError::Refused)?;
+    let site = Site::new(session, path, &asked);
     let (view, planned) = match begin(&site).await? {
         Begun::Over(view, end) => return tell(session, &report(&asked, &view, end, since)),
         Begun::DryRun(view, planned) => return tell_plan(session, &asked, &view, &planned),

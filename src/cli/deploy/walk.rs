@@ -75,6 +75,7 @@ impl<'s> Walk<'s> {
 
     async fn step(&mut self, step: Step) -> Result<(String, Option<End>), CliError> {
         let detail = match step {
+            Step::Prepare => self.prepare().await?,
             Step::Ready => self.ready().await?,
             Step::Gate => self.gate().await?,
             Step::Guard(mode) => {
@@ -92,6 +93,12 @@ impl<'s> Walk<'s> {
             Step::Rollout => return self.rollout().await,
         };
         Ok((detail, None))
+    }
+
+    async fn prepare(&self) -> Result<String, CliError> {
+        let Some(command) = &self.site.asked.prepare else { return Ok(String::new()) };
+        self.program("the preparation", command).await?;
+        Ok("has run".to_owned())
     }
 
     /// Waits until every target is up, and says the release where it is asked.
