@@ -8,11 +8,11 @@ use cutover::model::{BasisPoints, HostPattern, PathPrefix};
 use cutover::routing::counters::TargetLoad;
 use cutover::routing::{
     Asked, Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route,
-    Secret, Split, Table, Target, VisitorId,
+    Secret, Split, Table, Target, VisitorId, Waiting,
 };
 use divan::{Bencher, black_box};
 use http::header::{COOKIE, HOST};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,8 +73,19 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
         split,
         sticky: StickyBy::Cookie,
         preview: None,
+        exempt: Box::default(),
         planned: planned.then(|| answer(Reason::Planned)),
+        restriction: None,
         unplanned: answer(Reason::Unplanned),
+        hold: false,
+        waiting: Arc::new(Waiting {
+            max_wait: Duration::from_secs(5),
+            max_requests: 10,
+            max_bytes: 10_000,
+            restart: Duration::ZERO,
+            refusal: answer(Reason::Hold),
+        }),
+        outage: None,
         tally: Arc::new(PerWorker::new(WORKERS)),
     }
 }
@@ -113,6 +124,8 @@ fn decide(bencher: Bencher<'_, '_>, route: Route, headers: &HeaderMap) {
     bencher.bench_local(|| {
         let asked = Asked {
             host: black_box("site0.example.com"),
+            method: black_box(&Method::GET),
+            query: black_box(None),
             path: black_box("/products/42"),
             headers: black_box(headers),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),

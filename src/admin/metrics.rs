@@ -2,9 +2,9 @@
 
 use crate::control::{DecisionCount, Handle};
 use crate::model::view::{EvidenceView, GuardView, ServiceView};
-use crate::model::{HeldBy, Phase, Timestamp};
-use crate::routing::counters::{CodeClass, DURATION_BOUNDS, METHOD_LABELS, PoolTally};
-use crate::routing::{PerWorker, Pool, Reason, Route, Table};
+use crate::model::{HeldBy, Mode, Phase, Timestamp};
+use crate::routing::counters::{CodeClass, DURATION_BOUNDS, Durations, METHOD_LABELS};
+use crate::routing::{Pool, Reason, Route, Table};
 use crate::telemetry::names::{self, Kind, Metric};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, MetricFamily, MetricType};
@@ -104,6 +104,7 @@ impl Gathered {
         self.counter(&names::TABLE_SWAPS, &[], table.version);
         for route in &table.services {
             self.maintenance(route);
+            self.held(route);
             for (index, pool) in route.pools.iter().enumerate() {
                 let (service, name) = (route.service.as_str(), pool.name.as_str());
                 self.gauge(&names::POOL_WEIGHT, &[service, name], weight(route, index));
@@ -128,6 +129,13 @@ impl Gathered {
         }
     }
 
+    fn held(&mut self, route: &Route) {
+        let labels = [route.service.as_str()];
+        self.gauge(&names::HELD_REQUESTS, &labels, float(route.tally.sum(|tally| tally.held.get())));
+        self.sample(&names::HOLD_DURATION, &labels)
+            .set_histogram(durations(route.tally.iter().map(|tally| &tally.waits)));
+    }
+
     fn requests(&mut self, service: &str, pool: &Pool) {
         let release = pool.release.as_ref().map_or("", |release| release.as_str());
         let mut classes = [0; CodeClass::LABELS.len()];
@@ -138,7 +146,8 @@ impl Gathered {
             self.counter(&names::REQUESTS, &[service, pool.name.as_str(), release, class], count);
         }
         let labels = [service, pool.name.as_str(), release];
-        self.sample(&names::REQUEST_DURATION, &labels).set_histogram(durations(&pool.tally));
+        self.sample(&names::REQUEST_DURATION, &labels)
+            .set_histogram(durations(pool.tally.iter().map(|tally| &tally.durations)));
     }
 
     fn targets(&mut self, service: &str, pool: &Pool) {
@@ -151,6 +160,10 @@ impl Gathered {
     fn service(&mut self, service: &ServiceView, evidence: &EvidenceView, now: Timestamp) {
         let name = service.name.as_str();
         self.gauge(&names::STATE_DURABLE, &[name], truth(service.durable));
+        for mode in Mode::ALL {
+            let besides = mode == Mode::Anonymous && service.mode == Mode::ReadOnly && service.mode_setting.anonymous;
+            self.gauge(&names::MODE, &[name, mode.as_str()], truth(service.mode == mode || besides));
+        }
         for phase in Phase::ALL {
             self.gauge(&names::ROLLOUT_PHASE, &[name, phase.as_str()], truth(service.phase == phase));
         }
@@ -229,12 +242,12 @@ fn weight(route: &Route, pool: usize) -> f64 {
     }
 }
 
-fn durations(tally: &PerWorker<PoolTally>) -> Histogram {
+fn durations<'d>(workers: impl Iterator<Item = &'d Durations>) -> Histogram {
     let mut buckets = [0; DURATION_BOUNDS.len() + 1];
     let mut seconds = 0.0;
-    for worker in tally.iter() {
-        buckets.iter_mut().zip(worker.durations.buckets()).for_each(|(sum, count)| *sum += count);
-        seconds += worker.durations.total().as_secs_f64();
+    for worker in workers {
+        buckets.iter_mut().zip(worker.buckets()).for_each(|(sum, count)| *sum += count);
+        seconds += worker.total().as_secs_f64();
     }
     let mut below = 0;
     let cumulated = DURATION_BOUNDS.iter().zip(buckets).map(|(bound, count)| {
@@ -256,8 +269,10 @@ mod tests {
     use super::*;
     use crate::model::view::CheckView;
     use crate::model::{BasisPoints, Verdict};
-    use crate::routing::counters::{PoolLoad, ServiceTally, TargetLoad};
-    use crate::routing::{Bucketer, Draws, MaintenanceAnswer, Measures, RetryAfter, Secret, Split, Target, WorkerId};
+    use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
+    use crate::routing::{
+        Bucketer, Draws, MaintenanceAnswer, Measures, PerWorker, RetryAfter, Secret, Split, Target, Waiting, WorkerId,
+    };
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -299,8 +314,19 @@ mod tests {
             }),
             sticky: crate::config::StickyBy::default(),
             preview: None,
+            exempt: [].into(),
             planned: None,
-            unplanned: Arc::new(answer),
+            restriction: None,
+            unplanned: Arc::new(answer.clone()),
+            hold: false,
+            waiting: Arc::new(Waiting {
+                max_wait: Duration::ZERO,
+                max_requests: 1,
+                max_bytes: 1,
+                restart: Duration::ZERO,
+                refusal: Arc::new(answer),
+            }),
+            outage: None,
             tally: Arc::new(PerWorker::<ServiceTally>::new(2)),
             service,
         }
@@ -373,6 +399,8 @@ mod tests {
         assert!(!text.contains("a guess") && !text.contains(r#"check="all"} 7"#), "{text}");
         has(&text, r#"cutover_rollout_evidence{service="shop",check="error-ratio"} -inf"#);
         has(&text, r#"cutover_rollout_evidence_threshold{service="shop",check="error-ratio"} 4.5"#);
+        has(&text, r#"cutover_mode{service="shop",mode="maintenance"} 1"#);
+        has(&text, r#"cutover_mode{service="shop",mode="anonymous"} 0"#);
         has(&text, r#"cutover_rollout_phase{service="shop",phase="canary"} 1"#);
         has(&text, r#"cutover_rollout_phase{service="shop",phase="idle"} 0"#);
         has(&text, r#"cutover_rollout_held{service="shop",by="operator"} 1"#);

@@ -5,8 +5,8 @@ use crate::model::view::{
     RatioView, RatiosView, RolloutView, ServiceView, StepView, TargetView,
 };
 use crate::model::{
-    BasisPoints, Deploy, DeployEnd, DeployGuard, DeployStep, GatePoint, Held, HeldBy, Mode, ModeSetting, ModeSource,
-    Period, Phase, Strategy, Timestamp, Verdict,
+    BasisPoints, Deploy, DeployEnd, DeployGuard, DeployStep, GatePoint, Held, HeldBy, Meanwhile, Mode, ModeSetting,
+    ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
 };
 
 pub(super) fn service() -> ServiceView {
@@ -41,8 +41,15 @@ pub(super) fn service() -> ServiceView {
             until: Some(moment),
             message: Some("Back soon.".to_owned()),
         },
+        meanwhile: Some(Meanwhile {
+            since: moment,
+            until: Some(moment),
+            requests: 3,
+            methods: [("GET".to_owned(), 3)].into(),
+        }),
         pools: [("server0".parse().unwrap(), pool)].into(),
         release_source: Some("header:x-release".to_owned()),
+        held_requests: 0,
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {

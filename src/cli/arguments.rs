@@ -304,7 +304,7 @@ pub(super) struct ModeDetails {
     #[arg(long, value_name = "DURATION")]
     pub(super) retry_after: Option<Period>,
     /// When it ends by itself, once a pool can serve: "18:30", "2026-11-22 18:30" or with an offset; Retry-After counts
-    /// down to it
+    /// down to it where it is left out
     #[arg(long, value_name = "TIME", value_parser = moment::parse_now)]
     pub(super) until: Option<Timestamp>,
     /// A sentence for the page of an answer that the router gives

@@ -26,7 +26,7 @@ pub(super) async fn run(session: &Session, request: ExplainArguments) -> Result<
 fn text(view: &ExplainView) -> String {
     let mut text = match (&view.service, &view.pool) {
         (None, _) => "no service is configured for this request".to_owned(),
-        (Some(service), None) => format!("service {service}: the maintenance response"),
+        (Some(service), None) => format!("service {service}: no pool, the router answers by itself"),
         (Some(service), Some(pool)) => format!("service {service}: pool {pool}"),
     };
     if let Some(bucket) = view.bucket {

@@ -2,13 +2,14 @@
 
 use super::CliError;
 use super::arguments::{ModeCommand, ModeDetails};
-use super::overview::summary;
+use super::overview::{between, summary};
 use super::session::Session;
 use super::switch::drained;
 use crate::model::view::ModeView;
 use crate::model::{Mode, ModeSetting, Period};
 use reqwest::Method;
 use serde_json::json;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(super) async fn run(session: &Session, command: ModeCommand) -> Result<ExitCode, CliError> {
@@ -34,6 +35,12 @@ fn setting(mode: Mode, anonymous: bool, details: ModeDetails) -> (ModeSetting, O
 
 fn text(view: &ModeView) -> String {
     let mut text = summary(&view.service);
+    // Who goes back to serve sees what it has cost not to.
+    if let Some(meanwhile) = view.service.meanwhile.as_ref().filter(|_| view.service.mode == Mode::Serve)
+        && let Some(until) = meanwhile.until
+    {
+        let _ = write!(text, "\n  meanwhile {meanwhile} in {}", between(meanwhile.since, until));
+    }
     if let Some(drain) = view.drain {
         text.push_str("\n  ");
         text.push_str(&drained(drain));

@@ -74,7 +74,14 @@ fn is_worth_showing(evidence: &EvidenceView) -> bool {
 }
 
 fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) -> Vec<[String; 2]> {
-    let mut facts = vec![fact("mode", mode(view)), fact("live", pool_with_release(view, &view.live))];
+    let mut facts = vec![fact("mode", mode(view))];
+    if let Some(meanwhile) = view.meanwhile.as_ref().filter(|meanwhile| meanwhile.until.is_none()) {
+        facts.push(fact("meanwhile", format!("{meanwhile} in {}", between(meanwhile.since, now))));
+    }
+    if view.held_requests > 0 {
+        facts.push(fact("waiting", format!("{} requests wait", grouped(view.held_requests))));
+    }
+    facts.push(fact("live", pool_with_release(view, &view.live)));
     if let Some(candidate) = &view.candidate {
         facts.push(fact("candidate", format!("{}, {}%", pool_with_release(view, candidate), view.weight)));
     }
@@ -90,6 +97,10 @@ fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) ->
     }
     if let Some(Held { by, reason, since }) = &view.held {
         facts.push(fact("held", format!("by {by} for {}: {}", between(*since, now), plain(reason))));
+    }
+    if let Some(deploy) = view.deploy.as_ref().filter(|deploy| deploy.is_under_way()) {
+        let (release, pool, by) = (&deploy.release, &deploy.pool, plain(&deploy.by));
+        facts.push(fact("deploy", format!("{release} to {pool} by {by}, begun {} ago", between(deploy.started, now))));
     }
     if let Some(rollout) = &view.rollout {
         if !rollout.waiting_for.is_empty() {
@@ -122,9 +133,10 @@ fn mode(view: &ServiceView) -> String {
             format!("because {file} exists; remove it to serve")
         }
         (_, ModeSource::Command) => {
-            let until = view.mode_setting.until.map(|until| format!(" until {}", until.strftime("%Y-%m-%d %H:%M:%SZ")));
+            let until = view.mode_setting.until.map(|until| until.strftime(" until %Y-%m-%d %H:%M:%SZ, then serve"));
             let message = view.mode_setting.message.as_deref().map(|message| format!(", saying {:?}", plain(message)));
-            format!("by command{}{}", until.unwrap_or_default(), message.unwrap_or_default())
+            let until = until.map(|until| until.to_string()).unwrap_or_default();
+            format!("by command{until}{}", message.unwrap_or_default())
         }
     };
     let anonymous = if view.mode == Mode::ReadOnly && view.mode_setting.anonymous { " and anonymous" } else { "" };
@@ -246,7 +258,7 @@ fn standing(phase: Phase, index: usize, at: usize) -> Standing {
 mod tests {
     use super::super::samples::{canary, evidence, time};
     use super::*;
-    use crate::model::{GatePoint, HeldBy, ModeSetting};
+    use crate::model::{Deploy, GatePoint, HeldBy, Meanwhile, ModeSetting};
 
     const NOW: &str = "2026-11-22T04:04:10.9Z";
 
@@ -288,6 +300,24 @@ evidence
         let text = shown(&canary(), Extent::Rollout);
         assert!(!text.contains("pools"), "{text}");
         assert!(text.contains("    against it  [##########----------] ln E 2.31; 4.61 rolls back\n"), "{text}");
+    }
+
+    #[test]
+    fn a_deploy_under_way_is_told_with_who_walks_it() {
+        let mut view = canary();
+        view.deploy = Some(Deploy {
+            pool: "server1".parse().unwrap(),
+            release: "2026.11.2".parse().unwrap(),
+            by: "me@here, run 1\x07".to_owned(),
+            started: time("2026-11-22T04:02:10Z"),
+            done: Vec::new(),
+            guard: None,
+            ended: None,
+        });
+        let text = shown(&view, Extent::Service);
+        assert!(text.contains("  deploy     2026.11.2 to server1 by me@here, run 1\\u{7}, begun 2m ago\n"), "{text}");
+        view.deploy.as_mut().unwrap().ended = Some(crate::model::DeployEnd::Promoted);
+        assert!(!shown(&view, Extent::Service).contains("deploy"), "it is over");
     }
 
     #[test]
@@ -351,6 +381,24 @@ evidence
     }
 
     #[test]
+    fn what_came_in_meanwhile_is_told_while_it_lasts() {
+        let mut meanwhile = Meanwhile {
+            since: time("2026-11-22T04:02:10Z"),
+            until: None,
+            requests: 2,
+            methods: [("GET".to_owned(), 2)].into(),
+        };
+        let view = |meanwhile: &Meanwhile| ServiceView { meanwhile: Some(meanwhile.clone()), ..canary() };
+        let text = shown(&view(&meanwhile), Extent::Service);
+        assert!(
+            text.contains("\n  meanwhile  2 requests were answered by the router itself (2 GET) in 2m\n"),
+            "{text}"
+        );
+        meanwhile.until = Some(time("2026-11-22T04:03:00Z"));
+        assert!(!shown(&view(&meanwhile), Extent::Service).contains("meanwhile"));
+    }
+
+    #[test]
     fn maintenance_says_what_put_it_there() {
         let view = |mode_source, mode_file: Option<&str>, mode_setting| ServiceView {
             mode: Mode::Maintenance,
@@ -366,7 +414,10 @@ evidence
             ..ModeSetting::default()
         };
         for (view, expected) in [
-            (view(ModeSource::Command, None, said), "by command until 2026-11-22 18:30:00Z, saying \"soon\""),
+            (
+                view(ModeSource::Command, None, said),
+                "by command until 2026-11-22 18:30:00Z, then serve, saying \"soon\"",
+            ),
             (view(ModeSource::File, Some("/on"), ModeSetting::default()), "because /on exists; remove it to serve"),
             (view(ModeSource::NoHealthyPool, None, ModeSetting::default()), "unplanned: no pool has a healthy target"),
         ] {

@@ -46,6 +46,7 @@ pub(super) fn canary() -> ServiceView {
         mode_source: ModeSource::Command,
         mode_file: None,
         mode_setting: ModeSetting::default(),
+        meanwhile: None,
         pools: BTreeMap::from([
             ("server0".parse().unwrap(), pool("2026.11.1", vec![target("127.0.0.1:9000", None)], 1234)),
             (
@@ -54,6 +55,7 @@ pub(super) fn canary() -> ServiceView {
             ),
         ]),
         release_source: None,
+        held_requests: 0,
         verdict: Some(Verdict::Insufficient),
         durable: true,
         rollout: Some(RolloutView {

@@ -9,6 +9,10 @@ use crate::model::{Period, PoolName};
 use reqwest::Method;
 use serde_json::json;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// The longest that a switch waits under a hold, however it is configured.
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(
     session: &Session,
@@ -20,7 +24,8 @@ pub(super) async fn run(
     if let Some(drain) = drain {
         body["drain"] = json!(drain);
     }
-    let wait = drain.unwrap_or_default().get();
+    // Without a drain the router's configuration says how long requests under a hold have to end: half of `max_wait`.
+    let wait = drain.map_or(if hold { LONGEST_HOLD } else { Duration::ZERO }, Period::get);
     let answer = session.change(Method::POST, "/switch", &body, wait).await?;
     session.show(&answer, |answer| answer.read().map(|view| text(&view)))
 }

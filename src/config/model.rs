@@ -382,8 +382,9 @@ pub enum UnsafeRequests {
 /// `[service.anonymous]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Anonymous {
-    /// The names of the cookies by which the application knows who is logged in.
-    pub cookies: Vec<String>,
+    /// The names of the cookies by which the application knows who is logged in; `None` where nobody has said. None of
+    /// them: only `Authorization` says it.
+    pub cookies: Option<Vec<String>>,
 }
 
 /// `[service.hold]`. The bounds are those of the whole router; each worker has its share of them.

@@ -69,6 +69,14 @@ fn prefixes(node: &Node) -> Option<Vec<PathPrefix>> {
     Some(items.iter().filter_map(Node::parsed).collect())
 }
 
+fn read_only_exempt(node: &Node) -> Option<Vec<PathPrefix>> {
+    let prefixes = prefixes(node)?;
+    if prefixes.contains(&PathPrefix::default()) {
+        node.warn("\"/\" is every path, so that nothing would be refused in mode read-only; write longer prefixes");
+    }
+    Some(prefixes)
+}
+
 pub(super) fn read_only(node: &Node) -> Option<ReadOnly> {
     let table = node.table(keys::READ_ONLY)?;
     let choices = [
@@ -78,17 +86,20 @@ pub(super) fn read_only(node: &Node) -> Option<ReadOnly> {
     ];
     Some(ReadOnly {
         unsafe_requests: table.read("unsafe", |node| node.choice(&choices, &[])).unwrap_or_default(),
-        exempt: table.read("exempt", prefixes).unwrap_or_default(),
+        exempt: table.read("exempt", read_only_exempt).unwrap_or_default(),
     })
 }
 
 pub(super) fn anonymous(node: &Node) -> Option<Anonymous> {
     let table = node.table(keys::ANONYMOUS)?;
-    Some(Anonymous { cookies: table.read("cookies", cookies).unwrap_or_default() })
+    Some(Anonymous { cookies: table.read("cookies", cookies) })
 }
 
 fn cookies(node: &Node) -> Option<Vec<String>> {
     let items = node.list("a list of cookie names such as \"sessionid\"")?;
+    if items.is_empty() {
+        node.warn("mode anonymous takes only Authorization away; name the cookies by which visitors are logged in, if any are");
+    }
     Some(items.iter().filter_map(cookie).collect())
 }
 

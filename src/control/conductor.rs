@@ -9,9 +9,9 @@
 //! It never waits for anything but its inbox: the disk, the targets and Prometheus are waited for elsewhere, and
 //! their answers arrive as messages. So a hanging disk holds up planned changes, and nothing that protects.
 
-use super::command::CommandError;
+use super::command::{Command, CommandError};
 use super::deciding::Decided;
-use super::events::{event_of, gates_answer, passing_of_time};
+use super::events::{event_of, gates_answer, over, passing_of_time};
 use super::files::FirstLook;
 use super::gathering::Gathering;
 use super::handle::{Published, Shared};
@@ -118,6 +118,16 @@ impl Conductor {
     fn take(&mut self, message: Message) {
         match message {
             Message::Request(request) => self.request(request, Instant::now()),
+            Message::Hold { service, command, if_match, reply } => {
+                // Who asked holds what it holds by what it is told; unheard, the hold ends when it is overdue.
+                let _ = reply.send(self.hold(&service, &command, if_match));
+            }
+            Message::LetGo { service, number, reply } => {
+                self.let_go(&service, number);
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
+                }
+            }
             Message::Notice(notice) => self.notice(notice),
             Message::Written { service, sequence, result } => self.written(&service, sequence, result),
             Message::Reload { config, files, reply } => {
@@ -136,7 +146,9 @@ impl Conductor {
             let _ = request.reply.send(Err(CommandError::UnknownService(request.service.to_string())));
             return;
         };
-        match self.decision_on(at, &request) {
+        let fault = request.held.and_then(|number| self.hold_fault(at, number));
+        let decision = fault.map_or_else(|| self.decision_on(at, &request.command, request.if_match), Err);
+        match decision {
             Err(error) => drop(request.reply.send(Err(error))),
             Ok(None) => drop(request.reply.send(Ok(self.done(at, &[])))),
             Ok(Some(decided)) if decided.transition.protective => {
@@ -157,13 +169,18 @@ impl Conductor {
         }
     }
 
-    fn decision_on(&self, at: usize, request: &Request) -> Result<Option<Decided>, CommandError> {
+    pub(super) fn decision_on(
+        &self,
+        at: usize,
+        command: &Command,
+        if_match: Option<u64>,
+    ) -> Result<Option<Decided>, CommandError> {
         let service = &self.services[at];
-        if request.if_match.is_some_and(|revision| revision != service.state.revision) {
-            let (service, revision) = (request.service.clone(), service.state.revision);
+        if if_match.is_some_and(|revision| revision != service.state.revision) {
+            let (service, revision) = (service.config.name.clone(), service.state.revision);
             return Err(CommandError::Moved { service, revision });
         }
-        let event = event_of(service, &request.command)?;
+        let event = event_of(service, command)?;
         Decided::by(&service.state, event, Timestamp::now())
             .map_err(|refusal| CommandError::Refused(refusal.to_string()))
     }
@@ -175,6 +192,7 @@ impl Conductor {
             service: view::service(service),
             table: self.version,
             draining: draining.iter().filter_map(load).collect(),
+            pools: service.pools.iter().map(|pool| Arc::clone(&pool.load)).collect(),
         }
     }
 
@@ -234,8 +252,10 @@ impl Conductor {
     /// Swaps in a table with this service as it is now.
     pub(super) fn publish(&mut self, at: usize) {
         let service = &mut self.services[at];
+        service.follow_mode(Timestamp::now());
         self.routes[at] = Arc::new(service.route(&self.tools.secret, self.tools.live.workers()));
         self.swap();
+        self.checks.hurry(&self.services[at]);
         self.show(at, true);
     }
 
@@ -320,7 +340,8 @@ impl Conductor {
             let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
             if self.services[at].needs_time() {
                 self.tick_service(at);
-            } else if looked {
+            }
+            if looked && self.services[at].gathering.is_none() {
                 self.show(at, false);
             }
         }
@@ -339,6 +360,7 @@ impl Conductor {
     }
 
     fn tick_service(&mut self, at: usize) {
+        self.end_overdue_hold(at);
         self.lose_patience(at);
         self.answer_durable(at);
         let now = Timestamp::now();
@@ -347,13 +369,20 @@ impl Conductor {
             gathering.gather(rollout, Instant::now(), now);
         }
         // Gates come second: while the disk keeps their answer from becoming part of the state, what protects goes on.
-        let events = [passing_of_time(service), gates_answer(service)];
+        let over = over(service, now);
+        let is_overdue = over.is_none() && service.state.mode.until.is_some_and(|until| now >= until);
+        let told = std::mem::replace(&mut service.overdue, is_overdue);
+        let events = [passing_of_time(service), gates_answer(service), over];
         if let Some(decided) = events.into_iter().flatten().find_map(|event| self.decide(at, event, now)) {
             if decided.transition.protective {
                 self.protect(at, decided);
             } else {
                 self.plan(at, decided, None);
             }
+        }
+        if is_overdue && !told {
+            // The page no longer says a moment that has passed, and the status why the mode goes on.
+            self.publish(at);
         }
         self.flush(at);
         if self.services[at].gathering.is_some() {

@@ -68,6 +68,7 @@ fn judgement(event: &Event) -> Option<&Judgement> {
         | Event::Switch { .. }
         | Event::SetMode(_)
         | Event::Deploy(_)
+        | Event::PoolCanServe(_)
         | Event::CandidateDown(_)
         | Event::CandidateUnreachable => None,
     }
@@ -103,6 +104,7 @@ impl DecisionRecord {
             | Event::Switch { .. }
             | Event::SetMode(_)
             | Event::Deploy(_)
+            | Event::PoolCanServe(_)
             | Event::CandidateDown(_)
             | Event::CandidateUnreachable => None,
         };

@@ -1,9 +1,11 @@
 //! What commands and the passing of time mean: the events that decisions are made of.
 
 use super::command::{Command, CommandError};
+use super::meanwhile::Counted;
+use super::restriction;
 use super::service::{PoolControl, ServiceControl};
-use crate::model::{Judgement, Mode, Plan, PoolName, Step, Strategy};
-use crate::rollout::{DeployNews, Event, Start};
+use crate::model::{Judgement, Meanwhile, Mode, Plan, PoolName, Step, Strategy, Timestamp};
+use crate::rollout::{DeployNews, Event, SetMode, Start};
 
 /// The event that a command is.
 pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Event, CommandError> {
@@ -57,7 +59,8 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
             {
                 return Err(CommandError::HeldByFile { service: service.config.name.clone(), file: file.clone() });
             }
-            Event::SetMode(setting.clone())
+            restriction::check(&service.config, setting)?;
+            Event::SetMode(SetMode { setting: setting.clone(), meanwhile: meanwhile(service) })
         }
     })
 }
@@ -84,6 +87,17 @@ fn plan_for(plan: &mut Plan, strategy: Option<Strategy>, steps: Option<&[Step]>)
         (Some(Strategy::Canary) | None, None) => {}
     }
     Ok(())
+}
+
+/// What it has cost up to now not to serve.
+fn meanwhile(service: &ServiceControl) -> Option<Meanwhile> {
+    service.meanwhile.as_ref().filter(|counted| counted.goes_on()).map(Counted::view)
+}
+
+/// What is said once the time of a mode is over and a pool can serve.
+pub(super) fn over(service: &ServiceControl, now: Timestamp) -> Option<Event> {
+    let is_over = service.state.mode.until.is_some_and(|until| now >= until);
+    (is_over && service.is_known_to_serve()).then(|| Event::PoolCanServe(meanwhile(service)))
 }
 
 /// What the gates have answered, until it has become part of the state.

@@ -3,15 +3,20 @@
 use super::handle::ExplainRequest;
 use crate::config::StickyBy;
 use crate::model::view::ExplainView;
-use crate::routing::{Asked, Destination, Draw, Reason, Route, Secret, Table, VisitorKey};
+use crate::routing::{
+    Asked, Destination, Draw, Passage, Reason, Route, Secret, Table, VisitorKey, Write, asks_to_write,
+};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Where the request would go.
 pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) -> ExplainView {
-    let path = request.path.split('?').next().unwrap_or_default();
+    let (path, query) =
+        request.path.split_once('?').map_or((request.path.as_str(), None), |(path, query)| (path, Some(query)));
     let asked = Asked {
         host: &request.host,
+        method: &request.method,
         path,
+        query,
         headers: &request.headers,
         client: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
     };
@@ -30,14 +35,30 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             why: vec![
                 found(route, &request.host, path),
                 match answer.reason {
-                    Reason::Planned => "it is in maintenance: the visitor gets the maintenance response",
-                    Reason::Unplanned => "no pool has a healthy target: the visitor gets the maintenance response",
-                }
-                .to_owned(),
+                    Reason::Planned => "it is in maintenance: the visitor gets the maintenance response".to_owned(),
+                    Reason::Unplanned => {
+                        "no pool has a healthy target: the visitor gets the maintenance response".to_owned()
+                    }
+                    Reason::ReadOnly => format!("it is read-only, and {}: it is refused", would_change(&asked)),
+                    Reason::Hold => {
+                        "it is in hold, and the request can't wait: the visitor gets the maintenance response"
+                            .to_owned()
+                    }
+                },
             ],
             evidence: None,
         },
-        Destination::Pool { route, pool, draw, failed_over, .. } => {
+        Destination::Hold { route } => ExplainView {
+            service: Some(route.service.clone()),
+            pool: None,
+            bucket: None,
+            why: vec![
+                found(route, &request.host, path),
+                "requests are held: it waits, and is routed anew when it is let go".to_owned(),
+            ],
+            evidence: None,
+        },
+        Destination::Pool { route, pool, draw, failed_over, passage, .. } => {
             let name = &route.pools[pool].name;
             let mut why = vec![found(route, &request.host, path)];
             if route.planned.is_some() {
@@ -55,6 +76,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
                 why.push(format!("that pool has no healthy target, so {name} serves instead"));
             }
             why.push(format!("{} goes to {name}", request.method));
+            why.extend(passage.map(|passage| passes(&asked, passage)).unwrap_or_default());
             ExplainView {
                 service: Some(route.service.clone()),
                 pool: Some(name.clone()),
@@ -64,6 +86,36 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
             }
         }
     }
+}
+
+/// Why a request can't pass a read-only service as it is.
+fn would_change(asked: &Asked<'_>) -> String {
+    match asks_to_write(asked.method, asked.headers, asked.query) {
+        Some(Write::Method) => format!("{} would change something", asked.method),
+        Some(Write::Header) => format!("a header asks to treat {} as another method", asked.method),
+        Some(Write::Field) => format!("_method in the query asks to treat {} as another method", asked.method),
+        None => "the request would change something".to_owned(),
+    }
+}
+
+/// What becomes of a request on its way past what the service is restricted by.
+fn passes(asked: &Asked<'_>, passage: Passage<'_>) -> Vec<String> {
+    let mut why = Vec::new();
+    if passage.restriction.read_only.is_some() {
+        let is_write = asks_to_write(asked.method, asked.headers, asked.query).is_some();
+        why.push(match (passage.as_get, is_write) {
+            (true, _) => {
+                format!("it is read-only, and {}: it goes on as GET, without its body", would_change(asked))
+            }
+            (false, true) => format!("it is read-only, and {}, but the path is exempt", would_change(asked)),
+            (false, false) => "it is read-only, and the request changes nothing".to_owned(),
+        });
+    }
+    if let Some(cookies) = &passage.restriction.anonymous {
+        let taken = if cookies.is_empty() { String::new() } else { format!(" and by the cookies {cookies}") };
+        why.push(format!("it is anonymous: what says by Authorization{taken} who is logged in is taken off"));
+    }
+    why
 }
 
 fn found(route: &Route, host: &str, path: &str) -> String {

@@ -3,6 +3,7 @@
 use super::command::{Command, CommandError};
 use super::explain;
 use super::files::FirstLook;
+use super::meanwhile::Counted;
 use super::message::{Done, Message, Request};
 use super::ports::{HistoryQuestion, MetricsSource};
 use super::service::ServiceControl;
@@ -11,7 +12,7 @@ use super::view;
 use crate::config::Config;
 use crate::model::view::{DrainView, EvidenceView, ExplainView, HistoryView, ServiceView, SwitchView};
 use crate::model::{Period, PromQlCheck, ServiceName};
-use crate::routing::{Live, Route, Secret, Table};
+use crate::routing::{Live, Route, Secret, Table, UnderWay};
 use http::{HeaderMap, Method};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) service: ServiceView,
+    meanwhile: Option<Counted>,
     pub(super) evidence: EvidenceView,
     /// The PromQL checks of its next rollout.
     pub(super) promql: Arc<[PromQlCheck]>,
@@ -33,7 +35,8 @@ pub(super) struct Published {
 impl Published {
     pub(super) fn of(service: &ServiceControl) -> Self {
         let promql = Arc::clone(&service.promql);
-        Self { service: view::service(service), evidence: view::evidence(service), promql }
+        let (meanwhile, evidence) = (service.meanwhile.clone(), view::evidence(service));
+        Self { service: view::service(service), meanwhile, evidence, promql }
     }
 }
 
@@ -165,7 +168,7 @@ impl Handle {
         // A service has the same place in the table, but for the moment of a reload.
         each.map(|(at, published)| {
             let route = table.services.get(at).filter(|route| route.service == published.service.name);
-            (fresh(published.service.clone(), route.map(Arc::as_ref)), published.evidence.clone())
+            (fresh(published, route.map(Arc::as_ref)), published.evidence.clone())
         })
         .collect()
     }
@@ -175,13 +178,10 @@ impl Handle {
     /// # Errors
     /// When there is none of that name.
     pub fn service(&self, name: &str) -> Result<ServiceView, CommandError> {
-        Ok(self.fresh(self.find(name)?.service.clone()))
-    }
-
-    fn fresh(&self, service: ServiceView) -> ServiceView {
+        let published = self.find(name)?;
         let table = self.live.table();
-        let route = table.services.iter().find(|route| route.service == service.name);
-        fresh(service, route.map(Arc::as_ref))
+        let route = table.services.iter().find(|route| route.service == published.service.name);
+        Ok(fresh(&published, route.map(Arc::as_ref)))
     }
 
     /// The evidence of a service's rollout.
@@ -209,44 +209,74 @@ impl Handle {
             _ => Vec::new(),
         };
         let service = published.service.name.clone();
-        let patience = match &command {
-            Command::Switch { drain, .. } | Command::Mode { drain, .. } => *drain,
-            _ => None,
+        if let Command::Switch { hold: true, .. } = &command {
+            return self.switch_under_hold(&service, command, if_match).await;
+        }
+        let mut view = self.carry_out(&service, command, if_match).await?;
+        view.service.warnings.extend(warnings);
+        Ok(view)
+    }
+
+    /// Has a command carried out, with its drain.
+    pub(super) async fn carry_out(
+        &self,
+        service: &ServiceName,
+        command: Command,
+        if_match: Option<u64>,
+    ) -> Result<SwitchView, CommandError> {
+        let (patience, all_pools) = match &command {
+            Command::Switch { drain, .. } => (*drain, false),
+            Command::Mode { drain, .. } => (*drain, true),
+            _ => (None, false),
         };
-        let (reply, replied) = oneshot::channel();
-        let request = Request { service, command, if_match, reply };
-        self.inbox.send(Message::Request(request)).await.map_err(|_| CommandError::Stopping)?;
-        let done = replied.await.map_err(|_| CommandError::Stopping)??;
-        let drain = match patience {
-            Some(patience) => Some(self.drain(&done, patience.get()).await),
-            None => None,
-        };
-        let name = done.service.name.as_str().to_owned();
-        let mut service =
-            if drain.is_some() { self.service(&name).unwrap_or(done.service) } else { self.fresh(done.service) };
-        service.warnings.extend(warnings);
+        let done = self.ask(service, command, if_match, None).await?;
+        let mut service = done.service;
+        let mut drain = None;
+        if let Some(patience) = patience {
+            let under_way = if all_pools {
+                // What came after the mode was set is let through on purpose, and may go on for ever.
+                UnderWay { pools: done.pools.into(), before: Some(done.table) }
+            } else {
+                UnderWay { pools: done.draining.into(), before: None }
+            };
+            drain = Some(self.drain(&under_way, done.table, patience.get()).await);
+            service = self.service(service.name.as_str()).unwrap_or(service);
+        }
         Ok(SwitchView { service, drain })
     }
 
-    /// Waits until the requests in the drained pools have ended, and cuts those that are left after `patience`.
-    async fn drain(&self, done: &Done, patience: Duration) -> DrainView {
+    /// Has the conductor carry out a command, perhaps under a hold.
+    pub(super) async fn ask(
+        &self,
+        service: &ServiceName,
+        command: Command,
+        if_match: Option<u64>,
+        held: Option<u64>,
+    ) -> Result<Done, CommandError> {
+        let (reply, replied) = oneshot::channel();
+        let request = Request { service: service.clone(), command, if_match, held, reply };
+        self.inbox.send(Message::Request(request)).await.map_err(|_| CommandError::Stopping)?;
+        replied.await.map_err(|_| CommandError::Stopping)?
+    }
+
+    /// Waits until the requests have ended that are under way, and cuts those that are left after `patience`.
+    pub(super) async fn drain(&self, under_way: &UnderWay, table: u64, patience: Duration) -> DrainView {
         let started = Instant::now();
-        let under_way = || done.draining.iter().map(|pool| pool.sum(|load| load.in_flight.get())).sum::<u64>();
         // A worker's count is whole once it has acknowledged the table.
-        while !self.live.acknowledged(done.table) && started.elapsed() < patience + SETTLING {
+        while !self.live.acknowledged(table) && started.elapsed() < patience + SETTLING {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
-        let waited_for = under_way();
-        while under_way() > 0 && started.elapsed() < patience {
+        let waited_for = self.live.count(under_way).await;
+        let mut left = waited_for;
+        while left > 0 && started.elapsed() < patience {
             tokio::time::sleep(DRAIN_LOOK).await;
+            left = self.live.count(under_way).await;
         }
         let mut cut = 0;
-        if under_way() > 0 {
-            for pool in &done.draining {
-                cut += self.live.cut(pool).await;
-            }
+        if left > 0 {
+            cut = self.live.cut(under_way).await;
             let since = Instant::now();
-            while under_way() > 0 && since.elapsed() < SETTLING {
+            while self.live.count(under_way).await > 0 && since.elapsed() < SETTLING {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
         }
@@ -341,17 +371,20 @@ impl Handle {
     }
 }
 
-/// The service with the requests in flight as they are now.
-fn fresh(mut service: ServiceView, route: Option<&Route>) -> ServiceView {
+/// The service with what is counted of it as it is now.
+fn fresh(published: &Published, route: Option<&Route>) -> ServiceView {
+    let mut service = published.service.clone();
+    service.held_requests = route.map_or(0, |route| route.tally.sum(|tally| tally.held.get()));
     for pool in route.into_iter().flat_map(|route| &route.pools) {
         if let Some(view) = service.pools.get_mut(&pool.name) {
             view.in_flight = pool.load.sum(|load| load.in_flight.get());
         }
     }
+    service.meanwhile = published.meanwhile.as_ref().map(Counted::view);
     service
 }
 
 /// Between two looks at a drain.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
+pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long workers get to acknowledge a table, and to take down what was cut.
 const SETTLING: Duration = Duration::from_secs(5);

@@ -6,6 +6,7 @@
 
 use super::message::{Message, Notice};
 use super::probe;
+use super::service::ServiceControl;
 use crate::config::Health;
 use crate::model::{PoolName, ServiceName, TargetAddress};
 use crate::routing::Suspicion;
@@ -13,7 +14,7 @@ use crate::routing::counters::TargetLoad;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// The state of one target's checks.
@@ -30,7 +31,7 @@ impl Streak {
     }
 
     /// Takes in the result of a check. True when the target changed sides, or was checked for the first time.
-    fn observe(&mut self, passed: bool, suspected: bool, health: &Health) -> bool {
+    fn observe(&mut self, passed: bool, suspected: bool, outage: bool, health: &Health) -> bool {
         let first = !self.checked;
         self.checked = true;
         if passed == self.healthy {
@@ -38,7 +39,12 @@ impl Streak {
             return first;
         }
         self.in_a_row += 1;
-        let enough = if passed { health.rise } else { health.fall };
+        let enough = match (passed, outage) {
+            // Whatever answers is better than nothing.
+            (true, true) => 1,
+            (true, false) => health.rise,
+            (false, _) => health.fall,
+        };
         if first || (suspected && !passed) || self.in_a_row >= enough {
             *self = Self { healthy: passed, checked: true, in_a_row: 0 };
             return true;
@@ -67,6 +73,7 @@ pub(super) struct HealthChecks {
 #[derive(Debug)]
 struct Running {
     suspected: Arc<Notify>,
+    urgent: watch::Sender<bool>,
     health: Health,
     task: AbortHandle,
 }
@@ -103,8 +110,18 @@ impl HealthChecks {
     fn start(&self, target: Checked) -> Running {
         let suspected = Arc::new(Notify::new());
         let health = target.health.clone();
-        let task = tokio::spawn(watch(target, Arc::clone(&suspected), self.inbox.clone())).abort_handle();
-        Running { suspected, health, task }
+        let (urgent, outage) = watch::channel(false);
+        let task = tokio::spawn(watch_over(target, Arc::clone(&suspected), outage, self.inbox.clone())).abort_handle();
+        Running { suspected, urgent, health, task }
+    }
+
+    /// Looks at the targets of a service more often while none of its pools can serve.
+    pub(super) fn hurry(&self, service: &ServiceControl) {
+        let outage = !service.can_serve();
+        let targets = service.pools.iter().flat_map(|pool| &pool.targets);
+        for running in targets.filter_map(|target| self.running.get(&identity(&target.load))) {
+            running.urgent.send_if_modified(|urgent| std::mem::replace(urgent, outage) != outage);
+        }
     }
 
     /// Checks a target at once, because a worker could not connect to it.
@@ -127,7 +144,15 @@ impl Drop for HealthChecks {
 /// After a check that a worker asked for, the next one comes no sooner: a flood of suspicions is no flood of checks.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-async fn watch(target: Checked, suspected: Arc<Notify>, inbox: mpsc::Sender<Message>) {
+/// Between two checks of a target while no pool of its service can serve.
+const OUTAGE_INTERVAL: Duration = Duration::from_millis(100);
+
+async fn watch_over(
+    target: Checked,
+    suspected: Arc<Notify>,
+    mut outage: watch::Receiver<bool>,
+    inbox: mpsc::Sender<Message>,
+) {
     let mut streak = Streak::new();
     let mut fault = None;
     let mut release = None;
@@ -135,7 +160,7 @@ async fn watch(target: Checked, suspected: Arc<Notify>, inbox: mpsc::Sender<Mess
     loop {
         let result = probe::check(&target.address, &target.health).await;
         target.load.cleared();
-        let has_turned = streak.observe(result.is_ok(), urgent, &target.health);
+        let has_turned = streak.observe(result.is_ok(), urgent, *outage.borrow(), &target.health);
         let says = match &result {
             Ok(says) => says.clone(),
             // One failed check is no reason to forget what runs there.
@@ -159,8 +184,14 @@ async fn watch(target: Checked, suspected: Arc<Notify>, inbox: mpsc::Sender<Mess
             }
         }
         tokio::time::sleep(SHORTEST_PAUSE.min(target.health.interval.get())).await;
-        let rest = target.health.interval.get().saturating_sub(SHORTEST_PAUSE);
-        urgent = tokio::time::timeout(rest, suspected.notified()).await.is_ok();
+        let interval = target.health.interval.get();
+        let interval = if *outage.borrow_and_update() { interval.min(OUTAGE_INTERVAL) } else { interval };
+        urgent = tokio::select! {
+            () = suspected.notified() => true,
+            // An outage has begun or ended: another interval goes from now on. The sender lives as long as this task.
+            Ok(()) = outage.changed() => false,
+            () = tokio::time::sleep(interval.saturating_sub(SHORTEST_PAUSE)) => false,
+        };
     }
 }
 
@@ -168,10 +199,21 @@ async fn watch(target: Checked, suspected: Arc<Notify>, inbox: mpsc::Sender<Mess
 mod tests {
     use super::*;
 
+    #[test]
+    fn in_an_outage_one_passed_check_is_enough() {
+        let (mut streak, health) = (Streak::new(), Health { rise: 3, fall: 1, ..Health::default() });
+        for (passed, outage, healthy) in
+            [(false, false, false), (true, false, false), (false, true, false), (true, true, true)]
+        {
+            streak.observe(passed, false, outage, &health);
+            assert_eq!(streak.healthy, healthy);
+        }
+    }
+
     fn streak_of(checks: &[(bool, bool)]) -> bool {
         let (mut streak, health) = (Streak::new(), Health { rise: 2, fall: 3, ..Health::default() });
         for (passed, suspected) in checks {
-            streak.observe(*passed, *suspected, &health);
+            streak.observe(*passed, *suspected, false, &health);
         }
         streak.healthy
     }

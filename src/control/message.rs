@@ -2,6 +2,7 @@
 
 use super::command::{Command, CommandError};
 use super::files::FirstLook;
+use super::holding::HoldReply;
 use super::ports::StoreError;
 use crate::analysis::PromQlReport;
 use crate::config::Config;
@@ -19,6 +20,10 @@ use tokio::sync::oneshot;
 pub(super) enum Message {
     /// An operator asks for a change.
     Request(Request),
+    /// A switch asks that requests wait until it is made.
+    Hold { service: ServiceName, command: Command, if_match: Option<u64>, reply: HoldReply },
+    /// It is made, or will not be.
+    LetGo { service: ServiceName, number: u64, reply: Option<oneshot::Sender<()>> },
     /// Something was noticed.
     Notice(Notice),
     /// The store has answered.
@@ -33,6 +38,8 @@ pub(super) struct Request {
     pub(super) service: ServiceName,
     pub(super) command: Command,
     pub(super) if_match: Option<u64>,
+    /// The hold that it is made under.
+    pub(super) held: Option<u64>,
     pub(super) reply: Reply,
 }
 
@@ -47,6 +54,8 @@ pub(super) struct Done {
     pub(super) table: u64,
     /// The pools that are being drained since.
     pub(super) draining: Vec<Arc<PerWorker<PoolLoad>>>,
+    /// All pools.
+    pub(super) pools: Vec<Arc<PerWorker<PoolLoad>>>,
 }
 
 /// Something that a watcher noticed.

@@ -93,6 +93,7 @@ impl Conductor {
         let workers = self.tools.live.workers();
         for service in &mut self.services {
             service.files = files.known.get(&service.config.name).cloned().unwrap_or_default();
+            service.follow_mode(Timestamp::now());
         }
         self.files = AbortOnDropHandle::new(tokio::spawn(files::watch(files, self.tools.sender.clone())));
         let configs = || self.services.iter().map(|service| &service.config);
@@ -104,6 +105,9 @@ impl Conductor {
         }
         self.swap();
         self.checks.follow(self.services.iter().flat_map(checked).collect());
+        for service in &self.services {
+            self.checks.hurry(service);
+        }
         self.tools.shared.publish_all(self.services.iter().map(Published::of).collect());
         // What a query asks for may have another name in the file by now.
         for at in 0..self.services.len() {

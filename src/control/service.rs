@@ -3,17 +3,21 @@
 use super::gates::Gating;
 use super::gathering::Gathering;
 use super::guarding::Guarding;
+use super::holding::{Holding, waiting};
 use super::maintenance;
+use super::meanwhile::Counted;
 use super::message::Files;
+use super::restriction;
 use super::writing::Writing;
-use crate::config::{Pool as PoolConfig, Service as ServiceConfig};
+use crate::config::{Maintenance, Pool as PoolConfig, Service as ServiceConfig};
 use crate::model::view::HistoryView;
-use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress};
+use crate::model::{Check, Mode, ModeSource, PoolName, PromQlCheck, ReleaseId, TargetAddress, Timestamp};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
 use http::HeaderValue;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A service.
@@ -34,7 +38,15 @@ pub(super) struct ServiceControl {
     pub(super) writing: Writing,
     /// Decisions that the store does not have yet, the oldest first.
     pub(super) unwritten: Vec<HistoryView>,
-    tally: Arc<PerWorker<ServiceTally>>,
+    /// A switch under way that lets requests wait meanwhile.
+    pub(super) holding: Option<Holding>,
+    /// Since when no pool can serve, while that is so.
+    outage: Option<Instant>,
+    /// What the router answers itself while the service does not serve, or has the last time.
+    pub(super) meanwhile: Option<Counted>,
+    /// Whether the table has been told that the time of the mode is over.
+    pub(super) overdue: bool,
+    pub(super) tally: Arc<PerWorker<ServiceTally>>,
 }
 
 /// A pool.
@@ -108,6 +120,10 @@ impl ServiceControl {
             gating: Gating::default(),
             writing: Writing::default(),
             unwritten: Vec::new(),
+            holding: None,
+            outage: None,
+            meanwhile: None,
+            overdue: false,
             tally: Arc::new(PerWorker::new(workers)),
         }
     }
@@ -152,6 +168,13 @@ impl ServiceControl {
         self.pools.iter().any(|pool| pool.healthy() && !self.state.drained.contains(&pool.name))
     }
 
+    /// Whether some pool has been found to be able to serve. Targets that no check has reached yet count as up, which is
+    /// enough to send requests there, and not enough to leave a mode by itself.
+    pub(super) fn is_known_to_serve(&self) -> bool {
+        let known = |pool: &PoolControl| pool.targets.iter().any(|target| target.checked && target.fault.is_none());
+        self.pools.iter().any(|pool| known(pool) && !self.state.drained.contains(&pool.name))
+    }
+
     /// Whether the store has all that is in force. A service that nobody ever changed needs no store.
     pub(super) fn durable(&self) -> bool {
         let untouched = self.writing.stored == Some(0) && self.state == ServiceState::new(self.state.live.clone());
@@ -165,6 +188,8 @@ impl ServiceControl {
             || self.gating.answer.is_some()
             || self.writing.current.is_some()
             || !self.writing.unanswered.is_empty()
+            || self.holding.is_some()
+            || self.state.mode.until.is_some()
             || !self.durable()
     }
 
@@ -200,10 +225,15 @@ impl ServiceControl {
         let preview = preview
             .map(|pool| Preview { pool, networks: self.config.maintenance.bypass.clone().into() })
             .filter(|preview| !preview.networks.is_empty());
+        // Who finds no room to wait may come back when those who wait now have gone on.
+        let brief = Maintenance { retry_after: self.config.hold.max_wait, ..self.config.maintenance.clone() };
         let answer = |reason| {
             let page = self.files.page.as_ref();
-            Arc::new(maintenance::answer(reason, &self.config.maintenance, &self.state.mode, page))
+            let maintenance = if reason == Reason::Hold { &brief } else { &self.config.maintenance };
+            Arc::new(maintenance::answer(reason, maintenance, &self.state.mode, page, Timestamp::now()))
         };
+        self.outage = if self.can_serve() { None } else { self.outage.or_else(|| Some(Instant::now())) };
+        let (mode, _) = self.mode();
         let planned = matches!(self.mode(), (Mode::Maintenance, ModeSource::Command | ModeSource::File));
         Route {
             service: self.config.name.clone(),
@@ -212,8 +242,13 @@ impl ServiceControl {
             split: split.filter(|_| self.state.phase == crate::model::Phase::Canary),
             preview,
             sticky: self.config.sticky.clone(),
+            exempt: self.config.maintenance.exempt.clone().into(),
             planned: planned.then(|| answer(Reason::Planned)),
+            restriction: restriction::of(&self.config, &self.state.mode).map(Arc::new),
             unplanned: answer(Reason::Unplanned),
+            hold: mode == Mode::Hold || self.holding.is_some(),
+            waiting: Arc::new(waiting(&self.config.hold, answer(Reason::Hold), workers)),
+            outage: self.outage,
             tally: Arc::clone(&self.tally),
             pools: self.pool_routes(workers),
         }

@@ -1,5 +1,7 @@
 //! The control plane against a store that can fail and hang, and targets that accept connections.
 
+mod holding;
+
 use super::ports::{GateFault, GateQuestion, HistoryQuestion, Record, Store, StoreError, StoredService};
 use super::*;
 use crate::model::view::{HistoryView, ServiceView};
@@ -255,8 +257,8 @@ async fn a_drain_waits_until_every_worker_has_acknowledged_and_cuts_what_is_left
     let worker = tokio::spawn(async move {
         while let Some(order) = worker.orders.recv().await {
             worker.reports.acknowledge(worker.table.load().version);
-            if let Order::Cut(pool, cut) = order {
-                pool.of(worker.id).in_flight.leave();
+            if let Order::Cut(of, cut) = order {
+                of.pools[0].of(worker.id).in_flight.leave();
                 cut.send(1).await.unwrap();
                 return;
             }

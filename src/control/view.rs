@@ -1,6 +1,8 @@
 //! A service as operators see it.
 
 use super::gathering::Gathering;
+use super::meanwhile::Counted;
+use super::restriction;
 use super::service::{PoolControl, ServiceControl};
 use crate::analysis::expected_time;
 use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
@@ -25,8 +27,10 @@ pub(super) fn service(control: &ServiceControl) -> ServiceView {
         mode_source,
         mode_file: file.map(|file| file.display().to_string()),
         mode_setting: state.mode.clone(),
+        meanwhile: control.meanwhile.as_ref().map(Counted::view),
         pools: control.pools.iter().map(|pool| (pool.name.clone(), pool_view(control, pool))).collect(),
         release_source: control.config.health.release.as_ref().map(ToString::to_string),
+        held_requests: 0,
         verdict: control.gathering.as_ref().map(|gathering| gathering.assessment().judgement.verdict),
         durable: control.durable(),
         rollout: state.rollout.as_ref().map(|rollout| rollout_view(control, rollout)),
@@ -157,8 +161,16 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
         }
         warnings.extend(other_releases(pool, control.release(&pool.name)));
     }
+    warnings.extend(restriction::fault(&control.config, &control.state.mode));
+    if let Some(until) = control.state.mode.until.filter(|_| control.overdue) {
+        let mode = control.state.mode.mode;
+        warnings.push(format!("mode {mode} was to last until {until}, and goes on because no pool can serve"));
+    }
     if !control.can_serve() && control.mode().0 == Mode::Maintenance {
         warnings.push("no pool can serve: visitors get the maintenance response".to_owned());
+    }
+    if let Some(holding) = &control.holding {
+        warnings.push(holding.warning());
     }
     if let Some(held) = control.state.held.as_ref() {
         warnings.push(format!("the rollout is held by {}: {}", held.by, held.reason));

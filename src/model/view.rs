@@ -1,7 +1,7 @@
 //! A service, its evidence and its history as the admin API shows them and the command line reads them.
 
 use super::{
-    BasisPoints, Deploy, GatePoint, Held, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId,
+    BasisPoints, Deploy, GatePoint, Held, Meanwhile, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId,
     ServiceName, Strategy, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -42,12 +42,19 @@ pub struct ServiceView {
     pub mode_file: Option<String>,
     /// What was asked for.
     pub mode_setting: ModeSetting,
+    /// What the router answered itself while the service did not serve, or not everything: at present, or the last time
+    /// since the router's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meanwhile: Option<Meanwhile>,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, PoolView>,
     /// Where the answers to health checks are looked at for the release that a target runs: `header:NAME` or
     /// `json:FIELD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_source: Option<String>,
+    /// Requests that wait at this moment, over all workers: in a hold, or for a target that restarts.
+    #[serde(default)]
+    pub held_requests: u64,
     /// What the evidence says while a rollout is under way.
     pub verdict: Option<Verdict>,
     /// Whether the store holds all of this.
@@ -409,7 +416,7 @@ pub struct ModeView {
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainView {
-    /// Requests that were in the old pool when the switch was made.
+    /// Requests that were in the old pool when the switch was made; or in any pool when the mode was set.
     pub waited_for: u64,
     /// Of those, the ones that the time-out cut.
     pub cut: u64,
@@ -422,7 +429,7 @@ pub struct DrainView {
 pub struct ExplainView {
     /// The service that answers; null where none is configured for the request.
     pub service: Option<ServiceName>,
-    /// The pool; null where the visitor gets the maintenance response.
+    /// The pool; null where the router answers by itself.
     pub pool: Option<PoolName>,
     /// The visitor's bucket, 0 to 9999, while a split is on and the request has a key.
     pub bucket: Option<u16>,

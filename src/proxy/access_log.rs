@@ -93,6 +93,8 @@ pub(super) struct Line {
     pub(super) rescued: bool,
     pub(super) failed_over: bool,
     pub(super) maintenance: Option<Reason>,
+    /// How long the request waited before it went on, last.
+    pub(super) waited: Duration,
 }
 
 /// How a request ended.
@@ -119,6 +121,7 @@ impl Line {
             rescued: false,
             failed_over: false,
             maintenance: None,
+            waited: Duration::ZERO,
         }
     }
 
@@ -143,6 +146,7 @@ struct Written<'l> {
     status: u16,
     bytes: u64,
     duration_ms: f64,
+    waited_ms: f64,
     service: Option<&'l str>,
     pool: Option<&'l str>,
     release: Option<&'l str>,
@@ -167,8 +171,8 @@ impl<'l> Written<'l> {
             path: line.uri.path_and_query().map_or_else(|| line.uri.to_string(), ToString::to_string),
             status: ruling.status,
             bytes: ending.sent,
-            // Three digits behind the dot: microseconds.
-            duration_ms: (ending.duration.as_secs_f64() * 1e6).round() / 1e3,
+            duration_ms: millis(line.waited + ending.duration),
+            waited_ms: millis(line.waited),
             service: line.service.as_ref().map(ServiceName::as_str),
             pool: line.pool.as_ref().map(PoolName::as_str),
             release: line.release.as_ref().map(ReleaseId::as_str),
@@ -199,6 +203,11 @@ impl<'l> Written<'l> {
 fn is_word(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\' && byte != b'=')
+}
+
+/// Three digits behind the dot: microseconds.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn outcome(happening: Happening) -> &'static str {

@@ -82,6 +82,7 @@ pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
                 Phase::Head { begun: false }
                 | Phase::Idle
                 | Phase::Router
+                | Phase::Waiting
                 | Phase::Upload
                 | Phase::Answer
                 | Phase::Body
@@ -216,6 +217,9 @@ impl AsyncWrite for Watched {
     /// hyper flushes when its own buffer is empty.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.visitor.has_all();
+        if self.visitor.phase() == Phase::Waiting && self.stream.is_closed_by_peer() {
+            self.visitor.is_gone();
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

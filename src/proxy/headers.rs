@@ -15,6 +15,7 @@ pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_CUTOVER_POOL: HeaderName = HeaderName::from_static("x-cutover-pool");
 const X_CUTOVER_RELEASE: HeaderName = HeaderName::from_static("x-cutover-release");
+pub(super) const X_CUTOVER_MODE: HeaderName = HeaderName::from_static("x-cutover-mode");
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -41,6 +42,7 @@ pub(super) struct Found {
     pub(super) grpc_status: bool,
     pub(super) request_id: bool,
     hop_by_hop: bool,
+    mode: bool,
     alias: bool,
 }
 
@@ -56,6 +58,7 @@ impl Found {
                 "content-length" => found.content_length = true,
                 "grpc-status" => found.grpc_status = true,
                 "x-request-id" => found.request_id = true,
+                "x-cutover-mode" => found.mode = true,
                 "keep-alive"
                 | "proxy-connection"
                 | "proxy-authenticate"
@@ -82,6 +85,7 @@ fn is_alias(name: &str) -> bool {
                 | "x-request-id"
                 | "x-cutover-pool"
                 | "x-cutover-release"
+                | "x-cutover-mode"
         )
 }
 
@@ -96,6 +100,9 @@ pub(super) fn strip_request(headers: &mut HeaderMap, found: Found) {
         for name in HOP_BY_HOP {
             headers.remove(name);
         }
+    }
+    if found.mode {
+        headers.remove(X_CUTOVER_MODE);
     }
     if found.alias {
         let aliases: Vec<HeaderName> = headers.keys().filter(|name| is_alias(name.as_str())).cloned().collect();
@@ -243,7 +250,13 @@ mod tests {
 
     #[test]
     fn names_that_look_like_the_routers_to_a_cgi_are_removed() {
-        let head = [("x_forwarded_for", "1"), ("x-cutover_pool", "1"), ("x_real-ip", "1"), ("my_own", "1")];
+        let head = [
+            ("x_forwarded_for", "1"),
+            ("x-cutover_pool", "1"),
+            ("x_real-ip", "1"),
+            ("x_cutover-mode", "1"),
+            ("my_own", "1"),
+        ];
         assert_eq!(stripped(&head, strip_request), pairs(&[("my_own", "1")]));
     }
 

@@ -27,6 +27,7 @@ pub(super) fn response(
         Form::Text => &maintenance.text,
         Form::Json => &maintenance.json,
     };
+    let retry_after = maintenance.retry_after.seconds(Timestamp::now(), record.dice());
     record.answers(Happening::Maintenance(status.as_u16()), status.as_u16());
     let mut response = Response::new(AnswerBody::whole(content.clone(), record));
     *response.status_mut() = status;
@@ -34,7 +35,7 @@ pub(super) fn response(
     headers.insert(CONTENT_TYPE, form.content_type());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
-    headers.insert(RETRY_AFTER, maintenance.retry_after.seconds(Timestamp::now()).into());
+    headers.insert(RETRY_AFTER, retry_after.into());
     headers.insert(X_CUTOVER_MAINTENANCE, HeaderValue::from_static(maintenance.reason.as_str()));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -50,11 +51,15 @@ pub(super) fn unplanned(record: Record, wanted: &Wanted) -> Response<AnswerBody>
     response(record, wanted, &route, &route.unplanned)
 }
 
+/// An answer to what nobody asked for is no refusal of the method.
 fn status(maintenance: &MaintenanceAnswer, method: &Method) -> StatusCode {
     match (maintenance.reason, maintenance.unsafe_status) {
         (Reason::Planned, UnsafeStatus::MethodNotAllowed) if !method.is_safe() => StatusCode::METHOD_NOT_ALLOWED,
-        (Reason::Planned | Reason::Unplanned, UnsafeStatus::ServiceUnavailable | UnsafeStatus::MethodNotAllowed) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        // What is refused asks for an unsafe method, even if its own is a safe one.
+        (Reason::ReadOnly, UnsafeStatus::MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
+        (
+            Reason::Planned | Reason::Unplanned | Reason::ReadOnly | Reason::Hold,
+            UnsafeStatus::ServiceUnavailable | UnsafeStatus::MethodNotAllowed,
+        ) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -25,11 +25,14 @@ mod headers;
 mod listener;
 mod maintenance;
 mod outgoing;
+mod queue;
 mod record;
 mod request;
+mod restriction;
 mod second;
 mod upstream;
 mod visitor;
+mod waiting;
 mod worker;
 
 #[cfg(test)]

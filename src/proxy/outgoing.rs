@@ -51,6 +51,11 @@ impl Outgoing {
         Some(request)
     }
 
+    /// The request itself, if it can still be sent.
+    pub(super) fn turn_back(&mut self) -> Option<Request<RequestBody>> {
+        self.unsent.take().or_else(|| self.copy.as_ref()?.request())
+    }
+
     /// The request was not sent after all.
     pub(super) fn give_back(&mut self, request: Request<RequestBody>) {
         self.unsent = Some(request);

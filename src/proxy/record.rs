@@ -6,14 +6,14 @@ use super::visitor::{Phase, Visitor};
 use super::worker::Snapshot;
 use crate::model::{Happening, Indicator, Until};
 use crate::routing::counters::CodeClass;
-use crate::routing::{Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
+use crate::routing::{Dice, Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request's place in a pool, counted there for as long as it lasts.
 pub(super) struct Place {
@@ -129,6 +129,11 @@ impl Record {
         self.line.as_deref_mut()
     }
 
+    /// What the worker draws lots with.
+    pub(super) fn dice(&self) -> &Dice {
+        &self.visitor.worker.dice
+    }
+
     /// The request goes to a pool, because it was drawn for it, or in place of the one it was drawn for.
     pub(super) fn enters(&mut self, place: Place, draw: Option<&Draw>, failed_over: bool) {
         let worker = &self.visitor.worker;
@@ -151,6 +156,7 @@ impl Record {
                 }));
             }
         }
+        self.visitor.is_routed_by(place.table.version);
         self.place = Some(place);
     }
 
@@ -234,6 +240,32 @@ impl Record {
         if let Some(line) = self.line.as_deref_mut() {
             line.rescued |= rescue;
             line.failed_over |= !rescue;
+        }
+    }
+
+    /// The request leaves its pool, where nothing came of it, and waits.
+    pub(super) fn steps_out(&mut self) {
+        self.place = None;
+    }
+
+    /// The request has waited for so long, and goes on: what its pool is judged by begins now.
+    pub(super) fn sets_out(&mut self, waited: Duration) {
+        self.arrived = self.visitor.worker.now();
+        if let Some(line) = self.line.as_deref_mut() {
+            line.waited = waited;
+        }
+    }
+
+    /// The request goes to its pool once more, by another connection.
+    pub(super) fn is_sent_again(&mut self, after: Happening) {
+        self.ends(Happening::VisitorGone);
+        if let Some(place) = &self.place {
+            let worker = &self.visitor.worker;
+            place.pool().tally.of(worker.id).judged(after);
+            place.pool().load.of(worker.id).rescues.add(1);
+        }
+        if let Some(line) = self.line.as_deref_mut() {
+            line.rescued = true;
         }
     }
 

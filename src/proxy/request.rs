@@ -8,10 +8,12 @@ use super::headers::{self, Found, X_REQUEST_ID};
 use super::maintenance;
 use super::outgoing::Outgoing;
 use super::record::{Place, Record};
+use super::restriction::{self, Restricted};
 use super::second;
 use super::visitor::{Phase, Visitor};
+use super::waiting::{self, Waits};
 use crate::model::Happening;
-use crate::routing::{Asked, Destination, VisitorId};
+use crate::routing::{Asked, Destination, Gate, Reason, VisitorId};
 use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
@@ -32,24 +34,64 @@ pub(super) fn serve(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
     match begin(visitor, request) {
-        Ok(journey) => Either::Left(journey.complete()),
-        Err(mut answer) => {
+        Ok((journey, None)) => Either::Left(journey.complete()),
+        Ok((journey, Some(restricted))) => {
+            let restricted: Waits = Box::pin(restriction::complete(journey, restricted));
+            Either::Right(Either::Right(restricted))
+        }
+        Err(Stopped::Waits(arrived)) => Either::Right(Either::Right(waiting::wait(arrived))),
+        Err(Stopped::Answered(mut answer)) => {
             announce_close(visitor, &mut answer);
-            Either::Right(ready(Ok(answer)))
+            Either::Right(Either::Left(ready(Ok(*answer))))
         }
     }
 }
 
 /// Says that the connection will be closed behind this answer, where the request's body has not come to its end: who
 /// is not told sends the next request into nothing.
-fn announce_close(visitor: &Visitor, answer: &mut Response<AnswerBody>) {
+pub(super) fn announce_close(visitor: &Visitor, answer: &mut Response<AnswerBody>) {
     if visitor.is_body_due() {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
+/// What keeps a request from going to a pool.
+pub(super) enum Stopped {
+    /// The router has answered it.
+    Answered(Box<Response<AnswerBody>>),
+    /// It has to wait.
+    Waits(Box<Arrived>),
+}
+
+/// How a request comes to be routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// It comes just now: others that wait go first.
+    Comes,
+    /// It has waited, and was let go.
+    Turn,
+    /// It has waited for as long as it may: whatever would keep it, it is answered now.
+    Last,
+}
+
+/// A request that goes to a pool, with what is left to do for it there if its service does not serve everything.
+pub(super) type Onward = (Journey, Option<Box<Restricted>>);
+
+/// A request that is fit to be passed on.
+pub(super) struct Arrived {
+    pub(super) visitor: Rc<Visitor>,
+    pub(super) record: Record,
+    pub(super) wanted: Wanted,
+    pub(super) head: Parts,
+    body: RequestBody,
+    host: HeaderValue,
+    client: Client,
+    /// What is in its head as the visitor sent it; `None` once the head is as the target gets it.
+    found: Option<Found>,
+}
+
 /// A request that goes to a pool.
-struct Journey {
+pub(super) struct Journey {
     visitor: Rc<Visitor>,
     record: Record,
     wanted: Wanted,
@@ -60,8 +102,7 @@ struct Journey {
 }
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
-#[allow(clippy::result_large_err)] // both are on their way to the same place
-fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, Response<AnswerBody>> {
+fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Onward, Stopped> {
     visitor.enter(Phase::Router);
     let (mut head, body) = request.into_parts();
     let mut record = Record::new(visitor, &head);
@@ -70,88 +111,199 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Journey, R
     let found = Found::in_head(&head.headers);
     let host = match fit_to_pass(&mut head, found) {
         Ok(host) => host,
-        Err(status) => return Err(refusal(record, &wanted, Happening::BadRequest(status))),
+        Err(status) => return Err(Stopped::answered(refusal(record, &wanted, Happening::BadRequest(status)))),
     };
     let client = Client::of(visitor, &head.headers);
     if let Some(line) = record.line() {
         line.client = client.address;
     }
+    let visitor = Rc::clone(visitor);
+    Arrived { visitor, record, wanted, head, body, host, client, found: Some(found) }.goes_on(Pass::Comes)
+}
 
-    // Which service, pool and side of the split.
-    let table = visitor.worker.table();
-    let asked = Asked {
-        host: host.to_str().unwrap_or_default(),
-        path: head.uri.path(),
-        headers: &head.headers,
-        client: client.address,
-    };
-    let (service, pool, draw, failed_over) = match table.route(&asked, &visitor.worker.settings.secret) {
-        Destination::NoService => return Err(refusal(record, &wanted, Happening::NoService)),
-        Destination::Maintenance { route, answer } => {
-            return Err(maintenance::response(record, &wanted, route, answer));
-        }
-        Destination::Pool { service, pool, draw, failed_over, .. } => (service, pool, draw, failed_over),
-    };
-    record.enters(Place::take(visitor, table, service, pool), draw.as_ref(), failed_over);
-
-    // The head as the target gets it.
-    headers::strip_request(&mut head.headers, found);
-    client.tell(visitor, &mut head.headers, &host);
-    if host.is_empty() {
-        record.name_host(&mut head.headers);
+impl Stopped {
+    fn answered(answer: Response<AnswerBody>) -> Self {
+        Self::Answered(Box::new(answer))
     }
-    keep_or_make_id(&mut head.headers, found, visitor, &mut record);
-    head.version = Version::HTTP_11;
-    let outgoing = Outgoing::new(Request::from_parts(head, body));
-    let newcomer = draw.and_then(|draw| draw.new_visitor);
-    Ok(Journey { visitor: Rc::clone(visitor), record, wanted, outgoing, host, client, newcomer })
+}
+
+impl Arrived {
+    /// The host that is asked for.
+    pub(super) fn host(&self) -> &str {
+        self.host.to_str().unwrap_or_default()
+    }
+
+    /// To its place in a pool, by the table of this moment.
+    #[inline]
+    pub(super) fn goes_on(mut self, pass: Pass) -> Result<Onward, Stopped> {
+        // Which service, pool and side of the split.
+        let worker = &self.visitor.worker;
+        let table = worker.table();
+        let asked = Asked {
+            host: self.host(),
+            method: &self.head.method,
+            path: self.head.uri.path(),
+            query: self.head.uri.query(),
+            headers: &self.head.headers,
+            client: self.client.address,
+        };
+        let stopped = |answer| Err(Stopped::answered(answer));
+        let (service, pool, draw, failed_over, passage) = match table.route(&asked, &worker.settings.secret) {
+            Destination::Pool { service, pool, draw, failed_over, passage, route } => {
+                if pass == Pass::Comes && !worker.queues.at_rest() && worker.queues.keeps(route) {
+                    return Err(Stopped::Waits(Box::new(self)));
+                }
+                (service, pool, draw, failed_over, passage)
+            }
+            Destination::Hold { route } if pass == Pass::Last => {
+                return stopped(maintenance::response(self.record, &self.wanted, route, &route.waiting.refusal));
+            }
+            Destination::Hold { .. } => return Err(Stopped::Waits(Box::new(self))),
+            Destination::Maintenance { route, answer } => {
+                let down = answer.reason == Reason::Unplanned && route.gate(worker.now()) != Gate::Open;
+                if down && pass != Pass::Last {
+                    return Err(Stopped::Waits(Box::new(self)));
+                }
+                return stopped(maintenance::response(self.record, &self.wanted, route, answer));
+            }
+            Destination::NoService => return stopped(refusal(self.record, &self.wanted, Happening::NoService)),
+        };
+        let mut restricted = None;
+        if let Some(passage) = passage {
+            let mut found = self.found.unwrap_or_default();
+            let (rest, passing) = Restricted::new(passage, &mut self.head, &mut found, self.body);
+            self.body = passing;
+            self.found = self.found.map(|_| found);
+            restricted = Some(rest);
+        }
+        self.record.enters(Place::take(&self.visitor, table, service, pool), draw.as_ref(), failed_over);
+        if let Some(found) = self.found {
+            self.dress(found);
+        }
+        if let Some(restricted) = &restricted {
+            restricted.tell(&mut self.head.headers);
+        }
+        let Self { visitor, record, wanted, head, body, host, client, .. } = self;
+        let outgoing = Outgoing::new(Request::from_parts(head, body));
+        let newcomer = draw.and_then(|draw| draw.new_visitor);
+        Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer }, restricted))
+    }
+
+    /// Makes the head what the target gets.
+    fn dress(&mut self, found: Found) {
+        let headers = &mut self.head.headers;
+        headers::strip_request(headers, found);
+        self.client.tell(&self.visitor, headers, &self.host);
+        if self.host.is_empty() {
+            self.record.name_host(headers);
+        }
+        keep_or_make_id(headers, found, &self.visitor, &mut self.record);
+        self.head.version = Version::HTTP_11;
+    }
 }
 
 impl Journey {
     /// From the place in a pool to the head of an answer.
     #[allow(clippy::manual_async_fn)] // an `async fn` holds its `self` twice, and every request carries it along
-    fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
+    pub(super) fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
         async move {
-            let mut connects = MOST_CONNECTS;
-            let mut tried = {
-                let Self { visitor, record, outgoing, .. } = &mut self;
-                let mut first = pin!(attempt(visitor, record.place(), outgoing, &mut connects));
-                poll_fn(|cx| {
-                    let tried = first.as_mut().poll(cx);
-                    record.is_on_its_way();
-                    tried
-                })
-                .await
+            let waits: Waits = match self.attempts().await {
+                Tried::Unsent if self.may_wait() => waiting::wait_for_restart(self),
+                tried => return Ok(self.finish(tried)),
             };
-
-            // Perhaps a second pool.
-            let failure = tried.happening();
-            let rescue = self.record.judges(failure) && self.outgoing.is_repeatable();
-            if let Some(place) = self.second_place(&tried, rescue) {
-                self.record.moves(place, failure, rescue);
-                let second = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects);
-                tried = Box::pin(second).await;
-            }
-
-            // The head as the visitor gets it.
-            let mut response = match tried {
-                Tried::Answered { response, busy, happening, found } => {
-                    let (mut head, body) = response.into_parts();
-                    headers::strip_response(&mut head.headers, found);
-                    head.version = Version::HTTP_11;
-                    self.record.answers(happening, head.status.as_u16());
-                    Response::from_parts(head, AnswerBody::relayed(body, busy, self.record))
-                }
-                Tried::Failed(happening) => refusal(self.record, &self.wanted, happening),
-                Tried::Unsent => maintenance::unplanned(self.record, &self.wanted),
-            };
-            if let Some(newcomer) = self.newcomer {
-                let secret = &self.visitor.worker.settings.secret;
-                add_cookie(response.headers_mut(), newcomer, secret, self.client.secure);
-            }
-            announce_close(&self.visitor, &mut response);
-            Ok(response)
+            waits.await
         }
+    }
+
+    /// Sends the request: to its pool, and once more where that failed and it may be.
+    pub(super) async fn attempts(&mut self) -> Tried {
+        let mut connects = MOST_CONNECTS;
+        let mut tried = {
+            let Self { visitor, record, outgoing, .. } = self;
+            let mut first = pin!(attempt(visitor, record.place(), outgoing, &mut connects));
+            poll_fn(|cx| {
+                let tried = first.as_mut().poll(cx);
+                record.is_on_its_way();
+                tried
+            })
+            .await
+        };
+
+        // Perhaps a second pool, or the same one by another connection.
+        let failure = tried.happening();
+        let rescue = self.record.judges(failure) && self.outgoing.is_repeatable();
+        let again = match self.second_place(&tried, rescue) {
+            Some(place) => {
+                self.record.moves(place, failure, rescue);
+                true
+            }
+            None => self.is_sent_again(&tried),
+        };
+        if again {
+            let second = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects);
+            tried = Box::pin(second).await;
+        }
+        tried
+    }
+
+    /// The head as the visitor gets it.
+    pub(super) fn finish(mut self, tried: Tried) -> Response<AnswerBody> {
+        let mut response = match tried {
+            Tried::Answered { response, busy, happening, found } => {
+                let (mut head, body) = response.into_parts();
+                headers::strip_response(&mut head.headers, found);
+                head.version = Version::HTTP_11;
+                self.record.answers(happening, head.status.as_u16());
+                Response::from_parts(head, AnswerBody::relayed(body, busy, self.record))
+            }
+            Tried::Failed(happening) => refusal(self.record, &self.wanted, happening),
+            Tried::Unsent => maintenance::unplanned(self.record, &self.wanted),
+        };
+        if let Some(newcomer) = self.newcomer {
+            let secret = &self.visitor.worker.settings.secret;
+            add_cookie(response.headers_mut(), newcomer, secret, self.client.secure);
+        }
+        announce_close(&self.visitor, &mut response);
+        response
+    }
+
+    /// Whose request it is.
+    pub(super) fn visitor(&self) -> &Rc<Visitor> {
+        &self.visitor
+    }
+
+    /// Goes no further; what an answer needs.
+    pub(super) fn give_up(self) -> (Record, Wanted) {
+        (self.record, self.wanted)
+    }
+
+    /// Whether a request that could not be sent waits until it can be.
+    fn may_wait(&self) -> bool {
+        let table = self.visitor.worker.table();
+        let path = self.outgoing.path().unwrap_or_default();
+        let found = table.find(self.host.to_str().unwrap_or_default(), path);
+        found.is_some_and(|(_, route)| route.hold || !route.waiting.restart.is_zero())
+    }
+
+    /// Back to where it came from, out of its pool, if it can still be sent.
+    pub(super) fn turn_back(mut self) -> Result<Box<Arrived>, Box<Self>> {
+        let Some(request) = self.outgoing.turn_back() else { return Err(Box::new(self)) };
+        self.record.steps_out();
+        let (head, body) = request.into_parts();
+        let Self { visitor, record, wanted, host, client, .. } = self;
+        Ok(Box::new(Arrived { visitor, record, wanted, head, body, host, client, found: None }))
+    }
+
+    /// Whether a request whose connection broke before an answer goes to the same pool once more. Its targets may be
+    /// replacing their workers one by one.
+    fn is_sent_again(&mut self, tried: &Tried) -> bool {
+        let broken = matches!(tried, Tried::Failed(Happening::ClosedBeforeHead));
+        let worker = &self.visitor.worker;
+        let again = broken && self.outgoing.is_repeatable() && worker.rescues.spend(worker.now());
+        if again {
+            self.record.is_sent_again(Happening::ClosedBeforeHead);
+        }
+        again
     }
 
     /// The pool for a second try, if there is to be one.

@@ -26,6 +26,10 @@ fn place(visitor: &Rc<Visitor>, record: &Record, host: &HeaderValue, path: &str,
     let failed = &record.place()?.pool().load;
     let table = visitor.worker.table();
     let (service, route) = table.find(host.to_str().unwrap_or_default(), path)?;
+    // In a hold nothing enters another pool: the one who waits for it to be empty must not be fooled.
+    if route.hold {
+        return None;
+    }
     let but = route.pools.iter().position(|pool| Arc::ptr_eq(&pool.load, failed));
     let pool = route.serving(route.live, but).filter(|pool| !only_live || *pool == route.live)?;
     Some(Place::take(visitor, Rc::clone(&table), service, pool))

@@ -1,8 +1,8 @@
 //! What is known of a visitor's connection while it lasts: where it stands, and until when it may stay there.
 
 use super::worker::Worker;
-use crate::routing::PerWorker;
 use crate::routing::counters::PoolLoad;
+use crate::routing::{PerWorker, UnderWay};
 use http::HeaderValue;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +20,8 @@ pub(super) enum Phase {
     Head { begun: bool },
     /// The router itself is at work, within limits of its own.
     Router,
+    /// The request waits until it may go on.
+    Waiting,
     /// The target wants more of the request's body, which the visitor has not sent yet.
     Upload,
     /// The head of the target's answer is awaited.
@@ -48,6 +50,8 @@ pub(super) struct Visitor {
     since: Cell<Instant>,
     /// The pool that the connection's request is in; only ever compared.
     pool: Cell<*const PerWorker<PoolLoad>>,
+    /// The version of the table that the connection's last request was routed by.
+    routed_by: Cell<u64>,
     overdue: Cell<bool>,
     cut: Cell<bool>,
     closing: Cell<bool>,
@@ -74,6 +78,7 @@ impl Visitor {
             phase: Cell::new(Phase::Head { begun: false }),
             since: Cell::new(now),
             pool: Cell::new(ptr::null()),
+            routed_by: Cell::new(0),
             overdue: Cell::new(false),
             cut: Cell::new(false),
             closing: Cell::new(false),
@@ -119,7 +124,7 @@ impl Visitor {
             Phase::Idle => self.enter(Phase::Head { begun: true }),
             // The time for a head does not begin anew with each byte of it.
             Phase::Head { .. } => self.phase.set(Phase::Head { begun: true }),
-            Phase::Router => {}
+            Phase::Router | Phase::Waiting => {}
             Phase::Upload | Phase::Answer | Phase::Body | Phase::Tail => self.since.set(self.worker.now()),
         }
     }
@@ -128,7 +133,7 @@ impl Visitor {
     pub(super) fn has_received(&self) {
         match self.phase.get() {
             Phase::Body | Phase::Tail => self.since.set(self.worker.now()),
-            Phase::Idle | Phase::Head { .. } | Phase::Router | Phase::Upload | Phase::Answer => {}
+            Phase::Idle | Phase::Head { .. } | Phase::Router | Phase::Waiting | Phase::Upload | Phase::Answer => {}
         }
     }
 
@@ -144,7 +149,7 @@ impl Visitor {
         let timeouts = &self.worker.settings.timeouts;
         let period = match self.phase.get() {
             Phase::Head { .. } => timeouts.head,
-            Phase::Router => return None,
+            Phase::Router | Phase::Waiting => return None,
             Phase::Answer => timeouts.answer,
             Phase::Upload | Phase::Body | Phase::Tail => timeouts.stall,
             Phase::Idle => timeouts.idle,
@@ -167,11 +172,28 @@ impl Visitor {
         self.pool.set(Arc::as_ptr(pool));
     }
 
+    /// The connection's request was routed by the table of this version, whatever pool it moves to later.
+    pub(super) fn is_routed_by(&self, version: u64) {
+        self.routed_by.set(version);
+    }
+
+    /// Whether the connection's request is one of these.
+    fn is_of(&self, under_way: &UnderWay) -> bool {
+        under_way.pools.iter().any(|pool| ptr::eq(self.pool.get(), Arc::as_ptr(pool)))
+            && under_way.before.is_none_or(|version| self.routed_by.get() < version)
+    }
+
     /// The connection's request is in this pool no more.
     pub(super) fn has_left(&self, pool: &Arc<PerWorker<PoolLoad>>) {
         if ptr::eq(self.pool.get(), Arc::as_ptr(pool)) {
             self.pool.set(ptr::null());
         }
+    }
+
+    /// The visitor has hung up: the connection is closed as soon as its task runs again.
+    pub(super) fn is_gone(&self) {
+        self.cut.set(true);
+        self.wake();
     }
 
     /// Whether the connection is to be closed at once.
@@ -277,10 +299,15 @@ impl Visitors {
         }
     }
 
-    /// Cuts the connections whose request is in a pool; how many there were.
-    pub(super) fn cut(&self, pool: &Arc<PerWorker<PoolLoad>>) -> u64 {
+    /// How many of these requests there are.
+    pub(super) fn count_of(&self, under_way: &UnderWay) -> u64 {
+        self.all.borrow().iter().filter(|visitor| visitor.is_of(under_way)).count() as u64
+    }
+
+    /// Cuts the connections of these requests; how many there were.
+    pub(super) fn cut(&self, under_way: &UnderWay) -> u64 {
         let mut count = 0;
-        for visitor in self.all.borrow().iter().filter(|visitor| ptr::eq(visitor.pool.get(), Arc::as_ptr(pool))) {
+        for visitor in self.all.borrow().iter().filter(|visitor| visitor.is_of(under_way)) {
             visitor.cut.set(true);
             visitor.wake();
             count += 1;

@@ -2,6 +2,7 @@
 
 use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
+use super::queue::Queues;
 use super::upstream::KeptConnections;
 use super::visitor::Visitors;
 use super::{ProxySettings, listener};
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     pub(super) kept: KeptConnections,
     pub(super) visitors: Visitors,
     pub(super) rescues: RescueBudget,
+    pub(super) queues: Queues,
     pub(super) log: Sampler,
     pub(super) request_ids: RequestIds,
     newest: RefCell<Newest>,
@@ -70,6 +72,7 @@ impl Worker {
             kept: KeptConnections::default(),
             visitors: Visitors::default(),
             rescues: RescueBudget::new(now),
+            queues: Queues::default(),
             log,
             request_ids: RequestIds::default(),
             newest: RefCell::new(newest),
@@ -103,12 +106,12 @@ impl Worker {
     fn obey(&self, order: Order) {
         let table = self.table();
         self.reports.acknowledge(table.version);
+        self.queues.look(&table, self.tick());
         match order {
             Order::Acknowledge => self.kept.keep_only(&table),
-            Order::Cut(pool, answer) => {
-                // Only one answer per worker is ever sent, and there is room for all.
-                let _ = answer.try_send(self.visitors.cut(&pool));
-            }
+            // Only one answer per worker is ever sent, and there is room for all.
+            Order::Count(of, answer) => drop(answer.try_send(self.visitors.count_of(&of))),
+            Order::Cut(of, answer) => drop(answer.try_send(self.visitors.cut(&of))),
         }
     }
 }
@@ -132,6 +135,7 @@ pub(super) async fn run(
     let end = async {
         shutdown.cancelled().await;
         worker.visitors.close();
+        worker.queues.close();
         for door in doors {
             // Its faults were told by itself.
             let _ = door.await;

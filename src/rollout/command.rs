@@ -5,7 +5,7 @@ use super::change::{
     transition,
 };
 use super::transition::{DecisionName, EvidenceChange, OPERATOR, Transition};
-use super::{PinnedRelease, Refusal, Rollout, ServiceState, Start, walk};
+use super::{PinnedRelease, Refusal, Rollout, ServiceState, SetMode, Start, walk};
 use crate::model::{
     BasisPoints, GateMoment, GatePoint, Held, HeldBy, ModeSetting, Phase, Plan, PoolName, ReleaseId, Strategy,
     Timestamp,
@@ -215,7 +215,8 @@ pub(super) fn switch(state: &ServiceState, pool: &PoolName, drain: bool) -> Resu
     Ok(transition(next, DecisionName::Switch, Because::new(OPERATOR, reason), Kind::Planned, evidence))
 }
 
-pub(super) fn set_mode(state: &ServiceState, mode: &ModeSetting) -> Option<Transition> {
+pub(super) fn set_mode(state: &ServiceState, set: &SetMode) -> Option<Transition> {
+    let mode = &set.setting;
     if state.mode == *mode {
         return None;
     }
@@ -224,6 +225,10 @@ pub(super) fn set_mode(state: &ServiceState, mode: &ModeSetting) -> Option<Trans
     let severity = |setting: &ModeSetting| (setting.mode.severity(), setting.is_anonymous());
     let kind = if severity(mode) < severity(&state.mode) { Kind::Planned } else { Kind::Protective };
     let anonymous = if mode.anonymous { ", anonymous" } else { "" };
-    let because = Because::new(OPERATOR, format!("mode {}{anonymous} by a command", mode.mode));
-    Some(transition(next, DecisionName::Mode, because, kind, EvidenceChange::Keep))
+    let mut reason = format!("mode {}{anonymous} by a command", mode.mode);
+    // Other words about the same mode end nothing.
+    if let Some(meanwhile) = set.meanwhile.as_ref().filter(|_| mode.mode != state.mode.mode) {
+        reason = format!("{reason}; meanwhile {meanwhile}");
+    }
+    Some(transition(next, DecisionName::Mode, Because::new(OPERATOR, reason), kind, EvidenceChange::Keep))
 }

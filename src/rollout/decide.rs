@@ -34,6 +34,9 @@ pub fn decide(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Opt
             command::switch(state, pool, *drain).map(Some)
         }
         (Idle | Preview | Canary | Promoted | RolledBack, Event::SetMode(mode)) => Ok(command::set_mode(state, mode)),
+        (Idle | Preview | Canary | Promoted | RolledBack, Event::PoolCanServe(meanwhile)) => {
+            Ok(tick::mode_over(state, meanwhile.as_ref(), now))
+        }
 
         (Idle | Preview | Canary | Promoted | RolledBack, Event::Deploy(news)) => deploy::told(state, news, now),
 

@@ -1,7 +1,7 @@
 //! What can happen to a service: every command of an operator, and what the machine notices.
 
 use super::{Asking, DeployNews};
-use crate::model::{BasisPoints, Judgement, ModeSetting, OnGateFailure, Plan, PoolName, ReleaseId};
+use crate::model::{BasisPoints, Judgement, Meanwhile, ModeSetting, OnGateFailure, Plan, PoolName, ReleaseId};
 use serde::{Deserialize, Serialize};
 
 /// Something that may change the state of a service.
@@ -38,9 +38,11 @@ pub enum Event {
         drain: bool,
     },
     /// `mode`.
-    SetMode(ModeSetting),
+    SetMode(SetMode),
     /// `deploy`: how far its script is.
     Deploy(DeployNews),
+    /// A pool can serve; with what it has cost up to now not to. A mode whose time is over ends then.
+    PoolCanServe(Option<Meanwhile>),
     /// Time has passed; with what the evidence says at this moment, where a rollout is under way or watched. The
     /// caller says nothing of a promotion while there is no way back from it, because the old pool is down.
     Tick(Option<Judgement>),
@@ -48,6 +50,23 @@ pub enum Event {
     CandidateDown(String),
     /// The candidate's first requests in a row could not be sent at all.
     CandidateUnreachable,
+}
+
+/// `mode`, with what is left by it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SetMode {
+    /// The mode that is to be.
+    #[serde(flatten)]
+    pub setting: ModeSetting,
+    /// What the mode has cost that was in force up to now, if it was another than serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meanwhile: Option<Meanwhile>,
+}
+
+impl From<ModeSetting> for SetMode {
+    fn from(setting: ModeSetting) -> Self {
+        Self { setting, meanwhile: None }
+    }
 }
 
 /// What the gates of one moment say together.

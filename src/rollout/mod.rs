@@ -30,7 +30,7 @@ mod tests;
 
 pub use decide::decide;
 pub use deploy::{DeployAct, DeployNews};
-pub use event::{Event, GatesAnswer, Start};
+pub use event::{Event, GatesAnswer, SetMode, Start};
 pub use gates::GATES;
 pub use refusal::Refusal;
 pub use state::{Asking, PinnedRelease, Rejected, Rollout, ServiceState};

@@ -109,7 +109,13 @@ fn any_judgement(random: &mut StdRng) -> Judgement {
     Judgement { verdict, by: "a check".to_owned(), reason: "a reason".to_owned(), proven, unanswered: false }
 }
 
-fn any_event(random: &mut StdRng, state: &ServiceState) -> Event {
+fn any_mode(random: &mut StdRng, now: Timestamp) -> ModeSetting {
+    let mode = pick(random, &Mode::ALL);
+    let until = (mode != Mode::Serve && random.random_bool(0.5)).then(|| any_time_after(random, now));
+    ModeSetting { mode, until, ..ModeSetting::default() }
+}
+
+fn any_event(random: &mut StdRng, state: &ServiceState, now: Timestamp) -> Event {
     match random.random_range(0..50) {
         0..=3 => Event::Start(Start {
             configured: None,
@@ -125,10 +131,11 @@ fn any_event(random: &mut StdRng, state: &ServiceState) -> Event {
         8 => Event::Rollback,
         9 => Event::SetWeight(any_weight(random)),
         10 => Event::Switch { pool: any_pool(random), drain: random.random() },
-        11 => Event::SetMode(ModeSetting { mode: pick(random, &Mode::ALL), ..ModeSetting::default() }),
+        11 => Event::SetMode(any_mode(random, now).into()),
         12 => Event::CandidateDown("refused".to_owned()),
         13 => Event::CandidateUnreachable,
-        14..=17 => Event::Tick(None),
+        14..=16 => Event::Tick(None),
+        17 => Event::PoolCanServe(None),
         18..=20 => Event::Approve,
         21..=28 => any_answer(random, state),
         29..=31 => any_deploy(random),
@@ -239,6 +246,11 @@ fn assert_allowed(before: &ServiceState, event: &Event, transition: &Transition,
             assert!(!matches!(event, Event::Gates { way_back: false, .. }), "taken back without a way back");
         }
     }
+    if before.mode != after.mode && !by_operator {
+        assert_eq!((event, &after.mode), (&Event::PoolCanServe(None), &ModeSetting::default()));
+        assert!(before.mode.until.is_some_and(|until| until <= now), "a mode ended before its time");
+        assert!(!transition.protective && before.live == after.live && before.phase == after.phase);
+    }
     let moved_live = before.live != after.live;
     assert!(
         !moved_live || matches!(decision.name, DecisionName::Promote | DecisionName::Rollback | DecisionName::Switch)
@@ -335,7 +347,7 @@ fn whatever_happens_the_rules_hold() {
     let mut decided = std::collections::BTreeMap::new();
     for _ in 0..EVENTS {
         now = any_time_after(&mut random, now);
-        let event = any_event(&mut random, &state);
+        let event = any_event(&mut random, &state, now);
         let outcome = decide(&state, &event, now);
         assert_eq!(outcome, decide(&state, &event, now), "the same inputs decide the same");
         let watched = state.watch_until.is_some_and(|until| now < until);
@@ -359,6 +371,7 @@ fn whatever_happens_the_rules_hold() {
                         | Event::CandidateDown(_)
                         | Event::CandidateUnreachable
                         | Event::SetMode(_)
+                        | Event::PoolCanServe(_)
                 );
                 assert!(commanded, "{refusal}: {event:?} is nobody's command");
             }

@@ -4,10 +4,10 @@ mod deploys;
 mod gates;
 mod plans;
 
-use super::{DecisionName, Event, EvidenceChange, OPERATOR, Refusal, ServiceState, Start, Transition, decide};
+use super::{DecisionName, Event, EvidenceChange, OPERATOR, Refusal, ServiceState, SetMode, Start, Transition, decide};
 use crate::model::{
-    BasisPoints, HeldBy, Judgement, Mode, ModeSetting, OnInconclusive, Period, Phase, Plan, PoolName, Step, Timestamp,
-    Verdict,
+    BasisPoints, HeldBy, Judgement, Meanwhile, Mode, ModeSetting, OnInconclusive, Period, Phase, Plan, PoolName, Step,
+    Timestamp, Verdict,
 };
 
 fn pool(name: &str) -> PoolName {
@@ -372,13 +372,49 @@ fn a_mode_is_set_in_every_phase_and_maintenance_need_not_wait() {
     let maintenance = ModeSetting { mode: Mode::Maintenance, ..ModeSetting::default() };
     for mut story in [Story::new(), Story::in_canary(), Story::promoted()] {
         let phase = story.state.phase;
-        assert_eq!(story.run(30, &Event::SetMode(maintenance.clone())), Some(DecisionName::Mode));
+        assert_eq!(story.run(30, &Event::SetMode(maintenance.clone().into())), Some(DecisionName::Mode));
         assert!(story.last().protective);
-        assert_eq!(story.run(31, &Event::SetMode(maintenance.clone())), None);
-        assert_eq!(story.run(32, &Event::SetMode(ModeSetting::default())), Some(DecisionName::Mode));
+        assert_eq!(story.run(31, &Event::SetMode(maintenance.clone().into())), None);
+        assert_eq!(story.run(32, &Event::SetMode(ModeSetting::default().into())), Some(DecisionName::Mode));
         assert!(!story.last().protective);
         assert_eq!(story.state.phase, phase);
     }
+}
+
+#[test]
+fn a_mode_ends_by_itself_when_its_time_is_over_and_a_pool_can_serve() {
+    for mode in [Mode::Anonymous, Mode::ReadOnly, Mode::Hold, Mode::Maintenance] {
+        let setting = ModeSetting { until: Some(at(60)), ..ModeSetting::of(mode) };
+        let mut story = Story::in_canary();
+        story.run(30, &Event::SetMode(setting.into()));
+        assert_eq!(story.run(59, &Event::PoolCanServe(None)), None);
+        assert_eq!(story.run(60, &Event::PoolCanServe(None)), Some(DecisionName::Mode));
+        assert_eq!((story.last().decision.by.as_str(), story.last().protective), ("time", false));
+        let reason = &story.last().decision.reason;
+        assert_eq!(*reason, format!("mode {mode} was to last until {}", at(60)));
+        assert_eq!((&story.state.mode, story.state.phase), (&ModeSetting::default(), Phase::Canary));
+        assert_eq!(story.run(61, &Event::PoolCanServe(None)), None);
+    }
+    let mut without_end = Story::new();
+    without_end.run(1, &Event::SetMode(ModeSetting::of(Mode::Maintenance).into()));
+    assert_eq!(without_end.run(1_000_000, &Event::PoolCanServe(None)), None);
+}
+
+#[test]
+fn what_leaves_a_mode_says_what_it_has_cost() {
+    let meanwhile = Meanwhile { since: at(1), until: None, requests: 3, methods: [("GET".to_owned(), 3)].into() };
+    let said = "; meanwhile 3 requests were answered by the router itself (3 GET)";
+    let set = |setting| Event::SetMode(SetMode { setting, meanwhile: Some(meanwhile.clone()) });
+    let until = ModeSetting { until: Some(at(60)), ..ModeSetting::of(Mode::Maintenance) };
+    let mut story = Story::new();
+    story.run(1, &Event::SetMode(until.clone().into()));
+    story.run(2, &set(ModeSetting { message: Some("soon".to_owned()), ..until }));
+    assert_eq!(story.last().decision.reason, "mode maintenance by a command", "it goes on");
+    let mut other = Story { state: story.state.clone(), last: None };
+    other.run(3, &set(ModeSetting::default()));
+    assert_eq!(other.last().decision.reason, format!("mode serve by a command{said}"));
+    story.run(60, &Event::PoolCanServe(Some(meanwhile.clone())));
+    assert!(story.last().decision.reason.ends_with(said));
 }
 
 #[test]
@@ -399,7 +435,7 @@ fn a_clock_that_goes_back_passes_no_hold_and_ends_no_watch() {
 fn a_state_comes_back_from_json() {
     let mut story = Story::in_canary();
     story.run(2, &Event::SetWeight(percent(12.5)));
-    story.run(3, &Event::SetMode(ModeSetting { mode: Mode::Maintenance, ..ModeSetting::default() }));
+    story.run(3, &Event::SetMode(ModeSetting::of(Mode::Maintenance).into()));
     let mut rejected = Story::promoted();
     rejected.run(30, &Event::Rollback);
     rejected.run(31, &switch("server1", true));

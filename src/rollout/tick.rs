@@ -4,7 +4,7 @@ use super::change::{Because, Kind, hold, release, roll_back, rollout, take_back,
 use super::time::elapsed;
 use super::transition::{DecisionName, EvidenceChange, Transition};
 use super::{Refusal, Rollout, ServiceState, walk};
-use crate::model::{Advance, HeldBy, Judgement, OnInconclusive, Timestamp, Verdict};
+use crate::model::{Advance, HeldBy, Judgement, Meanwhile, ModeSetting, OnInconclusive, Timestamp, Verdict};
 
 /// `Decision::by` of what time alone brings, of a plan's `on_inconclusive`, and of health.
 const BY_TIME: &str = "time";
@@ -141,6 +141,16 @@ pub(super) fn in_watch(state: &ServiceState, judgement: Option<&Judgement>, now:
         Some(judgement) if judgement.verdict == Verdict::Regressed => take_back(state, because_of(judgement)).map(Some),
         Some(_) | None => Ok(None),
     }
+}
+
+/// A mode ends at the moment until which it was to last, or later, once a pool can serve again.
+pub(super) fn mode_over(state: &ServiceState, meanwhile: Option<&Meanwhile>, now: Timestamp) -> Option<Transition> {
+    let until = state.mode.until.filter(|until| now >= *until)?;
+    let next = ServiceState { mode: ModeSetting::default(), ..state.clone() };
+    let meanwhile = meanwhile.map(|meanwhile| format!("; meanwhile {meanwhile}")).unwrap_or_default();
+    let reason = format!("mode {} was to last until {until}{meanwhile}", state.mode.mode);
+    // It lets more pass, so it has to be durable first.
+    Some(transition(next, DecisionName::Mode, Because::new(BY_TIME, reason), Kind::Planned, EvidenceChange::Keep))
 }
 
 pub(super) fn candidate_down(state: &ServiceState, reason: &str) -> Result<Transition, Refusal> {

@@ -228,7 +228,11 @@ pub const METHOD_LABELS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DE
 /// What a worker counts of a service.
 #[derive(Debug, Default)]
 pub struct ServiceTally {
-    maintenance: [[Counter; 8]; 2],
+    maintenance: [[Counter; METHOD_LABELS.len()]; super::Reason::ALL.len()],
+    /// Requests that wait, in a hold or for a target that restarts.
+    pub held: Gauge,
+    /// How long requests waited that did.
+    pub waits: Durations,
 }
 
 impl ServiceTally {
@@ -236,6 +240,12 @@ impl ServiceTally {
     pub fn maintenance_response(&self, reason: super::Reason, method: &http::Method) {
         let label = METHOD_LABELS.iter().position(|label| *label == method.as_str()).unwrap_or(METHOD_LABELS.len() - 1);
         self.maintenance[reason.index()][label].add(1);
+    }
+
+    /// The responses for all reasons, in the order of [`METHOD_LABELS`].
+    #[must_use]
+    pub fn answered(&self) -> [u64; METHOD_LABELS.len()] {
+        std::array::from_fn(|method| self.maintenance.iter().map(|methods| methods[method].get()).sum())
     }
 
     /// The maintenance responses of one reason, in the order of [`METHOD_LABELS`].

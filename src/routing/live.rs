@@ -30,8 +30,19 @@ pub struct Suspicion(pub Arc<TargetLoad>);
 pub enum Order {
     /// There is a newer table: close idle connections to targets that are in it no more.
     Acknowledge,
-    /// Cut every request that is in this pool, and answer how many there were.
-    Cut(Arc<PerWorker<PoolLoad>>, mpsc::Sender<u64>),
+    /// Answer how many of these requests there are.
+    Count(UnderWay, mpsc::Sender<u64>),
+    /// Cut these requests, and answer how many there were.
+    Cut(UnderWay, mpsc::Sender<u64>),
+}
+
+/// Requests that are under way.
+#[derive(Debug, Clone)]
+pub struct UnderWay {
+    /// In one of these pools.
+    pub pools: Arc<[Arc<PerWorker<PoolLoad>>]>,
+    /// Only those that were routed by an older table than this version.
+    pub before: Option<u64>,
 }
 
 /// A worker's end of it.
@@ -123,18 +134,32 @@ impl Live {
         self.seats.iter().all(|seat| seat.acknowledged.load(Ordering::Acquire) >= version)
     }
 
-    /// Has every worker cut its requests in a pool; how many there were.
-    pub async fn cut(&self, pool: &Arc<PerWorker<PoolLoad>>) -> u64 {
+    /// How many of these requests there are.
+    pub async fn count(&self, of: &UnderWay) -> u64 {
+        match of.before {
+            None => of.pools.iter().map(|pool| pool.sum(|load| load.in_flight.get())).sum(),
+            // Only the workers know when a request came.
+            Some(_) => self.ask(|answer| Order::Count(of.clone(), answer)).await,
+        }
+    }
+
+    /// Has every worker cut these requests; how many there were.
+    pub async fn cut(&self, of: &UnderWay) -> u64 {
+        self.ask(|answer| Order::Cut(of.clone(), answer)).await
+    }
+
+    /// Gives an order to every worker; the sum of their answers.
+    async fn ask(&self, order: impl Fn(mpsc::Sender<u64>) -> Order) -> u64 {
         let (answer, mut answers) = mpsc::channel(self.seats.len().max(1));
         for seat in &self.seats {
             // A worker that has ended has no requests.
-            let _ = seat.orders.send(Order::Cut(Arc::clone(pool), answer.clone())).await;
+            let _ = seat.orders.send(order(answer.clone())).await;
         }
         drop(answer);
-        let mut cut = 0;
+        let mut sum = 0;
         while let Some(count) = answers.recv().await {
-            cut += count;
+            sum += count;
         }
-        cut
+        sum
     }
 }

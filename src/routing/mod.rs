@@ -5,11 +5,14 @@
 //! Counts flow the other way: a worker alone writes its own [`counters`] and `draws`, anyone may read them.
 
 mod balance;
+mod cookies;
 pub mod counters;
 mod draws;
+mod exempt;
 mod limits;
 mod live;
 mod maintenance;
+mod restriction;
 mod seen;
 mod sides;
 mod sketch;
@@ -18,13 +21,18 @@ mod table;
 mod tick_counts;
 mod ticks;
 mod times;
+mod waiting;
+mod writes;
 
 pub use balance::Dice;
+pub use cookies::CookieNames;
 pub use counters::{PerWorker, WorkerId};
 pub use draws::{Dispatch, Draws, LIMITS_AHEAD, Measures, TICK};
+pub use exempt::is_exempt;
 pub use limits::{Limit, Limits};
-pub use live::{Live, Order, Reports, Suspicion, WorkerEnd};
+pub use live::{Live, Order, Reports, Suspicion, UnderWay, WorkerEnd};
 pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
+pub use restriction::{Passage, ReadOnly, Restriction, Writes};
 pub use seen::SeenVisitors;
 pub use sides::{ByMoment, BySide, Side};
 pub use sketch::Sketch;
@@ -33,3 +41,5 @@ pub use table::{Asked, Destination, HostIndex, Pool, Preview, Route, Table, Targ
 pub use tick_counts::{BadCounts, SideCounts, TickCounts};
 pub use ticks::{OLDEST_TICK, lag, lag_ticks};
 pub use times::{AgedTimes, TimeCounts};
+pub use waiting::{Gate, Waiting};
+pub use writes::{Write, asks_to_write, is_override_header, without_method_fields};

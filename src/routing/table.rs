@@ -1,15 +1,19 @@
 //! The table: the immutable snapshot that a request is routed by.
 
 use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
+use super::exempt::is_exempt;
 use super::maintenance::MaintenanceAnswer;
+use super::restriction::{Passage, Restriction};
 use super::split::{Draw, Secret, Split};
+use super::waiting::Waiting;
 use crate::config::StickyBy;
 use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Everything that requests are routed by. A change makes a new one that shares what stayed the same.
 #[derive(Debug, Clone)]
@@ -37,10 +41,20 @@ pub struct Route {
     pub preview: Option<Preview>,
     /// What visitors are drawn by.
     pub sticky: StickyBy,
+    /// The paths that reach the application whatever the mode; see [`is_exempt`].
+    pub exempt: Box<[PathPrefix]>,
     /// The response of planned maintenance, while the service is in it.
     pub planned: Option<Arc<MaintenanceAnswer>>,
+    /// What is kept from the pools, while the service is read-only or anonymous.
+    pub restriction: Option<Arc<Restriction>>,
     /// The response when no pool can serve.
     pub unplanned: Arc<MaintenanceAnswer>,
+    /// Whether requests wait.
+    pub hold: bool,
+    /// How they do, in a hold or while a target restarts.
+    pub waiting: Arc<Waiting>,
+    /// Since when no pool can serve, while that is so.
+    pub outage: Option<Instant>,
     /// What is counted of the service.
     pub tally: Arc<PerWorker<ServiceTally>>,
 }
@@ -208,8 +222,12 @@ fn without_port(authority: &str) -> &str {
 pub struct Asked<'r> {
     /// The host that it asks for, with or without a port.
     pub host: &'r str,
+    /// Its method.
+    pub method: &'r Method,
     /// The raw path.
     pub path: &'r str,
+    /// The raw query, if there is one.
+    pub query: Option<&'r str>,
     /// Its headers.
     pub headers: &'r HeaderMap,
     /// The visitor's address.
@@ -231,6 +249,8 @@ pub enum Destination<'t> {
         draw: Option<Draw>,
         /// Whether another pool was meant, which has no healthy target.
         failed_over: bool,
+        /// How it passes, while the service is restricted.
+        passage: Option<Passage<'t>>,
     },
     /// Nowhere: the visitor gets this response.
     Maintenance {
@@ -238,6 +258,11 @@ pub enum Destination<'t> {
         route: &'t Arc<Route>,
         /// The response.
         answer: &'t Arc<MaintenanceAnswer>,
+    },
+    /// Nowhere yet: it waits, and is routed anew when it is let go.
+    Hold {
+        /// The service.
+        route: &'t Arc<Route>,
     },
     /// Nowhere: no service is configured for it.
     NoService,
@@ -269,20 +294,32 @@ impl Table {
 
 impl Route {
     fn destination<'t>(self: &'t Arc<Self>, service: usize, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
-        if let Some(answer) = &self.planned {
-            if !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical())) {
-                return Destination::Maintenance { route: self, answer };
-            }
+        if (self.hold || self.planned.is_some()) && is_exempt(&self.exempt, asked.path) {
+            return self.to_pool(service, self.live, None, None);
+        }
+        if let Some(answer) = &self.planned
+            && !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical()))
+        {
+            return Destination::Maintenance { route: self, answer };
+        }
+        if self.hold && self.planned.is_none() {
+            return Destination::Hold { route: self };
+        }
+        let passage = match self.restriction.as_ref().map(|restriction| restriction.passage(asked)).transpose() {
+            Ok(passage) => passage,
+            Err(answer) => return Destination::Maintenance { route: self, answer },
+        };
+        if self.planned.is_some() {
             // Who passes by is no visitor, and takes no part in the draw.
-            return self.to_pool(service, self.previewed(asked).unwrap_or(self.live), None);
+            return self.to_pool(service, self.previewed(asked).unwrap_or(self.live), None, passage);
         }
         if let Some(candidate) = self.previewed(asked) {
-            return self.to_pool(service, candidate, None);
+            return self.to_pool(service, candidate, None, passage);
         }
         let draw =
             self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked.headers, asked.client, secret)));
         let meant = draw.filter(|(_, draw)| draw.candidate).map_or(self.live, |(split, _)| split.candidate);
-        self.to_pool(service, meant, draw.map(|(_, draw)| draw))
+        self.to_pool(service, meant, draw.map(|(_, draw)| draw), passage)
     }
 
     /// The candidate, where the client sees its preview.
@@ -290,9 +327,15 @@ impl Route {
         self.preview.as_ref().filter(|preview| preview.is_for(asked.client)).map(|preview| preview.pool)
     }
 
-    fn to_pool(self: &Arc<Self>, service: usize, meant: usize, draw: Option<Draw>) -> Destination<'_> {
+    fn to_pool<'t>(
+        self: &'t Arc<Self>,
+        service: usize,
+        meant: usize,
+        draw: Option<Draw>,
+        passage: Option<Passage<'t>>,
+    ) -> Destination<'t> {
         match self.serving(meant, None) {
-            Some(pool) => Destination::Pool { route: self, service, pool, draw, failed_over: pool != meant },
+            Some(pool) => Destination::Pool { route: self, service, pool, draw, failed_over: pool != meant, passage },
             None => Destination::Maintenance { route: self, answer: &self.unplanned },
         }
     }

@@ -48,9 +48,15 @@ metrics! {
     INFLIGHT_REQUESTS: Gauge "cutover_inflight_requests" ["service", "pool"]
         "Requests in the pool at this moment.";
     RESCUES: Counter "cutover_rescues_total" ["service", "pool"]
-        "Safe requests that failed in this pool and were tried once more on another.";
+        "Safe requests that failed in this pool and were tried once more: on another, or by another connection.";
     MAINTENANCE_RESPONSES: Counter "cutover_maintenance_responses_total" ["service", "reason", "method"]
-        "Requests that got the maintenance response: planned, or unplanned because no pool could serve.";
+        "Requests that the router answered instead of a pool: planned maintenance, unplanned because no pool could serve, read-only, or hold.";
+    HELD_REQUESTS: Gauge "cutover_held_requests" ["service"]
+        "Requests that wait at this moment, in a hold or for a target that restarts.";
+    HOLD_DURATION: Histogram "cutover_hold_seconds" ["service"]
+        "Seconds that requests waited which had to, until they went on, were refused, or their visitor hung up.";
+    MODE: Gauge "cutover_mode" ["service", "mode"]
+        "1 for the effective mode of the service, else 0; a service can be read-only and anonymous at once.";
     POOL_WEIGHT: Gauge "cutover_pool_weight" ["service", "pool"]
         "The share of visitors that are drawn to the pool, 0 to 1.";
     TARGET_HEALTHY: Gauge "cutover_target_healthy" ["service", "pool", "target"]

@@ -7,7 +7,8 @@ use std::process::Stdio;
 use tokio::process::{Child, Command};
 
 /// A rollout that ends as soon as twenty requests have come.
-const ONE_STEP: &str = "[service.rollout]\nsteps = [ { weight = 50, hold = \"1s\" } ]\nmin_requests = 20\n";
+const ONE_STEP: &str =
+    "[service.rollout]\nsteps = [ { weight = 50, hold = \"1s\" } ]\nmin_requests = 20\nmax_hold = \"5m\"\n";
 /// Reads which release runs.
 const HEALTH: &str = "[service.health]\npath = \"/up\"\ninterval = \"250ms\"\ntimeout = \"5s\"\nrise = 1\nfall = 2\n";
 
@@ -292,6 +293,8 @@ async fn killed_at_each_step_the_next_run_goes_on_where_it_was() {
     };
     let start = |asked: Vec<String>| Run::start(&router, &asked.iter().map(String::as_str).collect::<Vec<_>>());
 
+    let says_r1 = |view: &Value| view["pools"]["server1"]["targets"][0]["release"] == "r1";
+    router.view_when("it says r1", SHORT, says_r1).await;
     let run = start(asked(&gate, &migration));
     run.says("says that it runs r1").await;
     run.kill().await;
@@ -446,6 +449,42 @@ async fn what_can_not_be_deployed_is_refused_before_anything_is_done() {
     assert!(refused.code == 1 && refused.err.contains("a rollout of r1 to server1 is under way"), "{refused:?}");
     assert!(ran(&router).is_empty());
     assert_eq!(router.view().await["deploy"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_switch_around_a_migration_loses_no_request() {
+    let (server0, server1, router) = site().await;
+    for application in [&server0, &server1] {
+        application.behave(|behaviour| behaviour.delay = std::time::Duration::from_millis(20));
+    }
+    let load = Load::on(router.address()).rate(100.0).start();
+    let migration = format!("sleep 1; {}", noting(&router, "migrated"));
+    let asked = ["--switch", "--hold", "--migrate", &migration, "--json"];
+    let report = deploy(&router, &asked).await.json();
+    until("the new pool serves", SHORT, async || server1.served() > 20).await;
+    let tally = load.stop().await;
+    assert!(tally.failed_gets.is_empty() && tally.failed_posts.is_empty(), "{tally:?}\n{report:#}");
+    assert!(tally.posts > 5 && tally.answered_by("server0") > 0 && tally.answered_by("server1") > 0, "{tally:?}");
+    let view = router.view().await;
+    assert_eq!(json!([view["live"], view["mode"], view["deploy"]["ended"]]), json!(["server1", "serve", "switched"]));
+    println!("{} requests, {} of them POST, none failed; {report}", tally.all(), tally.posts);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mode_of_a_command_that_has_died_ends_by_itself() {
+    let (_server0, _server1, router) = site().await;
+    let migration = waiting(&router, "migrated");
+    let run =
+        Run::start(&router, &["--switch", "--maintenance", "--drain", "1s", "--lease", "3s", "--migrate", &migration]);
+    has_run(&router, "migrated").await;
+    assert_eq!(mode(&router).await, "maintenance");
+    run.kill().await;
+    router.view_when("the mode is over", LONG, |view| view["mode"] == "serve").await;
+    assert_eq!(router.decided("mode").await["by"], "time");
+    go(&router);
+    let next = deploy(&router, &["--switch", "--maintenance", "--migrate", &noting(&router, "again")]).await;
+    assert_eq!((next.code, ran(&router)), (0, vec!["migrated".to_owned(), "again".to_owned()]), "{next:?}");
+    assert!(next.out.contains("mode serve; meanwhile "), "{}", next.out);
 }
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/deploy");

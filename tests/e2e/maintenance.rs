@@ -88,7 +88,9 @@ async fn maintenance_by_command_answers_by_accept() {
 
     let html = visitor.get_with("/", &[("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")]).await;
     assert_maintenance(&html, 503, "planned");
-    assert_eq!((content_type(&html), html.header("retry-after")), ("text/html", Some("600")));
+    assert_eq!(content_type(&html), "text/html");
+    let retry_after: u64 = html.header("retry-after").unwrap().parse().unwrap();
+    assert!((600..=660).contains(&retry_after), "ten minutes, and up to a tenth more: {retry_after}");
     assert!(html.text().contains("Moving &") && !html.text().contains("<house>"), "escaped: {}", html.text());
 
     let plain = visitor.get_with("/", &[("accept", "text/plain")]).await;
@@ -121,7 +123,7 @@ async fn retry_after_counts_down_to_the_time_that_was_said() {
     let answer = router.visitor().get("/").await;
     assert_maintenance(&answer, 503, "planned");
     let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
-    assert!((200..=300).contains(&seconds), "{seconds}");
+    assert!((200..=330).contains(&seconds), "{seconds}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,12 +65,16 @@ pub(in crate::cli) struct DeployArguments {
     /// A sentence for the page of that time
     #[arg(long, value_name = "TEXT", requires = "guard")]
     pub(super) message: Option<String>,
+    /// What Retry-After says in that time
+    #[arg(long, value_name = "DURATION", requires = "guard", default_value = "30s")]
+    pub(super) retry_after: Period,
     /// That mode ends by itself so long after this command has died
     #[arg(long, value_name = "DURATION", requires = "guard", default_value = "5m", value_parser = lease)]
     pub(super) lease: Period,
-    /// Wait so long for requests under way to end, in that mode and after a switch; what is left is cut
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
-    pub(super) drain: Period,
+    /// Wait so long for requests under way to end, in that mode and after a switch; what is left is cut. 30s where it is
+    /// left out, and 10s with --hold, as requests wait for it
+    #[arg(long, value_name = "DURATION")]
+    drain: Option<Period>,
     /// End a command that runs for longer
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     pub(super) command_timeout: Period,
@@ -89,6 +93,11 @@ pub(in crate::cli) struct DeployArguments {
 }
 
 impl DeployArguments {
+    /// How long requests under way have to end.
+    pub(super) fn drain(&self) -> Period {
+        self.drain.unwrap_or(if self.hold { Period::from_secs(10) } else { Period::from_secs(30) })
+    }
+
     /// The mode around the migration and the switch.
     pub(super) fn guard(&self) -> Option<Mode> {
         [(self.hold, Mode::Hold), (self.maintenance, Mode::Maintenance), (self.read_only, Mode::ReadOnly)]

@@ -60,10 +60,8 @@ pub(super) fn course(asked: &DeployArguments, view: &ServiceView) -> Result<Cour
     let pool = pool(asked, view)?;
     let own = view.deploy.as_ref().filter(|deploy| deploy.is_of(&asked.pool, &asked.release));
     let own = own.filter(|deploy| deploy.is_under_way());
-    let guard = own.and_then(|deploy| deploy.guard.as_ref()).map(|guard| guard.mode);
-    let leave = guard.map(|mode| todo(Step::Leave, format!("leave mode {mode}")));
     if view.live == asked.pool {
-        return match (&pool.release, leave) {
+        return match (&pool.release, own.and_then(leave)) {
             (Some(release), None) if *release == asked.release => Ok(Course::Live),
             (Some(release), Some(leave)) if *release == asked.release => Ok(Course::Walk(vec![leave])),
             _ => Err(live_with_another(asked, view, pool)),
@@ -81,7 +79,7 @@ pub(super) fn course(asked: &DeployArguments, view: &ServiceView) -> Result<Cour
     }
     match (&view.candidate, &view.rollout) {
         (Some(candidate), Some(rollout)) if *candidate == asked.pool && rollout.release == asked.release => {
-            joined(asked, leave)
+            joined(asked, own.and_then(leave))
         }
         (Some(candidate), rollout) => {
             let release = rollout.as_ref().map_or_else(String::new, |rollout| format!(" of {}", rollout.release));
@@ -91,7 +89,7 @@ pub(super) fn course(asked: &DeployArguments, view: &ServiceView) -> Result<Cour
             ))
         }
         (None, _) if !asked.force && view.rejected.contains(&asked.release) => Ok(Course::Rejected),
-        (None, _) => Ok(Course::Walk(whole(asked, view, pool, guard))),
+        (None, _) => Ok(Course::Walk(whole(asked, view, pool))),
     }
 }
 
@@ -150,7 +148,7 @@ fn joined(asked: &DeployArguments, leave: Option<Planned>) -> Result<Course, Str
 }
 
 /// All of it. The mode stays on over a switch, so that nobody meets the change; a rollout needs visitors.
-fn whole(asked: &DeployArguments, view: &ServiceView, pool: &PoolView, left_on: Option<Mode>) -> Vec<Planned> {
+fn whole(asked: &DeployArguments, view: &ServiceView, pool: &PoolView) -> Vec<Planned> {
     let prepare = asked.prepare.as_ref();
     let prepare = prepare.map(|command| todo(Step::Prepare, format!("prepare {}: {command}", asked.pool)));
     let mut steps: Vec<Planned> = prepare.into_iter().chain([ready(asked, view, pool)]).collect();
@@ -161,13 +159,15 @@ fn whole(asked: &DeployArguments, view: &ServiceView, pool: &PoolView, left_on: 
     let has_to_migrate = migration.as_ref().is_some_and(|step| step.done.is_none());
     let guard = asked.guard().filter(|_| has_to_migrate || asked.switch);
     steps.extend(guard.map(|mode| {
-        let drain = format!("let requests under way end within {}", asked.drain);
+        let drain = format!("let requests under way end within {}", asked.drain());
         todo(Step::Guard(mode), format!("put {} into mode {mode}, and {drain}", view.name))
     }));
-    let leave = guard.or(left_on).map(|mode| todo(Step::Leave, format!("leave mode {mode}")));
+    // One that was left on by a run that has died, also of the deploy whose place this one takes, is left too.
+    let leave = guard.map(leave_mode).or_else(|| under_way(view).and_then(leave));
     steps.extend(migration);
     if asked.switch {
-        let what = format!("switch all traffic from {} to {}, and drain within {}", view.live, asked.pool, asked.drain);
+        let what =
+            format!("switch all traffic from {} to {}, and drain within {}", view.live, asked.pool, asked.drain());
         steps.push(todo(Step::Switch, what));
         steps.extend(leave);
     } else {
@@ -196,6 +196,15 @@ fn migration(asked: &DeployArguments, view: &ServiceView, command: &str) -> Plan
     let has_run = view.migrated.contains(&asked.release) && !asked.migrate_again;
     let done = has_run.then(|| format!("it has run for {} before; --migrate-again runs it again", asked.release));
     Planned { done, ..todo(Step::Migrate, what) }
+}
+
+/// Leaves the mode that a deploy has put the service into, if it has.
+fn leave(deploy: &Deploy) -> Option<Planned> {
+    deploy.guard.as_ref().map(|guard| leave_mode(guard.mode))
+}
+
+fn leave_mode(mode: Mode) -> Planned {
+    todo(Step::Leave, format!("leave mode {mode}"))
 }
 
 fn todo(step: Step, what: String) -> Planned {
@@ -313,6 +322,9 @@ mod tests {
         let sentence = told("", &other);
         assert!(sentence.starts_with("a deploy of 3 to server1 by me@here is under way since 2026-11-22 04:00:00Z"));
         assert_eq!(steps("--take-over", &other), ["ready", "rollout"]);
+        other.deploy.as_mut().unwrap().guard =
+            Some(DeployGuard { mode: Mode::Maintenance, before: ModeSetting::default() });
+        assert_eq!(steps("--take-over --switch", &other), ["ready", "switch", "leave"], "its mode is left too");
         other.deploy.as_mut().unwrap().ended = Some(crate::model::DeployEnd::Stopped);
         assert_eq!(steps("", &other), ["ready", "rollout"]);
         let mut live = ServiceView { live: "server1".parse().unwrap(), ..idle() };

@@ -4,7 +4,7 @@
 use super::course::Step;
 use super::site::{Change, Site, note};
 use crate::cli::CliError;
-use crate::cli::output::plain;
+use crate::cli::overview::between;
 use crate::model::view::{DrainView, ModeView, ServiceView};
 use crate::model::{Mode, ModeSetting, Timestamp};
 use reqwest::Method;
@@ -19,7 +19,7 @@ const PARTS: u32 = 3;
 pub(super) async fn enter(site: &Site<'_>, mode: Mode) -> Result<Option<DrainView>, CliError> {
     let noted = site.record("guard", &[("mode", json!(mode))]).await?;
     let before = site.own(&noted).and_then(|deploy| deploy.guard.as_ref()).map(|guard| guard.before.mode);
-    let drain = site.asked.drain;
+    let drain = site.asked.drain();
     let view: ModeView = site
         .change(Step::Guard(mode), |view| {
             let now = view.mode_setting.mode;
@@ -37,7 +37,8 @@ pub(super) async fn enter(site: &Site<'_>, mode: Mode) -> Result<Option<DrainVie
 /// The mode, and when it ends by itself.
 fn lasting(site: &Site<'_>, mode: Mode, besides: Duration) -> Value {
     let until = Timestamp::now().checked_add(site.asked.lease.get() + besides).ok();
-    json!(ModeSetting { until, message: site.asked.message.clone(), ..ModeSetting::of(mode) })
+    let (retry_after, message) = (Some(site.asked.retry_after), site.asked.message.clone());
+    json!(ModeSetting { retry_after, until, message, ..ModeSetting::of(mode) })
 }
 
 /// Moves the end of the mode on, for as long as this is waited for.
@@ -82,9 +83,16 @@ pub(super) async fn leave(site: &Site<'_>) -> Result<String, CliError> {
     let after = site.record("unguard", &[]).await?;
     let now = after.mode_setting.mode;
     Ok(match left {
-        Some(_) => format!("mode {now}"),
-        None => plain(&format!("mode {} was ended meanwhile; mode {now}", guard.mode)),
+        Some(view) => format!("mode {now}{}", cost(&view)),
+        None => format!("mode {} was ended meanwhile; mode {now}", guard.mode),
     })
+}
+
+/// What the router has answered itself in the mode that is over.
+fn cost(view: &ServiceView) -> String {
+    let Some(meanwhile) = &view.meanwhile else { return String::new() };
+    let until = meanwhile.until.unwrap_or_else(Timestamp::now);
+    format!("; meanwhile {meanwhile} in {}", between(meanwhile.since, until))
 }
 
 /// An earlier mode whose time is over is not gone back to.

@@ -170,7 +170,7 @@ impl<'s> Walk<'s> {
     }
 
     async fn switch(&self) -> Result<(String, Option<End>), CliError> {
-        let (pool, drain) = (&self.site.asked.pool, self.site.asked.drain);
+        let (pool, drain) = (&self.site.asked.pool, self.site.asked.drain());
         let switching = self.site.change(Step::Switch, |view| {
             if view.live == *pool {
                 return Ok(Change::Made(SwitchView { service: view.clone(), drain: None }));

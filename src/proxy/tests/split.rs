@@ -3,6 +3,7 @@
 use super::wire::{Action, Origin, Visitor, ask, eventually, get, ok, status};
 use super::world::{Setting, TestPool, World};
 use crate::config::StickyBy;
+use crate::routing::UnderWay;
 
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
 
@@ -171,12 +172,42 @@ async fn a_drain_sees_every_request_and_can_cut_what_is_left() {
     eventually("the table is acknowledged", || world.live.acknowledged(version)).await;
     assert_eq!(get(world.address, "/").await.body(), "candidate");
     let load = std::sync::Arc::clone(&world.live.table().services[0].pools[0].load);
-    assert_eq!(world.live.cut(&load).await, 3);
+    let in_pool = UnderWay { pools: [load].into(), before: None };
+    assert_eq!(world.live.count(&in_pool).await, 3);
+    assert_eq!(world.live.cut(&in_pool).await, 3);
     for mut visitor in hanging {
         assert!(visitor.is_closed().await);
     }
     eventually("nothing is under way", || world.under_way() == 0).await;
-    assert_eq!(world.live.cut(&load).await, 0);
+    assert_eq!(world.live.cut(&in_pool).await, 0);
+}
+
+#[tokio::test]
+async fn only_requests_that_an_older_table_routed_are_counted_and_cut() {
+    let (_live, _candidate, mut setting) = two_pools(0, |_| ok("candidate")).await;
+    setting.weight = None;
+    setting.timeouts.answer = crate::model::Period::from_secs(30);
+    let world = World::new(setting);
+    let hang = async || {
+        let mut visitor = Visitor::connect(world.address).await;
+        visitor.send("GET /hang HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        visitor
+    };
+    let mut old = hang().await;
+    eventually("the first is in the pool", || world.pool(0).in_flight() == 1).await;
+    let version = world.publish();
+    let mut new = hang().await;
+    eventually("both are in the pool", || world.pool(0).in_flight() == 2).await;
+    let pools = world.live.table().services[0].pools.iter().map(|pool| std::sync::Arc::clone(&pool.load)).collect();
+    let older = UnderWay { pools, before: Some(version) };
+    assert_eq!(world.live.count(&older).await, 1);
+    assert_eq!(world.live.cut(&older).await, 1);
+    assert!(old.is_closed().await);
+    eventually("it has left the pool", || world.pool(0).in_flight() == 1).await;
+    assert_eq!((world.live.count(&older).await, world.live.cut(&older).await), (0, 0));
+    let all = UnderWay { before: Some(version + 1), ..older };
+    assert_eq!(world.live.cut(&all).await, 1);
+    assert!(new.is_closed().await);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::proxy::{ProxySettings, Workers, bind, start};
 use crate::routing::counters::TargetLoad;
 use crate::routing::{
     Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route, Secret,
-    SeenVisitors, Split, Suspicion, Table, Target,
+    SeenVisitors, Split, Suspicion, Table, Target, Waiting,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -177,8 +177,19 @@ impl World {
             split,
             sticky: setting.sticky.clone(),
             preview: None,
+            exempt: [].into(),
             planned: setting.planned.map(|status| self.maintenance_answer(Reason::Planned, status)),
+            restriction: None,
             unplanned: self.maintenance_answer(Reason::Unplanned, UnsafeStatus::default()),
+            hold: false,
+            waiting: Arc::new(Waiting {
+                max_wait: Duration::from_secs(5),
+                max_requests: 10,
+                max_bytes: 10_000,
+                restart: Duration::ZERO,
+                refusal: self.maintenance_answer(Reason::Hold, UnsafeStatus::default()),
+            }),
+            outage: None,
             tally: Arc::clone(&self.maintenance),
         };
         let (hosts, prefix): (_, PathPrefix) = ([HostPattern::Any], "/".parse().unwrap());

@@ -63,10 +63,10 @@ fn it_ends_with_its_rollout_whoever_ends_that() {
 fn a_switch_ends_it_once_its_mode_is_left() {
     let mut story = Story::new();
     let maintenance = ModeSetting::of(Mode::Maintenance);
-    story.run(0, &Event::SetMode(ModeSetting::of(Mode::ReadOnly)));
+    story.run(0, &Event::SetMode(ModeSetting::of(Mode::ReadOnly).into()));
     story.run(1, &news(BEGIN));
     story.run(2, &news(DeployAct::Guard(Mode::Maintenance)));
-    story.run(3, &Event::SetMode(maintenance));
+    story.run(3, &Event::SetMode(maintenance.into()));
     story.run(4, &news(DeployAct::Guard(Mode::Maintenance)));
     let guard = story.state.deploy.as_ref().unwrap().guard.clone().unwrap();
     assert_eq!((guard.mode, guard.before.mode), (Mode::Maintenance, Mode::ReadOnly), "as it was before the first time");

@@ -40,6 +40,8 @@ pub struct Behaviour {
     pub health: u16,
     /// The release that it names there, in a header and in JSON.
     pub release: Option<String>,
+    /// Whether connections that come next are kept after an answer.
+    pub keep_alive: bool,
 }
 
 impl Default for Behaviour {
@@ -52,6 +54,7 @@ impl Default for Behaviour {
             as_if: None,
             health: 200,
             release: None,
+            keep_alive: true,
         }
     }
 }
@@ -91,6 +94,8 @@ struct Inner {
     in_flight: AtomicI64,
     uploaded: AtomicU64,
     gate: watch::Sender<bool>,
+    leaving: watch::Sender<bool>,
+    to_break: AtomicU64,
     server: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -113,6 +118,8 @@ impl Application {
             in_flight: AtomicI64::default(),
             uploaded: AtomicU64::default(),
             gate: watch::Sender::new(false),
+            leaving: watch::Sender::new(false),
+            to_break: AtomicU64::default(),
             server: Mutex::default(),
         });
         let application = Self(inner);
@@ -143,6 +150,20 @@ impl Application {
         }
     }
 
+    /// As a server that restarts: refuses new connections, ends what it has begun, and closes those that are idle.
+    pub async fn refuse(&self) {
+        self.0.leaving.send_replace(true);
+        let server = self.0.server.lock().unwrap().take();
+        if let Some(server) = server {
+            let _ = server.await;
+        }
+    }
+
+    /// Breaks the connections of the next requests instead of an answer.
+    pub fn break_next(&self, count: u64) {
+        self.0.to_break.store(count, Ordering::SeqCst);
+    }
+
     /// Listens again on the same address.
     pub async fn start_again(&self) {
         let listener = super::eventually("the application's port is free", super::SHORT, async || {
@@ -152,6 +173,7 @@ impl Application {
             socket.listen(1024).ok()
         })
         .await;
+        self.0.leaving.send_replace(false);
         let server = tokio::spawn(accept(Arc::clone(&self.0), listener));
         *self.0.server.lock().unwrap() = Some(server);
     }
@@ -215,24 +237,37 @@ impl Drop for Application {
 async fn accept(inner: Arc<Inner>, listener: TcpListener) {
     // Dropped, and with it every connection, when this task is aborted.
     let mut connections = JoinSet::new();
+    let leaving = inner.leaving.subscribe();
+    let mut left = leaving.clone();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 stream.set_nodelay(true).unwrap();
+                let keep_alive = inner.behaviour.lock().unwrap().keep_alive;
                 let inner = Arc::clone(&inner);
                 let service = hyper::service::service_fn(move |request| answer(Arc::clone(&inner), request));
                 let connection = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
+                    .keep_alive(keep_alive)
                     .header_read_timeout(None)
                     .serve_connection(TokioIo::new(stream), service);
+                let mut leaving = leaving.clone();
                 connections.spawn(async move {
+                    let mut connection = std::pin::pin!(connection);
+                    tokio::select! {
+                        _ = connection.as_mut() => return,
+                        _ = leaving.wait_for(|leaving| *leaving) => connection.as_mut().graceful_shutdown(),
+                    }
                     let _ = connection.await;
                 });
             }
+            _ = left.wait_for(|leaving| *leaving) => break,
             Some(_) = connections.join_next() => {}
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }
 
 /// Counts a request for as long as it, or the body of its answer, lives.
@@ -297,7 +332,8 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
         tokio::time::sleep(behaviour.delay).await;
     }
     inner.served.fetch_add(1, Ordering::SeqCst);
-    if behaviour.hang_up {
+    let breaks = inner.to_break.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    if behaviour.hang_up || breaks {
         note_failure(&inner);
         return Err(io::Error::other("hangs up, as asked"));
     }
@@ -394,6 +430,11 @@ async fn respond(inner: &Arc<Inner>, path: &str, seen: &Seen, in_flight: InFligh
             response.headers_mut().insert("trailer", HeaderValue::from_static("grpc-status"));
             response
         }
+        "/login" => with_cookies(
+            text("welcome\n"),
+            &["sessionid=abc; Path=/; HttpOnly", "csrftoken=def; Path=/", "theme=dark; Path=/"],
+        ),
+        "/account" => account(seen),
         "/named-hop" => {
             let mut response = Response::new(text("ok\n"));
             let headers = response.headers_mut();
@@ -413,6 +454,25 @@ async fn respond(inner: &Arc<Inner>, path: &str, seen: &Seen, in_flight: InFligh
             Response::new(text(format!("{}\n", inner.name)))
         }
     }
+}
+
+/// Says whether the visitor is logged in; a session that it does not know is ended in every way there is.
+fn account(seen: &Seen) -> Response<AnswerBody> {
+    let session = seen.header("cookie").is_some_and(|cookies| cookies.split("; ").any(|it| it == "sessionid=abc"));
+    if session || seen.headers.contains_key("authorization") {
+        return Response::new(text("logged in\n"));
+    }
+    let mut response = with_cookies(text("nobody\n"), &["sessionid=; Path=/; Max-Age=0", "theme=plain; Path=/"]);
+    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cookies\""));
+    response
+}
+
+fn with_cookies(body: AnswerBody, cookies: &[&'static str]) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    for cookie in cookies {
+        response.headers_mut().append("set-cookie", HeaderValue::from_static(cookie));
+    }
+    response
 }
 
 fn echo(seen: &Seen) -> String {

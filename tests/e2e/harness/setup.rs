@@ -67,6 +67,12 @@ impl Setup {
         }
     }
 
+    /// One worker, so that bounds and order are those of the whole router.
+    pub fn one_worker(mut self) -> Self {
+        self.server_keys = self.server_keys.replace("workers = 2", "workers = 1");
+        self
+    }
+
     /// Lines in `[server]`.
     pub fn server(mut self, keys: &str) -> Self {
         writeln!(self.server_keys, "{keys}").unwrap();

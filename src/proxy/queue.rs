@@ -1,0 +1,421 @@
+//! Requests that wait: a queue per service and worker, in order of arrival.
+//!
+//! ```text
+//! ticket ─► waits ─► let go ─► answered: the window grows, the next ones are let go
+//!    └ over a bound   └ hung up: its place is free      └ not sent after all: back to its place
+//! ```
+//!
+//! Requests are let go through a window: so many may be under way and not yet answered. It starts small and doubles as
+//! they are answered well (the slow start of TCP, RFC 5681 §3.1), so that a target that has just come up isn't flooded.
+//! While connections are refused, one request at a time is let go to see whether somebody listens again.
+
+use super::visitor::{Phase, Visitor};
+use super::worker::Worker;
+use crate::routing::counters::ServiceTally;
+use crate::routing::{Gate, PerWorker, Route, Table, Waiting};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::task::coop::unconstrained;
+use tokio::time::MissedTickBehavior;
+
+/// Requests of a worker that are let go at once when waiting is over.
+const FIRST: u64 = 4;
+
+/// The window grows no further: what is left is few against it.
+const MOST: u64 = 4096;
+
+/// How often the window grows by itself: answers that take long must not keep the others waiting for ever. And how
+/// often it is tried whether connections are accepted again.
+const PACE: Duration = Duration::from_millis(50);
+
+/// How often a waiting request looks whether its visitor is still there. hyper does not see it while a body is unread.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// After so long without a refused connection, the next one begins a new outage.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The queues of a worker that are not at rest.
+#[derive(Default)]
+pub(super) struct Queues {
+    all: RefCell<Vec<Rc<Queue>>>,
+    /// Whether there is any: all that a request in mode serve asks.
+    busy: Cell<bool>,
+    closing: Cell<bool>,
+}
+
+/// Since when connections of a service's targets are refused, and when that was seen last.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    since: Instant,
+    last: Instant,
+}
+
+/// A service's queue.
+pub(super) struct Queue {
+    /// Whose it is.
+    tally: Arc<PerWorker<ServiceTally>>,
+    bounds: RefCell<Arc<Waiting>>,
+    worker: Rc<Worker>,
+    gate: Cell<Gate>,
+    refused: Cell<Option<Refused>>,
+    /// Who was let go last while connections are refused.
+    scout: RefCell<Option<Rc<Visitor>>>,
+    line: RefCell<BTreeMap<u64, Rc<Waiter>>>,
+    next: Cell<u64>,
+    /// Of the heads in the line.
+    bytes: Cell<u64>,
+    window: Cell<u64>,
+    /// Let go, and not yet answered.
+    out: Cell<u64>,
+    paced: Cell<bool>,
+}
+
+struct Waiter {
+    visitor: Rc<Visitor>,
+    bytes: u64,
+    let_go: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Waiter {
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// It is the request's turn.
+    Turn,
+    /// It has waited for as long as it may.
+    Enough,
+}
+
+impl Queues {
+    /// Whether nobody waits, and nothing keeps the next from going on.
+    pub(super) fn at_rest(&self) -> bool {
+        !self.busy.get()
+    }
+
+    /// Whether a request of the service that comes now goes behind others.
+    pub(super) fn keeps(&self, route: &Route) -> bool {
+        self.find(&route.tally).is_some()
+    }
+
+    fn find(&self, tally: &Arc<PerWorker<ServiceTally>>) -> Option<Rc<Queue>> {
+        self.all.borrow().iter().find(|queue| Arc::ptr_eq(&queue.tally, tally)).map(Rc::clone)
+    }
+
+    fn of(&self, worker: &Rc<Worker>, route: &Route) -> Rc<Queue> {
+        self.find(&route.tally).unwrap_or_else(|| {
+            let queue = Rc::new(Queue::new(worker, route));
+            self.all.borrow_mut().push(Rc::clone(&queue));
+            self.busy.set(true);
+            queue
+        })
+    }
+
+    /// Follows a newer table.
+    pub(super) fn look(&self, table: &Table, now: Instant) {
+        if self.at_rest() {
+            return;
+        }
+        let all = self.all.borrow().clone();
+        for queue in all {
+            let route = table.services.iter().find(|route| Arc::ptr_eq(&route.tally, &queue.tally));
+            if let Some(route) = route {
+                *queue.bounds.borrow_mut() = Arc::clone(&route.waiting);
+            }
+            // Nobody waits for a service that is gone: they are told at once.
+            queue.turns(route.map_or(Gate::Open, |route| route.gate(now)));
+        }
+        self.tidy();
+    }
+
+    /// The worker ends: nobody waits any longer.
+    pub(super) fn close(&self) {
+        self.closing.set(true);
+        for queue in &*self.all.borrow() {
+            queue.wake_all();
+        }
+    }
+
+    fn tidy(&self) {
+        let mut all = self.all.borrow_mut();
+        all.retain(|queue| !queue.at_rest());
+        self.busy.set(!all.is_empty());
+    }
+}
+
+impl Queue {
+    fn new(worker: &Rc<Worker>, route: &Route) -> Self {
+        Self {
+            tally: Arc::clone(&route.tally),
+            bounds: RefCell::new(Arc::clone(&route.waiting)),
+            gate: Cell::new(route.gate(worker.now())),
+            worker: Rc::clone(worker),
+            refused: Cell::new(None),
+            scout: RefCell::default(),
+            line: RefCell::default(),
+            next: Cell::new(0),
+            bytes: Cell::new(0),
+            window: Cell::new(FIRST),
+            out: Cell::new(0),
+            paced: Cell::new(false),
+        }
+    }
+
+    fn at_rest(&self) -> bool {
+        self.line.borrow().is_empty() && self.refused.get().is_none()
+    }
+
+    fn counts(&self) -> &ServiceTally {
+        self.tally.of(self.worker.id)
+    }
+
+    /// The table says something of it.
+    fn turns(self: &Rc<Self>, gate: Gate) {
+        let before = self.gate.replace(gate);
+        if before == gate {
+            return;
+        }
+        // What the table knows of an outage goes before what this worker has seen of it.
+        self.refused.set(None);
+        self.window.set(FIRST);
+        match gate {
+            Gate::Open => self.go_on(),
+            // They may have to wait for less long than they think.
+            Gate::Held | Gate::Down(_) => self.wake_all(),
+        }
+    }
+
+    fn wake_all(&self) {
+        for waiter in self.line.borrow().values() {
+            waiter.wake();
+        }
+    }
+
+    /// Lets requests go, as far as the window is open, and sees to it that the others follow.
+    fn go_on(self: &Rc<Self>) {
+        if self.gate.get() != Gate::Open {
+            return;
+        }
+        if self.refused.get().is_none() {
+            self.let_go(self.window.get());
+        }
+        if !self.line.borrow().is_empty() && !self.paced.replace(true) {
+            tokio::task::spawn_local(pace(Rc::clone(self)));
+        }
+    }
+
+    /// Lets requests go, the first that came first, until so many are under way.
+    fn let_go(&self, window: u64) {
+        while self.out.get() < window {
+            let Some((_, first)) = self.line.borrow_mut().pop_first() else { return };
+            self.has_left(&first);
+            self.out.set(self.out.get() + 1);
+            first.let_go.set(true);
+            first.wake();
+        }
+    }
+
+    fn has_left(&self, waiter: &Waiter) {
+        self.counts().held.leave();
+        self.bytes.set(self.bytes.get().saturating_sub(waiter.bytes));
+    }
+
+    /// A connection was refused.
+    fn note_refused(&self) {
+        let now = self.worker.now();
+        let known = self.refused.get().filter(|refused| now.saturating_duration_since(refused.last) < QUIET);
+        let since = known.map_or(now, |refused| refused.since);
+        self.refused.set(Some(Refused { since, last: now }));
+        self.window.set(FIRST);
+    }
+
+    /// Lets one request go to see whether connections are accepted again; once its request was sent, they are.
+    fn scout(&self) {
+        let mut scout = self.scout.borrow_mut();
+        if scout.as_ref().is_some_and(|visitor| visitor.phase() == Phase::Answer) {
+            self.refused.set(None);
+        } else if self.out.get() == 0 {
+            *scout = self.line.borrow().first_key_value().map(|(_, first)| Rc::clone(&first.visitor));
+            drop(scout);
+            self.let_go(1);
+        }
+    }
+
+    fn widen(&self, by: u64) {
+        self.window.set((self.window.get() + by).min(MOST));
+    }
+
+    /// Until when a request waits that came at a moment.
+    fn deadline(&self, since: Instant) -> Instant {
+        let bounds = self.bounds.borrow();
+        let longest = since + bounds.max_wait;
+        let down = match (self.gate.get(), self.refused.get()) {
+            (Gate::Held, _) => None,
+            (Gate::Down(since), _) => Some(since),
+            (Gate::Open, refused) => refused.map(|refused| refused.since),
+        };
+        down.map_or(longest, |down| longest.min(down + bounds.restart))
+    }
+}
+
+/// Opens the window bit by bit while requests wait and nothing but the window holds them.
+async fn pace(queue: Rc<Queue>) {
+    let mut ticks = tokio::time::interval(PACE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    while queue.gate.get() == Gate::Open && !queue.line.borrow().is_empty() {
+        ticks.tick().await;
+        if queue.gate.get() != Gate::Open {
+            break;
+        }
+        queue.worker.tick();
+        if queue.refused.get().is_some() {
+            queue.scout();
+        } else {
+            queue.widen(FIRST);
+            queue.let_go(queue.window.get());
+        }
+    }
+    queue.paced.set(false);
+}
+
+/// A request's place in a queue. Dropped when the request has ended, however it did.
+pub(super) struct Ticket {
+    visitor: Rc<Visitor>,
+    queue: Rc<Queue>,
+    number: u64,
+    since: Instant,
+    waiter: Rc<Waiter>,
+    waited: Cell<Duration>,
+}
+
+impl Ticket {
+    /// A place at the end of a service's queue for a request whose head takes up so many bytes, and whose connection
+    /// was `refused` or not; `None` when there is no room for it.
+    pub(super) fn take(visitor: &Rc<Visitor>, route: &Route, bytes: u64, refused: bool) -> Option<Self> {
+        let worker = &visitor.worker;
+        let bounds = &route.waiting;
+        let queue = worker.queues.of(worker, route);
+        if refused {
+            queue.note_refused();
+        }
+        let fits = (queue.line.borrow().len() as u64) < bounds.max_requests
+            && queue.bytes.get().saturating_add(bytes) <= bounds.max_bytes;
+        if !fits {
+            worker.queues.tidy();
+            return None;
+        }
+        let number = queue.next.replace(queue.next.get() + 1);
+        let waiter = Waiter { visitor: Rc::clone(visitor), bytes, let_go: Cell::new(false), waker: RefCell::default() };
+        let ticket = Self {
+            visitor: Rc::clone(visitor),
+            queue,
+            number,
+            since: worker.now(),
+            waiter: Rc::new(waiter),
+            waited: Cell::default(),
+        };
+        ticket.line_up(route.gate(worker.now()));
+        Some(ticket)
+    }
+
+    /// Takes its place, or takes it again; what the table says may be news.
+    fn line_up(&self, gate: Gate) {
+        self.waiter.let_go.set(false);
+        self.queue.line.borrow_mut().insert(self.number, Rc::clone(&self.waiter));
+        self.queue.counts().held.enter();
+        self.queue.bytes.set(self.queue.bytes.get() + self.waiter.bytes);
+        self.queue.turns(gate);
+        self.queue.go_on();
+    }
+
+    /// Waits for its turn.
+    pub(super) async fn turn(&self) -> Waited {
+        let worker = &self.visitor.worker;
+        let mut sleep = pin!(tokio::time::sleep_until(worker.now().into()));
+        let waited = poll_fn(|cx| {
+            loop {
+                if self.waiter.let_go.get() {
+                    return Poll::Ready(Waited::Turn);
+                }
+                let (now, deadline) = (worker.now(), self.queue.deadline(self.since));
+                if now >= deadline || worker.queues.closing.get() {
+                    return Poll::Ready(Waited::Enough);
+                }
+                sleep.as_mut().reset(deadline.min(now + LOOK).into());
+                if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
+                    let mut waker = self.waiter.waker.borrow_mut();
+                    if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                        *waker = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
+                worker.tick();
+            }
+        })
+        .await;
+        if waited == Waited::Enough {
+            self.leave();
+        }
+        self.waited.set(worker.now().saturating_duration_since(self.since));
+        waited
+    }
+
+    /// How long it has waited.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited.get()
+    }
+
+    /// It may not go on after all, because its connection was `refused` or not: back to its place.
+    pub(super) fn back(&self, route: &Route, refused: bool) {
+        self.leave();
+        if refused {
+            self.queue.note_refused();
+        }
+        self.line_up(route.gate(self.visitor.worker.now()));
+    }
+
+    /// It has gone on: whether it was `sent`, and whether the answer is a good one.
+    pub(super) fn answered(&self, sent: bool, well: bool) {
+        let queue = &self.queue;
+        if sent {
+            queue.refused.set(None);
+        }
+        if well {
+            queue.widen(1);
+        } else {
+            queue.window.set((queue.window.get() / 2).max(FIRST));
+        }
+    }
+
+    /// Gives its place in the line up, or in the window.
+    fn leave(&self) {
+        if self.queue.line.borrow_mut().remove(&self.number).is_some() {
+            self.queue.has_left(&self.waiter);
+        } else if self.waiter.let_go.replace(false) {
+            self.queue.out.set(self.queue.out.get().saturating_sub(1));
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.leave();
+        self.queue.counts().waits.observe(self.waited());
+        self.queue.go_on();
+        self.visitor.worker.queues.tidy();
+    }
+}

@@ -1,0 +1,130 @@
+//! A request that waits: in a hold, behind others that were held, or for a target that restarts.
+//!
+//! It is in no pool meanwhile, and its body stays with its sender. When it is let go it is routed anew, by the table of
+//! that moment. All of this is rare, so it is boxed, and no other request carries any of it along.
+
+use super::answers::refusal;
+use super::attempt::Tried;
+use super::body::AnswerBody;
+use super::maintenance;
+use super::queue::{Ticket, Waited};
+use super::request::{Arrived, Journey, Pass, Stopped, announce_close};
+use super::restriction;
+use super::visitor::Phase;
+use crate::model::Happening;
+use crate::routing::Gate;
+use http::Response;
+use http::request::Parts;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+
+/// An answer that takes its time.
+pub(super) type Waits = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>>>>;
+
+/// What a header takes up besides its text.
+const PER_HEADER: usize = 4;
+
+/// What a head takes up.
+fn bytes(head: &Parts) -> u64 {
+    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + PER_HEADER);
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    (headers.sum::<usize>() + target) as u64
+}
+
+/// A request that may not go on yet.
+pub(super) fn wait(arrived: Box<Arrived>) -> Waits {
+    Box::pin(async move {
+        match line_up(&arrived, false) {
+            Some(ticket) => Ok(go_on(arrived, ticket).await),
+            None => Ok(over_a_bound(*arrived)),
+        }
+    })
+}
+
+/// A request that no target could be connected to for.
+pub(super) fn wait_for_restart(journey: Journey) -> Waits {
+    Box::pin(async move {
+        match journey.turn_back() {
+            Ok(arrived) => match line_up(&arrived, true) {
+                Some(ticket) => Ok(go_on(arrived, ticket).await),
+                None => Ok(over_a_bound(*arrived)),
+            },
+            Err(journey) => Ok(journey.finish(Tried::Unsent)),
+        }
+    })
+}
+
+fn line_up(arrived: &Arrived, refused: bool) -> Option<Ticket> {
+    let table = arrived.visitor.worker.table();
+    let (_, route) = table.find(arrived.host(), arrived.head.uri.path())?;
+    Ticket::take(&arrived.visitor, route, bytes(&arrived.head), refused)
+}
+
+/// The answer to a request that there is no room for.
+fn over_a_bound(arrived: Arrived) -> Response<AnswerBody> {
+    let visitor = std::rc::Rc::clone(&arrived.visitor);
+    let table = visitor.worker.table();
+    let mut answer = match table.find(arrived.host(), arrived.head.uri.path()) {
+        None => refusal(arrived.record, &arrived.wanted, Happening::NoService),
+        Some((_, route)) => {
+            let answer = match route.gate(visitor.worker.now()) {
+                Gate::Down(_) => &route.unplanned,
+                Gate::Open | Gate::Held => &route.waiting.refusal,
+            };
+            maintenance::response(arrived.record, &arrived.wanted, route, answer)
+        }
+    };
+    announce_close(&visitor, &mut answer);
+    answer
+}
+
+/// From a place in the line to the head of an answer.
+async fn go_on(mut arrived: Box<Arrived>, ticket: Ticket) -> Response<AnswerBody> {
+    let visitor = std::rc::Rc::clone(&arrived.visitor);
+    loop {
+        visitor.enter(Phase::Waiting);
+        let waited = ticket.turn().await;
+        visitor.enter(Phase::Router);
+        let last = waited == Waited::Enough;
+        arrived.record.sets_out(ticket.waited());
+        match arrived.goes_on(if last { Pass::Last } else { Pass::Turn }) {
+            Ok((journey, Some(restricted))) => {
+                // What becomes of it if it can't be sent is its own affair, for its head is not what it was.
+                let Ok(answer) = restriction::complete(journey, restricted).await;
+                ticket.answered(true, answer.status().as_u16() < 500);
+                return answer;
+            }
+            Ok((mut journey, None)) => {
+                let tried = journey.attempts().await;
+                if matches!(tried, Tried::Unsent) && !last {
+                    match journey.turn_back() {
+                        Ok(again) => {
+                            arrived = again;
+                            back(&arrived, &ticket, true);
+                            continue;
+                        }
+                        Err(sent) => journey = *sent,
+                    }
+                }
+                ticket.answered(!matches!(tried, Tried::Unsent), !tried.happening().ruling().counts);
+                return journey.finish(tried);
+            }
+            Err(Stopped::Answered(mut answer)) => {
+                announce_close(&visitor, &mut answer);
+                return *answer;
+            }
+            Err(Stopped::Waits(again)) => {
+                arrived = again;
+                back(&arrived, &ticket, false);
+            }
+        }
+    }
+}
+
+fn back(arrived: &Arrived, ticket: &Ticket, refused: bool) {
+    let table = arrived.visitor.worker.table();
+    if let Some((_, route)) = table.find(arrived.host(), arrived.head.uri.path()) {
+        ticket.back(route, refused);
+    }
+}

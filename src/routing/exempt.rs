@@ -1,0 +1,75 @@
+//! Paths that reach the application whatever the mode of their service.
+
+use crate::model::PathPrefix;
+
+/// Where a certificate authority asks whether a host is ours (RFC 8555 §8.3): a certificate must not expire because of
+/// maintenance.
+const ACME_CHALLENGES: &str = "/.well-known/acme-challenge/";
+
+/// Whether a raw path is below one of these prefixes, or an ACME challenge. A path that an application may read as
+/// another one is below none: what looks exempt here must not become something else there.
+#[must_use]
+pub fn is_exempt(prefixes: &[PathPrefix], path: &str) -> bool {
+    let below = path.starts_with(ACME_CHALLENGES) || prefixes.iter().any(|prefix| prefix.matches(path));
+    below && is_plain(path)
+}
+
+/// Whether a path means the same to everybody: no empty or dotted segment, and nothing of what could make one encoded.
+fn is_plain(path: &str) -> bool {
+    let inner = path.strip_prefix('/').unwrap_or(path);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    let encoded = |code: &str| {
+        path.match_indices('%')
+            .any(|(at, _)| path.get(at + 1..at + 3).is_some_and(|found| found.eq_ignore_ascii_case(code)))
+    };
+    let segments = inner.is_empty() || inner.split('/').all(|segment| !matches!(segment, "" | "." | ".."));
+    // A dot, both slashes, the percent sign of a second encoding, and `;`, behind which some see parameters.
+    segments && !path.contains(['\\', ';']) && !["2e", "2f", "5c", "25", "3b"].into_iter().any(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exempt(path: &str) -> bool {
+        is_exempt(&["/hooks".parse().unwrap(), "/api/status".parse().unwrap()], path)
+    }
+
+    #[test]
+    fn a_path_is_exempt_on_segment_boundaries_and_a_challenge_always() {
+        for path in ["/hooks", "/hooks/", "/hooks/a.b/..c", "/api/status/deep", "/hooks/%C3%A4"] {
+            assert!(exempt(path), "{path}");
+        }
+        for path in ["/", "/hooked", "/api", "/x/hooks", "hooks", ""] {
+            assert!(!exempt(path), "{path}");
+        }
+        assert!(is_exempt(&[], "/.well-known/acme-challenge/LoqXcYV8-x_y"));
+        for path in ["/.well-known/acme-challenge", "/.well-known/acme-challenges/x", "/.well-known/security.txt"] {
+            assert!(!is_exempt(&[], path), "{path}");
+        }
+        assert!(is_exempt(&["/".parse().unwrap()], "/") && is_exempt(&["/".parse().unwrap()], "/anything"));
+    }
+
+    #[test]
+    fn what_an_application_may_read_as_another_path_is_not_exempt() {
+        for path in [
+            "/hooks/../admin",
+            "/hooks/./x",
+            "/hooks//x",
+            "/hooks//",
+            "/hooks/..",
+            "/hooks/%2e%2e/admin",
+            "/hooks/.%2E/admin",
+            "/hooks%2F..%2Fadmin",
+            "/hooks/%2f../admin",
+            "/hooks/..\\admin",
+            "/hooks/%5c../admin",
+            "/hooks/%252e%252e/admin",
+            "/hooks/..;/admin",
+            "/hooks/..%3b/admin",
+            "/.well-known/acme-challenge/../../admin",
+        ] {
+            assert!(!exempt(path), "{path}");
+        }
+    }
+}
