@@ -397,6 +397,9 @@ fn services_need_pools_a_name_and_a_route_of_their_own() {
 fn what_is_probably_not_meant_is_warned_about() {
     let check = "[[service.rollout.check]]\nkind = 'error-ratio'\ntolerate = 0";
     one_warning(&file("", check), "service[0].rollout.check[0].tolerate", "nothing could be promoted by evidence");
+    let everything = "[service.read_only]\nexempt = ['/login', '/']";
+    one_warning(&file("", everything), "service[0].read_only.exempt", "nothing would be refused");
+    one_warning(&file("", "[service.anonymous]\ncookies = []"), "service[0].anonymous.cookies", "only Authorization");
     let check = "[[service.rollout.check]]\nkind = 'promql'\nname = 'n'\nquery = 'q'\nmax = 1\nwindow = '1m'";
     let unused = file("[prometheus]\nurl = 'http://p'", check);
     one_warning(&unused, "service[0].rollout.check[0].window", "does not mention {{window}}");

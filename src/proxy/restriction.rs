@@ -133,18 +133,15 @@ pub(super) async fn complete(
         return Ok(response);
     };
     let read = if unwanted.waits { Ok(false) } else { read_away(&visitor, &mut unwanted.body).await };
-    let mut response = match read {
-        Err(status) => {
-            let (record, wanted) = journey.give_up();
-            refusal(record, &wanted, Happening::BadRequest(status))
-        }
-        Ok(_) => {
-            // No target waits for it.
-            visitor.set_body_due(false);
-            let mut response = journey.complete().await?;
-            change(&restricted, &mut response);
-            response
-        }
+    let mut response = if let Err(status) = read {
+        let (record, wanted) = journey.give_up();
+        refusal(record, &wanted, Happening::BadRequest(status))
+    } else {
+        // No target waits for it.
+        visitor.set_body_due(false);
+        let mut response = journey.complete().await?;
+        change(&restricted, &mut response);
+        response
     };
     if read != Ok(true) {
         visitor.set_body_due(true);

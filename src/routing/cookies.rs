@@ -117,16 +117,16 @@ mod tests {
         CookieNames::new(["sessionid", "__Host-id"])
     }
 
-    fn lines(name: HeaderName, lines: &[&[u8]]) -> HeaderMap {
+    fn lines(name: &HeaderName, lines: &[&[u8]]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(&name, HeaderValue::from_bytes(line).unwrap());
+            headers.append(name, HeaderValue::from_bytes(line).unwrap());
         }
         headers
     }
 
     fn left(sent: &[&[u8]]) -> Vec<Vec<u8>> {
-        let mut headers = lines(COOKIE, sent);
+        let mut headers = lines(&COOKIE, sent);
         names().leave_request(&mut headers);
         headers.get_all(COOKIE).iter().map(|line| line.as_bytes().to_vec()).collect()
     }
@@ -186,7 +186,7 @@ mod tests {
             b"sessionid",
             b"cutover=5; HttpOnly",
         ];
-        let mut headers = lines(SET_COOKIE, &set);
+        let mut headers = lines(&SET_COOKIE, &set);
         headers.insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cookies\""));
         names().leave_answer(&mut headers);
         let left: Vec<_> = headers.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -206,7 +206,7 @@ mod tests {
                 if !line.is_empty() {
                     line.push_str("; ");
                 }
-                line.push_str(&format!("{name}={value}"));
+                line.extend([name, "=", value]);
                 if cut {
                     sent.push(String::new());
                 }

@@ -15,7 +15,7 @@ pub fn is_exempt(prefixes: &[PathPrefix], path: &str) -> bool {
 }
 
 /// Whether a path means the same to everybody: no empty or dotted segment, and nothing of what could make one encoded.
-fn is_plain(path: &str) -> bool {
+pub(super) fn is_plain(path: &str) -> bool {
     let inner = path.strip_prefix('/').unwrap_or(path);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     let encoded = |code: &str| {
@@ -23,8 +23,10 @@ fn is_plain(path: &str) -> bool {
             .any(|(at, _)| path.get(at + 1..at + 3).is_some_and(|found| found.eq_ignore_ascii_case(code)))
     };
     let segments = inner.is_empty() || inner.split('/').all(|segment| !matches!(segment, "" | "." | ".."));
-    // A dot, both slashes, the percent sign of a second encoding, and `;`, behind which some see parameters.
-    segments && !path.contains(['\\', ';']) && !["2e", "2f", "5c", "25", "3b"].into_iter().any(encoded)
+    // A dot, both slashes, the percent sign of a second encoding, and `;`, behind which some see parameters; the end of a
+    // text in C, what begins an overlong form of a character, and what begins a form of its own of some servers.
+    let odd = ["2e", "2f", "5c", "25", "3b", "00", "c0", "c1", "u0"];
+    segments && !path.contains(['\\', ';']) && !odd.into_iter().any(encoded)
 }
 
 #[cfg(test)]
@@ -67,6 +69,9 @@ mod tests {
             "/hooks/%252e%252e/admin",
             "/hooks/..;/admin",
             "/hooks/..%3b/admin",
+            "/hooks/..%00/admin",
+            "/hooks/%C0%AE%c0%ae/admin",
+            "/hooks/%u002e%u002e/admin",
             "/.well-known/acme-challenge/../../admin",
         ] {
             assert!(!exempt(path), "{path}");

@@ -1,9 +1,10 @@
 //! What a service keeps from its pools while it is read-only, anonymous, or both.
 
 use super::cookies::CookieNames;
+use super::exempt::is_plain;
 use super::maintenance::MaintenanceAnswer;
 use super::table::Asked;
-use super::writes::{asks_to_write, decoded};
+use super::writes::asks_to_write;
 use crate::model::PathPrefix;
 use http::HeaderValue;
 use std::sync::Arc;
@@ -67,87 +68,59 @@ impl Restriction {
 impl ReadOnly {
     /// Whether a request may not pass as it is.
     fn keeps_out(&self, asked: &Asked<'_>) -> bool {
-        asks_to_write(asked.method, asked.headers, asked.query).is_some() && !is_exempt(&self.exempt, asked.path)
+        asks_to_write(asked.method, asked.headers, asked.query).is_some() && !self.exempts(asked.path)
     }
-}
 
-/// Whether a raw path lies under one of the prefixes, whatever the application makes of it: a path that might be read as
-/// another one lies under none.
-#[must_use]
-pub(super) fn is_exempt(prefixes: &[PathPrefix], path: &str) -> bool {
-    prefixes.iter().any(|prefix| prefix.matches(path)) && has_one_reading(path)
-}
-
-/// Whether every application reads the same segments in a path: none that is empty, but the last, none that leads
-/// elsewhere, and nothing that could be a separator or a dot in disguise, or be decoded a second time.
-fn has_one_reading(path: &str) -> bool {
-    let Some(path) = path.strip_prefix('/') else { return false };
-    let mut segments = path.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        // Servlet containers cut off what follows a `;` first.
-        let leads_elsewhere = segment.starts_with("..") || segment == "." || segment.starts_with(".;");
-        if leads_elsewhere || (segment.is_empty() && !is_last) || segment.starts_with(';') || has_disguise(segment) {
-            return false;
-        }
+    /// Whether a raw path passes whatever is done there. One that an application may read as another one does not.
+    fn exempts(&self, path: &str) -> bool {
+        self.exempt.iter().any(|prefix| prefix.matches(path)) && is_plain(path)
     }
-    true
-}
-
-fn has_disguise(segment: &str) -> bool {
-    let encoded = |at: usize| decoded(segment.get(at..at + 3).unwrap_or_default()).first().copied();
-    // A byte from 0xC0 begins what is no ASCII character; two of them begin only overlong forms of one.
-    let suspect = |byte: u8| matches!(byte, b'.' | b'/' | b'\\' | b'%' | b';' | 0xC0 | 0xC1) || byte.is_ascii_control();
-    segment.contains('\\') || segment.match_indices('%').any(|(at, _)| encoded(at).is_none_or(suspect))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::{HeaderMap, Method};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn restriction(writes: Writes) -> Arc<Restriction> {
+        Arc::new(Restriction {
+            read_only: Some(ReadOnly { writes, exempt: ["/login", "/api/log"].map(|it| it.parse().unwrap()).into() }),
+            anonymous: None,
+            name: HeaderValue::from_static("read-only"),
+        })
+    }
+
+    /// Whether a request goes on as a GET; `None` when it is refused.
+    fn as_get(restriction: &Arc<Restriction>, method: &Method, path: &str, query: Option<&str>) -> Option<bool> {
+        let (headers, client) = (HeaderMap::new(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let asked = Asked { host: "a", method, path, query, headers: &headers, client };
+        restriction.passage(&asked).ok().map(|passage| passage.as_get)
+    }
 
     #[test]
-    fn a_path_is_exempt_on_segment_boundaries() {
-        let prefixes = ["/login", "/api/log"].map(|prefix| prefix.parse().unwrap());
-        for path in ["/login", "/login/", "/login/a.b/c", "/api/log/7", "/login/%61", "/login/%C3%A9"] {
-            assert!(is_exempt(&prefixes, path), "{path}");
-        }
-        for path in ["/", "/logins", "/api", "/api/logs", "/Login", "/%6cogin", "/x/login", "*", ""] {
-            assert!(!is_exempt(&prefixes, path), "{path}");
+    fn what_changes_nothing_passes_as_it_is_and_exempt_paths_pass_whatever_they_do() {
+        let restriction = restriction(Writes::AsGet);
+        for (method, path, query, expected) in [
+            (Method::GET, "/x", None, false),
+            (Method::POST, "/x", None, true),
+            (Method::GET, "/x", Some("_method=PUT"), true),
+            (Method::POST, "/login", None, false),
+            (Method::GET, "/login/", Some("_method=PUT"), false),
+            (Method::DELETE, "/api/log/7", None, false),
+            (Method::DELETE, "/api", None, true),
+            (Method::POST, "/logins", None, true),
+            (Method::POST, "/login/../admin", None, true),
+            (Method::POST, "/login/%2e%2e/admin", None, true),
+            (Method::POST, "/.well-known/acme-challenge/x", None, true),
+        ] {
+            assert_eq!(as_get(&restriction, &method, path, query), Some(expected), "{method} {path} {query:?}");
         }
     }
 
     #[test]
-    fn what_an_application_might_read_as_another_path_is_not_exempt() {
-        let prefixes = ["/login".parse().unwrap()];
-        for path in [
-            "/login/../admin",
-            "/login/..",
-            "/login/./x",
-            "/login//x",
-            "//login",
-            "/login//",
-            "/login/%2e%2e/admin",
-            "/login/.%2E/admin",
-            "/login/..%2fadmin",
-            "/login%2f..%2fadmin",
-            "/login/%2Fadmin",
-            "/login/..\\admin",
-            "/login/%5c..%5cadmin",
-            "/login/%252e%252e/admin",
-            "/login/..;/admin",
-            "/login/..;a=b/admin",
-            "/login/.;/x",
-            "/login/;/../admin",
-            "/login/..%3b/admin",
-            "/login/%00",
-            "/login/%0a",
-            "/login/%c0%ae%c0%ae/admin",
-            "/login/%",
-            "/login/%zz",
-        ] {
-            assert!(!is_exempt(&prefixes, path), "{path}");
-        }
-        assert!(!is_exempt(&["/".parse().unwrap()], "/a/../b"));
-        assert!(is_exempt(&["/".parse().unwrap()], "/a/b"));
+    fn what_is_no_restriction_of_writes_lets_them_pass() {
+        let anonymous = Restriction { read_only: None, anonymous: None, name: HeaderValue::from_static("anonymous") };
+        assert_eq!(as_get(&Arc::new(anonymous), &Method::POST, "/x", None), Some(false));
     }
 }

@@ -40,11 +40,11 @@ pub fn asks_to_write(method: &Method, headers: &HeaderMap, query: Option<&str>) 
 /// Whether a header asks for another method. CGI-like interfaces can't tell `-` from `_`.
 #[must_use]
 pub fn is_override_header(name: &str) -> bool {
-    let same = |wanted: &&str| {
+    let same = |wanted: &str| {
         name.len() == wanted.len()
             && name.bytes().zip(wanted.bytes()).all(|(byte, wanted)| byte == wanted || (byte == b'_' && wanted == b'-'))
     };
-    HEADERS.iter().any(|wanted| same(&wanted))
+    HEADERS.iter().any(|wanted| same(wanted))
 }
 
 /// A query without the fields that ask for another method; `None` where it has none.
@@ -100,15 +100,12 @@ pub(super) fn decoded(text: &str) -> Vec<u8> {
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         let code = digit(at + 1).zip(digit(at + 2)).filter(|_| *byte == b'%');
-        match code.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
-            Some(code) => {
-                decoded.push(code);
-                at += 3;
-            }
-            None => {
-                decoded.push(if *byte == b'+' { b' ' } else { *byte });
-                at += 1;
-            }
+        if let Some(code) = code.and_then(|(high, low)| u8::try_from(high * 16 + low).ok()) {
+            decoded.push(code);
+            at += 3;
+        } else {
+            decoded.push(if *byte == b'+' { b' ' } else { *byte });
+            at += 1;
         }
     }
     decoded
