@@ -23,6 +23,7 @@ mod comparisons;
 mod configuration;
 mod dashboards;
 mod demo;
+mod deploys;
 mod django;
 mod django_browser;
 mod django_modes;
