@@ -192,7 +192,7 @@ pub(super) async fn backup(State(api): State<Api>, Change(body): Change<BackupBo
 }
 
 impl Api {
-    async fn carry_out(&self, service: String, command: Command, revision: Option<u64>) -> Answer {
+    pub(super) async fn carry_out(&self, service: String, command: Command, revision: Option<u64>) -> Answer {
         let done = self.to_its_end(service, command, revision).await?;
         Ok(tagged(done.service.revision, &done.service))
     }

@@ -10,6 +10,7 @@
 
 mod access;
 mod commands;
+mod deploys;
 mod events;
 mod listener;
 mod metrics;

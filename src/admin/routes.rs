@@ -2,7 +2,7 @@
 
 use super::access::{self, Access};
 use super::problem::{Kind, Problem};
-use super::{commands, events, questions};
+use super::{commands, deploys, events, questions};
 use crate::control::Handle;
 use axum::Router;
 use axum::handler::Handler;
@@ -51,6 +51,7 @@ fn entries() -> Vec<Entry> {
         entry(M::PUT, "/api/v1/services/{service}/rollout/weight", commands::weight),
         entry(M::PUT, "/api/v1/services/{service}/mode", commands::mode),
         entry(M::POST, "/api/v1/services/{service}/preview-link", commands::preview_link),
+        entry(M::PUT, "/api/v1/services/{service}/deploy", deploys::deploy),
         entry(M::POST, "/api/v1/backup", commands::backup),
         entry(M::GET, "/api/v1/events", events::events),
         entry(M::GET, "/openapi.json", questions::openapi),
@@ -84,7 +85,7 @@ async fn method_not_allowed() -> Problem {
 mod tests {
     use super::super::samples;
     use super::*;
-    use crate::model::{GatePoint, HeldBy, Phase};
+    use crate::model::{DeployEnd, DeployStep, GatePoint, HeldBy, Phase};
     use serde_json::Value;
     use std::collections::BTreeSet;
 
@@ -130,6 +131,8 @@ mod tests {
         assert_eq!(fields(service["mode_setting"].clone()), properties("ModeSetting"));
         assert_eq!(fields(service["pools"]["server0"].clone()), properties("Pool"));
         assert_eq!(fields(service["pools"]["server0"]["targets"][0].clone()), properties("Target"));
+        assert_eq!(fields(service["deploy"].clone()), properties("Deploy"));
+        assert_eq!(fields(service["deploy"]["guard"].clone()), properties("DeployGuard"));
         assert_eq!(fields(service), properties("Service"));
         let link = serde_json::to_value(samples::preview_link()).unwrap();
         assert_eq!(fields(link), properties("PreviewLink"));
@@ -154,6 +157,8 @@ mod tests {
         assert_eq!(described("Held/properties/by"), serde_json::json!(HeldBy::ALL));
         assert_eq!(described("Phase"), serde_json::json!(Phase::ALL));
         assert_eq!(described("Gate/properties/at"), serde_json::json!(GatePoint::ALL));
+        assert_eq!(described("Deploy/properties/done/items"), serde_json::json!(DeployStep::ALL));
+        assert_eq!(described("Deploy/properties/ended"), serde_json::json!(DeployEnd::ALL));
     }
 
     #[test]

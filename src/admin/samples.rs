@@ -5,15 +5,20 @@ use crate::model::view::{
     QuantileView, QueryView, RatioView, RatiosView, RolloutView, ServiceView, StepView, TargetView,
 };
 use crate::model::{
-    BasisPoints, GatePoint, Held, HeldBy, Meanwhile, Mode, ModeSetting, ModeSource, Period, Phase, Strategy, Timestamp,
-    Verdict,
+    BasisPoints, Deploy, DeployEnd, DeployGuard, DeployStep, GatePoint, Held, HeldBy, Meanwhile, Mode, ModeSetting,
+    ModeSource, Period, Phase, Strategy, Timestamp, Verdict,
 };
 
 pub(super) fn service() -> ServiceView {
     let moment = Timestamp::from_second(1_700_000_000).unwrap();
     let pool = PoolView {
         release: Some("v1".parse().unwrap()),
-        targets: vec![TargetView { address: "127.0.0.1:9000".into(), healthy: false, fault: Some("refused".into()) }],
+        targets: vec![TargetView {
+            address: "127.0.0.1:9000".into(),
+            healthy: false,
+            fault: Some("refused".into()),
+            release: Some("v1".parse().unwrap()),
+        }],
         in_flight: 3,
         drained: false,
     };
@@ -43,6 +48,7 @@ pub(super) fn service() -> ServiceView {
             methods: [("GET".to_owned(), 3)].into(),
         }),
         pools: [("server0".parse().unwrap(), pool)].into(),
+        release_source: Some("header:x-release".to_owned()),
         held_requests: 0,
         verdict: Some(Verdict::Insufficient),
         durable: true,
@@ -72,6 +78,17 @@ pub(super) fn service() -> ServiceView {
             candidate_rate: 1.0,
             live_rate: 7.0,
         }),
+        deploy: Some(Deploy {
+            pool: "server1".parse().unwrap(),
+            release: "v2".parse().unwrap(),
+            by: "me@here".to_owned(),
+            started: moment,
+            done: vec![DeployStep::Ready],
+            guard: Some(DeployGuard { mode: Mode::Hold, before: ModeSetting::default() }),
+            ended: Some(DeployEnd::Stopped),
+        }),
+        migrated: vec!["v2".parse().unwrap()],
+        rejected: vec!["v0".parse().unwrap()],
         warnings: vec!["a warning".to_owned()],
     }
 }

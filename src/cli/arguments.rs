@@ -1,5 +1,6 @@
 //! The arguments as typed.
 
+use super::deploy::DeployArguments;
 use super::moment;
 use crate::app::DemoFault;
 use crate::app::simulate::{Visitors, Weather};
@@ -93,6 +94,8 @@ pub(super) enum Remote {
     /// Start and steer a rollout
     #[command(subcommand)]
     Rollout(RolloutCommand),
+    /// Deploy a release: the whole walk for a deploy script; run again, it goes on where it was
+    Deploy(Box<DeployArguments>),
     /// Serve, or keep visitors from writing, from their sessions, or from the site
     #[command(subcommand)]
     Mode(ModeCommand),
@@ -318,7 +321,7 @@ pub(super) struct ModeDetails {
     #[arg(long, value_name = "DURATION")]
     pub(super) retry_after: Option<Period>,
     /// When it ends by itself, once a pool can serve: "18:30", "2026-11-22 18:30" or with an offset; Retry-After counts
-    /// down to it
+    /// down to it where it is left out
     #[arg(long, value_name = "TIME", value_parser = moment::parse_now)]
     pub(super) until: Option<Timestamp>,
     /// A sentence for the page of an answer that the router gives
@@ -452,6 +455,10 @@ mod tests {
             "simulate --visitors 1000 --live-latency 40ms --candidate-latency 60ms --runs 500 --seed 7",
             "status --watch --json",
             "switch server1 --drain 30s",
+            "deploy server1 --release 2026.11.2",
+            "deploy spare --release 2 --canary --gate-command true --timeout 5m --prepare true --by me --json",
+            "deploy server1 --release 2 --switch --hold --migrate true --drain 10s --lease 1m --message x --dry-run",
+            "deploy server1 --release 2 --blue-green --read-only --migrate true --migrate-again --force --take-over",
             "rollout start server1 --release 2026.11.2 --steps 1,5,25,50 --hold 60s --force --wait",
             "rollout status",
             "rollout pause",
@@ -489,6 +496,12 @@ mod tests {
             "switch",
             "switch a/b",
             "switch server1 --drain 30",
+            "deploy server1",
+            "deploy server1 --release 2 --canary --switch",
+            "deploy server1 --release 2 --hold --read-only --switch",
+            "deploy server1 --release 2 --lease 1m",
+            "deploy server1 --release 2 --migrate-again",
+            "deploy server1 --release 2 --switch --hold --lease 1s",
             "rollout start server1 --hold 60s",
             "rollout start server1 --steps 1,x",
             "rollout weight 101",

@@ -3,7 +3,7 @@
 use super::CliError;
 use super::arguments::Global;
 use super::output::plain;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, IF_MATCH};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -91,6 +91,24 @@ impl Client {
         self.answer(request).await
     }
 
+    /// Sends a change that is for this revision only: [`CliError::Moved`] if the service has another one by now.
+    pub(super) async fn send_for(
+        &self,
+        revision: u64,
+        method: Method,
+        path: &str,
+        body: &Value,
+        wait: Duration,
+    ) -> Result<Answer, CliError> {
+        let request = self.http.request(method, self.url(path)).json(body).timeout(PATIENCE + wait);
+        self.answer(request.header(IF_MATCH, format!("\"{revision}\""))).await
+    }
+
+    /// Where the router is, as it was named.
+    pub(super) fn admin(&self) -> &str {
+        &self.admin
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}/api/v1{path}", self.base)
     }
@@ -150,6 +168,7 @@ fn refusal(admin: &str, status: StatusCode, text: &str) -> CliError {
         (StatusCode::UNAUTHORIZED, Some(sentence)) => {
             CliError::Refused(format!("{sentence} (name the token's file with --token-file, or set {TOKEN})"))
         }
+        (StatusCode::PRECONDITION_FAILED, Some(sentence)) => CliError::Moved(sentence),
         (_, Some(sentence)) => CliError::Refused(sentence),
     }
 }

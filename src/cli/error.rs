@@ -61,6 +61,12 @@ pub enum CliError {
     /// The router refused.
     #[error("{}", plain(.0))]
     Refused(String),
+    /// The service has changed since it was looked at.
+    #[error("{}", plain(.0))]
+    Moved(String),
+    /// A deploy did not come to its end; with the state that the service is in.
+    #[error("{0}")]
+    Deploy(String),
     /// Something answers that is no cutover, or another version of it.
     #[error("{admin} answers in a way that is not understood ({reason}); is it the admin address of this version?")]
     NotUnderstood {
@@ -119,6 +125,8 @@ impl CliError {
             | Self::Unreachable { .. }
             | Self::Busy { .. }
             | Self::Refused(_)
+            | Self::Moved(_)
+            | Self::Deploy(_)
             | Self::NotUnderstood { .. }
             | Self::SeveralServices(_)
             | Self::NoService
@@ -140,6 +148,8 @@ impl CliError {
             | Self::TokenFile { .. }
             | Self::Token
             | Self::Refused(_)
+            | Self::Moved(_)
+            | Self::Deploy(_)
             | Self::NotUnderstood { .. }
             | Self::SeveralServices(_)
             | Self::NoSuchService { .. }

@@ -8,12 +8,13 @@
 //! ```
 //!
 //! Exit codes: 0 it went well; 1 it did not, and standard error says why and what to do; 2 the command line or the
-//! configuration is faulty; and of `rollout start --wait`: 3 rolled back, 4 held.
+//! configuration is faulty; and of `rollout start --wait` and `deploy`: 3 rolled back, 4 held.
 
 mod arguments;
 mod backup;
 mod check;
 mod client;
+mod deploy;
 mod error;
 mod evidence;
 mod explain;
@@ -84,6 +85,7 @@ async fn remote(session: &Session, command: Remote) -> Result<ExitCode, CliError
         Remote::Switch { pool, drain, hold } => switch::run(session, pool, drain, hold).await,
         Remote::Rollout(command) => rollout::run(session, command).await,
         Remote::Mode(command) => mode::run(session, command).await,
+        Remote::Deploy(arguments) => deploy::run(session, *arguments).await,
         Remote::History(arguments) => history::run(session, arguments).await,
         Remote::PreviewLink(arguments) => preview_link::run(session, arguments).await,
         Remote::Explain(request) => explain::run(session, request).await,

@@ -98,6 +98,10 @@ fn facts(view: &ServiceView, evidence: Option<&EvidenceView>, now: Timestamp) ->
     if let Some(Held { by, reason, since }) = &view.held {
         facts.push(fact("held", format!("by {by} for {}: {}", between(*since, now), plain(reason))));
     }
+    if let Some(deploy) = view.deploy.as_ref().filter(|deploy| deploy.is_under_way()) {
+        let (release, pool, by) = (&deploy.release, &deploy.pool, plain(&deploy.by));
+        facts.push(fact("deploy", format!("{release} to {pool} by {by}, begun {} ago", between(deploy.started, now))));
+    }
     if let Some(rollout) = &view.rollout {
         if !rollout.waiting_for.is_empty() {
             facts.push(fact("waits for", plain(&rollout.waiting_for)));
@@ -187,10 +191,11 @@ fn pool_lines(view: &ServiceView, name: &PoolName, pool: &PoolView) -> String {
 }
 
 fn health(target: &TargetView) -> String {
+    let says = target.release.as_ref().map(|release| format!(", says release {release}")).unwrap_or_default();
     match (target.healthy, &target.fault) {
-        (true, _) => "up".to_owned(),
-        (false, None) => "down".to_owned(),
-        (false, Some(fault)) => format!("down: {}", plain(fault)),
+        (true, _) => format!("up{says}"),
+        (false, None) => format!("down{says}"),
+        (false, Some(fault)) => format!("down{says}: {}", plain(fault)),
     }
 }
 
@@ -253,7 +258,7 @@ fn standing(phase: Phase, index: usize, at: usize) -> Standing {
 mod tests {
     use super::super::samples::{canary, evidence, time};
     use super::*;
-    use crate::model::{GatePoint, HeldBy, Meanwhile, ModeSetting};
+    use crate::model::{Deploy, GatePoint, HeldBy, Meanwhile, ModeSetting};
 
     const NOW: &str = "2026-11-22T04:04:10.9Z";
 
@@ -295,6 +300,24 @@ evidence
         let text = shown(&canary(), Extent::Rollout);
         assert!(!text.contains("pools"), "{text}");
         assert!(text.contains("    against it  [##########----------] ln E 2.31; 4.61 rolls back\n"), "{text}");
+    }
+
+    #[test]
+    fn a_deploy_under_way_is_told_with_who_walks_it() {
+        let mut view = canary();
+        view.deploy = Some(Deploy {
+            pool: "server1".parse().unwrap(),
+            release: "2026.11.2".parse().unwrap(),
+            by: "me@here, run 1\x07".to_owned(),
+            started: time("2026-11-22T04:02:10Z"),
+            done: Vec::new(),
+            guard: None,
+            ended: None,
+        });
+        let text = shown(&view, Extent::Service);
+        assert!(text.contains("  deploy     2026.11.2 to server1 by me@here, run 1\\u{7}, begun 2m ago\n"), "{text}");
+        view.deploy.as_mut().unwrap().ended = Some(crate::model::DeployEnd::Promoted);
+        assert!(!shown(&view, Extent::Service).contains("deploy"), "it is over");
     }
 
     #[test]

@@ -31,6 +31,11 @@ impl Progress {
         Self::Bar(bar)
     }
 
+    /// Lines on standard error, also on a terminal: for what is followed in a log.
+    pub(super) fn lines() -> Self {
+        Self::Lines { to_stderr: true, last: String::new(), at: Instant::now() }
+    }
+
     pub(super) fn tell(&mut self, text: &str) {
         match self {
             Self::Bar(bar) => bar.println(text),

@@ -17,6 +17,7 @@ pub(super) fn canary() -> ServiceView {
         address: address.to_owned(),
         healthy: fault.is_none(),
         fault: fault.map(str::to_owned),
+        release: None,
     };
     let pool = |release: &str, targets, in_flight| PoolView {
         release: Some(release.parse().unwrap()),
@@ -53,6 +54,7 @@ pub(super) fn canary() -> ServiceView {
                 pool("2026.11.2", vec![target("a:1", None), target("10.0.0.12:1", Some("connection refused\x07"))], 2),
             ),
         ]),
+        release_source: None,
         held_requests: 0,
         verdict: Some(Verdict::Insufficient),
         durable: true,
@@ -68,6 +70,9 @@ pub(super) fn canary() -> ServiceView {
             candidate_rate: 12.34,
             live_rate: 86.0,
         }),
+        deploy: None,
+        migrated: Vec::new(),
+        rejected: Vec::new(),
         warnings: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! `cutover rollout start --wait`: stays until the rollout ends, and says how in the exit code.
 
 use super::CliError;
+use super::client::Answer;
 use super::output::{complain, plain, plain_json, say};
 use super::overview::between;
 use super::progress::Progress;
@@ -10,18 +11,20 @@ use crate::model::{Held, HeldBy, Phase, PoolName, Timestamp};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A router that restarts, or is replaced, is back within this.
-const OUTAGE: Duration = Duration::from_secs(60);
+pub(super) const OUTAGE: Duration = Duration::from_secs(60);
 /// A metrics source, or what both pools share, may be down for a while and come back; whoever waits longer should look.
 const PASSING_OUTAGE: Duration = Duration::from_secs(600);
 
-const ROLLED_BACK: u8 = 3;
-const HELD: u8 = 4;
+/// The exit code of a rollout that was rolled back.
+pub(super) const ROLLED_BACK: u8 = 3;
+/// The exit code of one that is held.
+pub(super) const HELD: u8 = 4;
 
 /// How a rollout that was waited for ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     Promoted,
     RolledBack,
     /// Someone's `switch` ended it, and this pool is live.
@@ -29,16 +32,46 @@ enum Ending {
     Held(Held),
 }
 
-/// Waits for the rollout that `start` shows to end.
+/// What came of the waiting.
+pub(super) enum Waited {
+    /// The rollout ended, with what the API answered then.
+    Ended(Box<(Ending, ServiceView, Answer)>),
+    /// The router did not come back in time.
+    Lost(CliError),
+}
+
+/// Waits for the rollout that `start` shows to end, and tells how.
 pub(super) async fn wait(
     session: &Session,
     path: &str,
     pool: &PoolName,
     start: &ServiceView,
 ) -> Result<ExitCode, CliError> {
-    let started = start.rollout.as_ref().map(|rollout| rollout.started);
     let mut progress = Progress::new(session.json);
     progress.tell("waiting for the rollout to end; Ctrl-C ends the waiting, not the rollout");
+    match follow(session, path, pool, start, &mut progress).await? {
+        Waited::Ended(ended) => {
+            let (ending, view, answer) = *ended;
+            let reason = last_reason(session, path).await;
+            say(&if session.json { plain_json(&answer.json) } else { told(&view, pool, &ending, &reason) })?;
+            Ok(ExitCode::from(exit_code(pool, &ending)))
+        }
+        Waited::Lost(error) => {
+            complain(&format!("cutover: {error}; the waiting ends here, the rollout may go on"));
+            Ok(ExitCode::from(HELD))
+        }
+    }
+}
+
+/// Follows the rollout that `start` shows to its end, through restarts of the router.
+pub(super) async fn follow(
+    session: &Session,
+    path: &str,
+    pool: &PoolName,
+    start: &ServiceView,
+    progress: &mut Progress,
+) -> Result<Waited, CliError> {
+    let started = start.rollout.as_ref().map(|rollout| rollout.started);
     let mut outage: Option<Instant> = None;
     loop {
         let answer = session.client.get(path, &[]).await;
@@ -47,17 +80,14 @@ pub(super) async fn wait(
                 outage = None;
                 if let Some(ending) = ending(&view, pool, started, Timestamp::now())? {
                     progress.close();
-                    let reason = last_reason(session, path).await;
-                    say(&if session.json { plain_json(&answer.json) } else { told(&view, pool, &ending, &reason) })?;
-                    return Ok(exit_code(pool, &ending));
+                    return Ok(Waited::Ended(Box::new((ending, view, answer))));
                 }
                 progress.show(&view, Timestamp::now());
             }
             Err(error) if error.may_pass() => {
                 if outage.get_or_insert_with(Instant::now).elapsed() > OUTAGE {
                     progress.close();
-                    complain(&format!("cutover: {error}; the waiting ends here, the rollout may go on"));
-                    return Ok(ExitCode::from(HELD));
+                    return Ok(Waited::Lost(error));
                 }
                 progress.interrupted();
             }
@@ -104,16 +134,17 @@ fn is_asking(view: &ServiceView) -> bool {
     !gates.is_empty() && gates.iter().all(|gate| gate.state != "failed")
 }
 
-fn exit_code(pool: &PoolName, ending: &Ending) -> ExitCode {
+/// The exit code that says how it ended.
+pub(super) fn exit_code(pool: &PoolName, ending: &Ending) -> u8 {
     match ending {
-        Ending::Promoted => ExitCode::SUCCESS,
-        Ending::Switched(live) if live == pool => ExitCode::SUCCESS,
-        Ending::Switched(_) | Ending::RolledBack => ExitCode::from(ROLLED_BACK),
-        Ending::Held(_) => ExitCode::from(HELD),
+        Ending::Promoted => 0,
+        Ending::Switched(live) if live == pool => 0,
+        Ending::Switched(_) | Ending::RolledBack => ROLLED_BACK,
+        Ending::Held(_) => HELD,
     }
 }
 
-fn told(view: &ServiceView, pool: &PoolName, ending: &Ending, reason: &str) -> String {
+pub(super) fn told(view: &ServiceView, pool: &PoolName, ending: &Ending, reason: &str) -> String {
     let service = &view.name;
     match ending {
         Ending::Promoted => format!("{service}: {pool} is promoted and live{reason}"),
@@ -130,7 +161,7 @@ fn told(view: &ServiceView, pool: &PoolName, ending: &Ending, reason: &str) -> S
 }
 
 /// What the history says of the last decision; the ending stands without it.
-async fn last_reason(session: &Session, path: &str) -> String {
+pub(super) async fn last_reason(session: &Session, path: &str) -> String {
     let answer = session.client.get(&format!("{path}/history"), &[]).await;
     let history = answer.and_then(|answer| answer.read::<HistoriesView>());
     let last = history.ok().and_then(|mut view| view.history.pop());
@@ -172,9 +203,9 @@ mod tests {
     fn a_switch_is_an_end_that_depends_on_what_is_live() {
         let pool = "server1".parse().unwrap();
         let away = end(&ServiceView { phase: Phase::Idle, rollout: None, ..canary() }, NOW).unwrap().unwrap();
-        assert_eq!(exit_code(&pool, &away), ExitCode::from(3));
+        assert_eq!(exit_code(&pool, &away), 3);
         let there = ServiceView { phase: Phase::Idle, rollout: None, live: pool.clone(), ..canary() };
-        assert_eq!(exit_code(&pool, &end(&there, NOW).unwrap().unwrap()), ExitCode::SUCCESS);
+        assert_eq!(exit_code(&pool, &end(&there, NOW).unwrap().unwrap()), 0);
     }
 
     #[test]

@@ -242,6 +242,15 @@ pub enum ReleaseSource {
     Json(String),
 }
 
+impl fmt::Display for ReleaseSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Json(field) => write!(f, "json:{field}"),
+        }
+    }
+}
+
 impl Default for Health {
     fn default() -> Self {
         Self {

@@ -7,7 +7,7 @@ use super::reader::{Node, Table};
 use crate::model::ServiceName;
 
 /// The decisions that can be told, by the words of the history; and the failure of a gate, whatever came of it.
-const EVENTS: [&str; 13] = [
+const EVENTS: [&str; 14] = [
     "start",
     "step",
     "hold",
@@ -20,6 +20,7 @@ const EVENTS: [&str; 13] = [
     "watch-over",
     "approve",
     "gate",
+    "deploy",
     Notify::GATE_FAILURE,
 ];
 /// What people want to know when they say nothing. A hold is told with what it waits for, such as an approval.

@@ -2,6 +2,7 @@
 
 use crate::config::StepConfig;
 use crate::model::{BasisPoints, ModeSetting, Period, PoolName, ReleaseId, ServiceName, Strategy};
+use crate::rollout::DeployAct;
 use std::path::PathBuf;
 
 /// A change that an operator asks for.
@@ -47,6 +48,17 @@ pub enum Command {
         setting: ModeSetting,
         /// Wait for the requests under way to end, at most this long, then cut them.
         drain: Option<Period>,
+    },
+    /// Note how far a deploy is.
+    Deploy {
+        /// The pool that it deploys to.
+        pool: PoolName,
+        /// The release that it deploys.
+        release: ReleaseId,
+        /// Who walks it.
+        by: String,
+        /// What it does, or has done.
+        act: DeployAct,
     },
 }
 

@@ -274,13 +274,24 @@ impl Conductor {
 
     fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Health { service, pool, load, fault } => {
+            Notice::Health { service, pool, load, fault, release } => {
                 let Some(at) = self.position(&service) else { return };
                 let targets = self.services[at].pools.iter_mut().filter(|known| known.name == pool);
                 let target = targets.flat_map(|pool| &mut pool.targets).find(|target| Arc::ptr_eq(&target.load, &load));
                 let Some(target) = target else { return };
                 target.checked = true;
-                if target.fault != fault {
+                let says_another = target.release != release;
+                if says_another {
+                    let release = release.as_ref().map(ToString::to_string);
+                    tracing::info!(%service, %pool, target = %target.address, release, "another release is reported");
+                }
+                target.release = release;
+                if target.fault == fault {
+                    if says_another {
+                        // No request depends on it.
+                        self.show(at, true);
+                    }
+                } else {
                     tracing::warn!(%service, %pool, target = %target.address, fault, "health changed");
                     target.fault = fault;
                     self.publish(at);

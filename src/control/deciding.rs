@@ -67,6 +67,7 @@ fn judgement(event: &Event) -> Option<&Judgement> {
         | Event::SetWeight(_)
         | Event::Switch { .. }
         | Event::SetMode(_)
+        | Event::Deploy(_)
         | Event::PoolCanServe(_)
         | Event::CandidateDown(_)
         | Event::CandidateUnreachable => None,
@@ -102,6 +103,7 @@ impl DecisionRecord {
             | Event::SetWeight(_)
             | Event::Switch { .. }
             | Event::SetMode(_)
+            | Event::Deploy(_)
             | Event::PoolCanServe(_)
             | Event::CandidateDown(_)
             | Event::CandidateUnreachable => None,

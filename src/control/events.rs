@@ -5,7 +5,7 @@ use super::meanwhile::Counted;
 use super::restriction;
 use super::service::{PoolControl, ServiceControl};
 use crate::model::{Judgement, Meanwhile, Mode, Plan, PoolName, Step, Strategy, Timestamp};
-use crate::rollout::{Event, SetMode, Start};
+use crate::rollout::{DeployNews, Event, SetMode, Start};
 
 /// The event that a command is.
 pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Event, CommandError> {
@@ -45,6 +45,12 @@ pub(super) fn event_of(service: &ServiceControl, command: &Command) -> Result<Ev
                 return Err(CommandError::Refused(format!("{fault}; switch when it is up: `cutover status` tells")));
             }
             Event::Switch { pool: pool.clone(), drain: drain.is_some() }
+        }
+        Command::Deploy { pool, release, by, act } => {
+            known(pool)?;
+            let configured = service.config.pool(pool).and_then(|pool| pool.release.clone());
+            let (pool, release, by) = (pool.clone(), release.clone(), by.clone());
+            Event::Deploy(DeployNews { pool, release, configured, by, act: *act })
         }
         Command::Mode { setting, .. } => {
             if setting.mode != Mode::Maintenance

@@ -154,16 +154,30 @@ async fn watch_over(
     inbox: mpsc::Sender<Message>,
 ) {
     let mut streak = Streak::new();
+    let mut fault = None;
+    let mut release = None;
     let mut urgent = false;
     loop {
         let result = probe::check(&target.address, &target.health).await;
         target.load.cleared();
-        if streak.observe(result.is_ok(), urgent, *outage.borrow(), &target.health) {
+        let has_turned = streak.observe(result.is_ok(), urgent, *outage.borrow(), &target.health);
+        let says = match &result {
+            Ok(says) => says.clone(),
+            // One failed check is no reason to forget what runs there.
+            Err(_) if streak.healthy => release.clone(),
+            Err(_) => None,
+        };
+        if has_turned {
+            fault = result.err().filter(|_| !streak.healthy);
+        }
+        if has_turned || says != release {
+            release.clone_from(&says);
             let notice = Notice::Health {
                 service: target.service.clone(),
                 pool: target.pool.clone(),
                 load: Arc::clone(&target.load),
-                fault: if streak.healthy { None } else { result.err() },
+                fault: fault.clone(),
+                release: says,
             };
             if inbox.send(Message::Notice(notice)).await.is_err() {
                 return;

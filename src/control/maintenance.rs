@@ -23,7 +23,9 @@ pub(super) fn answer(
     let (retry_after, message) = match reason {
         Reason::Planned | Reason::ReadOnly | Reason::Hold => {
             let otherwise = setting.retry_after.map_or(configured, Period::get);
-            (RetryAfter { until: setting.until, otherwise }, setting.message.as_deref())
+            // Who says both means the time as the latest: a deploy is over long before its safety net.
+            let until = setting.until.filter(|_| setting.retry_after.is_none());
+            (RetryAfter { until, otherwise }, setting.message.as_deref())
         }
         Reason::Unplanned => (RetryAfter { until: None, otherwise: configured }, None),
     };
@@ -209,6 +211,9 @@ mod tests {
         }
         let (html, _, json) = forms(Reason::Unplanned, &setting);
         assert!(!html.contains("<time ") && json["until"].is_null(), "nobody planned its end: {html}");
+        let both = ModeSetting { retry_after: Some(Period::from_secs(120)), ..setting };
+        let (_, text, json) = forms(Reason::Planned, &both);
+        assert!(text.contains("in about 2 minutes") && json["until"].is_null(), "the end is the latest: {text}");
     }
 
     #[test]

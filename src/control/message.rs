@@ -7,7 +7,7 @@ use super::ports::StoreError;
 use crate::analysis::PromQlReport;
 use crate::config::Config;
 use crate::model::view::{GateView, ServiceView};
-use crate::model::{PoolName, ServiceName};
+use crate::model::{PoolName, ReleaseId, ServiceName};
 use crate::rollout::{Asking, GatesAnswer};
 use crate::routing::counters::{PoolLoad, TargetLoad};
 use crate::routing::{Assets, PerWorker};
@@ -61,8 +61,14 @@ pub(super) struct Done {
 /// Something that a watcher noticed.
 #[derive(Debug)]
 pub(super) enum Notice {
-    /// A target changed sides, or was checked for the first time.
-    Health { service: ServiceName, pool: PoolName, load: Arc<TargetLoad>, fault: Option<String> },
+    /// A target changed sides, says another release than before, or was checked for the first time.
+    Health {
+        service: ServiceName,
+        pool: PoolName,
+        load: Arc<TargetLoad>,
+        fault: Option<String>,
+        release: Option<ReleaseId>,
+    },
     /// The flag file or the page has changed.
     Files { service: ServiceName, files: Files },
     /// A gate is asked, or has answered.

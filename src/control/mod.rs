@@ -29,6 +29,7 @@ pub mod ports;
 mod probe;
 mod question;
 mod reloading;
+mod reported;
 mod restriction;
 mod service;
 mod store;

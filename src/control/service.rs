@@ -68,6 +68,8 @@ pub(super) struct TargetControl {
     pub(super) checked: bool,
     /// Why it is down, while it is.
     pub(super) fault: Option<String>,
+    /// The release that it says it runs, where it is asked and says so.
+    pub(super) release: Option<ReleaseId>,
 }
 
 impl PoolControl {
@@ -99,7 +101,8 @@ impl PoolControl {
 
 impl TargetControl {
     fn new(address: &TargetAddress, workers: usize) -> Self {
-        Self { address: address.clone(), load: Arc::new(TargetLoad::new(workers)), checked: false, fault: None }
+        let load = Arc::new(TargetLoad::new(workers));
+        Self { address: address.clone(), load, checked: false, fault: None, release: None }
     }
 }
 

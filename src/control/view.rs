@@ -6,7 +6,7 @@ use super::restriction;
 use super::service::{PoolControl, ServiceControl};
 use crate::analysis::expected_time;
 use crate::model::view::{EvidenceView, PoolView, RolloutView, ServiceView, StepView, TargetView};
-use crate::model::{Mode, ModeSource, Period, Phase, Strategy, Timestamp, Verdict};
+use crate::model::{Mode, ModeSource, Period, Phase, ReleaseId, Strategy, Timestamp, Verdict};
 use crate::rollout::Rollout;
 
 /// The service.
@@ -29,10 +29,14 @@ pub(super) fn service(control: &ServiceControl) -> ServiceView {
         mode_setting: state.mode.clone(),
         meanwhile: control.meanwhile.as_ref().map(Counted::view),
         pools: control.pools.iter().map(|pool| (pool.name.clone(), pool_view(control, pool))).collect(),
+        release_source: control.config.health.release.as_ref().map(ToString::to_string),
         held_requests: 0,
         verdict: control.gathering.as_ref().map(|gathering| gathering.assessment().judgement.verdict),
         durable: control.durable(),
         rollout: state.rollout.as_ref().map(|rollout| rollout_view(control, rollout)),
+        deploy: state.deploy.clone(),
+        migrated: state.migrated.clone(),
+        rejected: state.rejected.iter().map(|rejected| rejected.release.clone()).collect(),
         warnings: warnings(control),
     }
 }
@@ -47,6 +51,7 @@ fn pool_view(control: &ServiceControl, pool: &PoolControl) -> PoolView {
                 address: target.address.to_string(),
                 healthy: target.fault.is_none(),
                 fault: target.fault.clone(),
+                release: target.release.clone(),
             })
             .collect(),
         in_flight: pool.load.sum(|load| load.in_flight.get()),
@@ -154,6 +159,7 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
         if !pool.healthy() {
             warnings.push(pool.fault());
         }
+        warnings.extend(other_releases(pool, control.release(&pool.name)));
     }
     warnings.extend(restriction::fault(&control.config, &control.state.mode));
     if let Some(until) = control.state.mode.until.filter(|_| control.overdue) {
@@ -170,6 +176,18 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
         warnings.push(format!("the rollout is held by {}: {}", held.by, held.reason));
     }
     warnings
+}
+
+/// What is said of the targets that say another release than their pool is known for.
+fn other_releases<'p>(pool: &'p PoolControl, known: Option<&'p ReleaseId>) -> impl Iterator<Item = String> + 'p {
+    let said = pool.targets.iter().filter_map(|target| Some((&target.address, target.release.as_ref()?)));
+    said.zip(std::iter::repeat(known)).filter_map(|((address, said), known)| {
+        let known = known.filter(|known| *known != said)?;
+        Some(format!(
+            "{address} says that it runs release {said}, and pool {name} is known for {known}",
+            name = pool.name
+        ))
+    })
 }
 
 /// The evidence.

@@ -4,6 +4,7 @@
 
 mod address;
 mod basis_points;
+mod deploy;
 mod indicator;
 mod meanwhile;
 mod mode;
@@ -17,6 +18,7 @@ pub mod view;
 
 pub use address::{InvalidAddress, TargetAddress};
 pub use basis_points::{BasisPoints, InvalidWeight};
+pub use deploy::{Deploy, DeployEnd, DeployGuard, DeployStep};
 pub use indicator::Indicator;
 pub use meanwhile::Meanwhile;
 pub use mode::{Mode, ModeSetting, ModeSource};

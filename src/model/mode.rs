@@ -90,7 +90,8 @@ pub struct ModeSetting {
     /// How long clients are told to wait, where it differs from the configured time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Period>,
-    /// When it is to end: `Retry-After` counts down to it, and the mode is left then by itself, once a pool can serve.
+    /// When it is to end: the mode is left then by itself, once a pool can serve. `Retry-After` counts down to it where
+    /// `retry_after` is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// For the page of an answer that the router gives in this mode.

@@ -1,7 +1,7 @@
 //! A service, its evidence and its history as the admin API shows them and the command line reads them.
 
 use super::{
-    BasisPoints, GatePoint, Held, Meanwhile, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId,
+    BasisPoints, Deploy, GatePoint, Held, Meanwhile, Mode, ModeSetting, ModeSource, Period, Phase, PoolName, ReleaseId,
     ServiceName, Strategy, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,10 @@ pub struct ServiceView {
     pub meanwhile: Option<Meanwhile>,
     /// The pools by name.
     pub pools: BTreeMap<PoolName, PoolView>,
+    /// Where the answers to health checks are looked at for the release that a target runs: `header:NAME` or
+    /// `json:FIELD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_source: Option<String>,
     /// Requests that wait at this moment, over all workers: in a hold, or for a target that restarts.
     #[serde(default)]
     pub held_requests: u64,
@@ -58,6 +62,15 @@ pub struct ServiceView {
     /// The rollout under way, or under watch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutView>,
+    /// The deploy under way, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<Deploy>,
+    /// Releases whose migration has run in a deploy, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrated: Vec<ReleaseId>,
+    /// Releases that were rolled back, and are tried again by force only; the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<ReleaseId>,
     /// What an operator should know: one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -86,6 +99,9 @@ pub struct TargetView {
     /// Why not, as the last check said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// The release that it says it runs, where its answers to health checks are read for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseId>,
 }
 
 /// The rollout of a service.

@@ -3,7 +3,7 @@
 use super::time::{elapsed, later};
 use super::transition::{Decision, DecisionName, EvidenceChange, Transition};
 use super::{Refusal, Rejected, Rollout, ServiceState};
-use crate::model::{BasisPoints, GatePoint, Held, HeldBy, Phase, Timestamp};
+use crate::model::{BasisPoints, DeployEnd, GatePoint, Held, HeldBy, Phase, Timestamp};
 
 /// Rejected releases that are remembered: more than anyone tries in a row.
 const REJECTED_KEPT: usize = 32;
@@ -112,6 +112,7 @@ pub(super) fn promote(state: &ServiceState, because: Because, now: Timestamp) ->
     next.watch_until = Some(later(now, rollout.plan.watch.get()));
     next.rejected.retain(|rejected| rejected.release != rollout.release);
     end(&mut next, Phase::Promoted);
+    next.end_deploy(&rollout.pool, &rollout.release, DeployEnd::Promoted);
     next.ask_at(GatePoint::AfterPromotion);
     Ok(transition(next, DecisionName::Promote, because, Kind::Planned, EvidenceChange::Watch))
 }
@@ -122,6 +123,7 @@ pub(super) fn roll_back(state: &ServiceState, because: Because) -> Result<Transi
     let mut next = state.clone();
     reject(&mut next.rejected, rollout);
     end(&mut next, Phase::RolledBack);
+    next.end_deploy(&rollout.pool, &rollout.release, DeployEnd::RolledBack);
     next.ask_at(GatePoint::OnRollback);
     Ok(transition(next, DecisionName::Rollback, because, Kind::Protective, EvidenceChange::End))
 }
@@ -134,6 +136,7 @@ pub(super) fn take_back(state: &ServiceState, because: Because) -> Result<Transi
     next.watch_until = None;
     reject(&mut next.rejected, rollout);
     end(&mut next, Phase::RolledBack);
+    next.end_deploy(&rollout.pool, &rollout.release, DeployEnd::RolledBack);
     next.ask_at(GatePoint::OnRollback);
     let reason =
         format!("the promotion of {} is taken back, {} is live again: {}", rollout.release, next.live, because.reason);

@@ -205,6 +205,7 @@ pub(super) fn switch(state: &ServiceState, pool: &PoolName, drain: bool) -> Resu
     next.watch_until = None;
     next.rollout = None;
     end(&mut next, Phase::Idle);
+    next.end_deploy_by_switch(pool);
     let mut reason = format!("all traffic to {pool} by a command");
     if let (Some(candidate), Some(rollout)) = (&state.candidate, &state.rollout) {
         reason = format!("{reason}; the rollout of {} to {candidate} ends", rollout.release);

@@ -1,6 +1,6 @@
 //! The decision: which event means what in which phase.
 
-use super::{Event, Refusal, ServiceState, Transition, command, gates, tick};
+use super::{Event, Refusal, ServiceState, Transition, command, deploy, gates, tick};
 use crate::model::{Phase, Timestamp};
 
 /// What follows from `event` at `now`: the transition, or None where nothing changes.
@@ -37,6 +37,8 @@ pub fn decide(state: &ServiceState, event: &Event, now: Timestamp) -> Result<Opt
         (Idle | Preview | Canary | Promoted | RolledBack, Event::PoolCanServe(meanwhile)) => {
             Ok(tick::mode_over(state, meanwhile.as_ref(), now))
         }
+
+        (Idle | Preview | Canary | Promoted | RolledBack, Event::Deploy(news)) => deploy::told(state, news, now),
 
         (Preview, Event::Tick(judgement)) => tick::in_preview(state, judgement.as_ref(), now),
         (Canary, Event::Tick(judgement)) => tick::in_canary(state, judgement.as_ref(), now),

@@ -1,6 +1,6 @@
 //! What can happen to a service: every command of an operator, and what the machine notices.
 
-use super::Asking;
+use super::{Asking, DeployNews};
 use crate::model::{BasisPoints, Judgement, Meanwhile, ModeSetting, OnGateFailure, Plan, PoolName, ReleaseId};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,8 @@ pub enum Event {
     },
     /// `mode`.
     SetMode(SetMode),
+    /// `deploy`: how far its script is.
+    Deploy(DeployNews),
     /// A pool can serve; with what it has cost up to now not to. A mode whose time is over ends then.
     PoolCanServe(Option<Meanwhile>),
     /// Time has passed; with what the evidence says at this moment, where a rollout is under way or watched. The

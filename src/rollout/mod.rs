@@ -7,12 +7,13 @@
 //! ```
 //!
 //! What the machine does by itself begins in `tick`; `walk` says where it goes next and who is asked first, `gates` what
-//! they answer; `command` is what operators do. The phases walk `idle → preview → canary → promoted | rolled_back`. No clock, no socket, no randomness: the same
+//! they answer; `command` is what operators do, and `deploy` what their scripts tell of themselves. The phases walk `idle → preview → canary → promoted | rolled_back`. No clock, no socket, no randomness: the same
 //! inputs decide the same, so that a history can be replayed.
 
 mod change;
 mod command;
 mod decide;
+mod deploy;
 mod event;
 mod gates;
 mod refusal;
@@ -28,6 +29,7 @@ mod simulation;
 mod tests;
 
 pub use decide::decide;
+pub use deploy::{DeployAct, DeployNews};
 pub use event::{Event, GatesAnswer, SetMode, Start};
 pub use gates::GATES;
 pub use refusal::Refusal;

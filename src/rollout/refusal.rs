@@ -1,6 +1,6 @@
 //! Why a command cannot be done, and what can be done instead.
 
-use crate::model::{PoolName, ReleaseId};
+use crate::model::{Deploy, PoolName, ReleaseId};
 
 /// A command that does not fit the state. Each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,20 @@ pub enum Refusal {
     /// Rollback when there is nothing to go back to.
     #[error("no rollout is under way that could be rolled back; `cutover switch POOL` moves all traffic to a pool")]
     NothingToRollBack,
+    /// A deploy while another one is under way, or by a script whose place another one has taken.
+    #[error(
+        "a deploy of {} to {} by {} is under way since {}; let it end, run it again to its end, or take its place with \
+         --take-over", .0.release, .0.pool, .0.by, .0.started.strftime("%Y-%m-%d %H:%M:%SZ")
+    )]
+    OtherDeploy(Box<Deploy>),
+    /// A step of a deploy that is not there.
+    #[error("the deploy of {release} to {pool} is not under way any more; `cutover history` says what came in between")]
+    DeployOver {
+        /// The pool.
+        pool: PoolName,
+        /// The release.
+        release: ReleaseId,
+    },
     /// Rollback of what was rolled back.
     #[error("the rollout of {0} was rolled back already; `cutover switch POOL` moves all traffic to a pool")]
     RolledBackAlready(ReleaseId),

@@ -3,11 +3,12 @@
 //! The seed is printed; `CUTOVER_SEED` sets it.
 
 use super::{
-    Asking, DecisionName, Event, EvidenceChange, GatesAnswer, OPERATOR, ServiceState, Start, Transition, decide,
+    Asking, DecisionName, DeployAct, DeployNews, Event, EvidenceChange, GatesAnswer, OPERATOR, ServiceState, Start,
+    Transition, decide,
 };
 use crate::model::{
-    Advance, BasisPoints, Gate, GateAsk, GateMoment, GatePoint, HeldBy, Judgement, Mode, ModeSetting, OnGateFailure,
-    OnInconclusive, Period, Phase, Plan, PoolName, Step, Strategy, Timestamp, Verdict,
+    Advance, BasisPoints, DeployStep, Gate, GateAsk, GateMoment, GatePoint, HeldBy, Judgement, Mode, ModeSetting,
+    OnGateFailure, OnInconclusive, Period, Phase, Plan, PoolName, Step, Strategy, Timestamp, Verdict,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -137,8 +138,26 @@ fn any_event(random: &mut StdRng, state: &ServiceState, now: Timestamp) -> Event
         17 => Event::PoolCanServe(None),
         18..=20 => Event::Approve,
         21..=28 => any_answer(random, state),
+        29..=31 => any_deploy(random),
         _ => Event::Tick(Some(any_judgement(random))),
     }
+}
+
+fn any_deploy(random: &mut StdRng) -> Event {
+    let act = match random.random_range(0..6) {
+        0 => DeployAct::Begin { force: random.random(), take_over: random.random() },
+        1..=2 => DeployAct::Done(pick(random, &DeployStep::ALL)),
+        3 => DeployAct::Guard(pick(random, &Mode::ALL)),
+        4 => DeployAct::Unguard,
+        _ => DeployAct::Stop,
+    };
+    Event::Deploy(DeployNews {
+        pool: any_pool(random),
+        release: pick(random, &["v1", "v2", "v3", "v4"]).parse().unwrap(),
+        configured: None,
+        by: pick(random, &["me", "you"]).to_owned(),
+        act,
+    })
 }
 
 fn any_time_after(random: &mut StdRng, now: Timestamp) -> Timestamp {
@@ -159,7 +178,8 @@ fn assert_sound(state: &ServiceState) {
     assert!(state.held.is_none() || in_rollout, "nothing is there to be held");
     assert!(state.watch_until.is_none() || state.phase == Phase::Promoted);
     assert!(state.rollout.is_some() || state.phase == Phase::Idle);
-    assert!(state.rejected.len() <= 32);
+    assert!(state.rejected.len() <= 32 && state.migrated.len() <= 32);
+    assert!(state.deploy.as_ref().is_none_or(|deploy| deploy.done.len() <= DeployStep::ALL.len()));
     let Some(rollout) = &state.rollout else { return };
     assert!(rollout.step < rollout.plan.steps.len().max(1));
     assert_eq!(rollout.plan.steps.is_empty(), rollout.plan.strategy == Strategy::BlueGreen);
@@ -358,7 +378,7 @@ fn whatever_happens_the_rules_hold() {
         }
     }
     println!("{decided:?}");
-    assert_eq!(decided.len(), 12, "some decision was never taken");
+    assert_eq!(decided.len(), 13, "some decision was never taken");
 }
 
 /// DESIGN §4: every rollout ends. Left alone, it does so by its plan, or waits for an operator.

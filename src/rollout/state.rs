@@ -1,8 +1,8 @@
 //! The state of a service: all that a restart has to bring back, but the evidence.
 
 use crate::model::{
-    BasisPoints, GateMoment, GatePoint, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step, Strategy,
-    Timestamp,
+    BasisPoints, Deploy, GateMoment, GatePoint, Held, ModeSetting, Period, Phase, Plan, PoolName, ReleaseId, Step,
+    Strategy, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,12 @@ pub struct ServiceState {
     pub drained: BTreeSet<PoolName>,
     /// The mode that was asked for.
     pub mode: ModeSetting,
+    /// The deploy under way, or the last one.
+    #[serde(default)]
+    pub deploy: Option<Deploy>,
+    /// Releases whose migration has run in a deploy, the newest last; bounded.
+    #[serde(default)]
+    pub migrated: Vec<ReleaseId>,
 }
 
 /// A rollout, with its plan as it was at the start.
@@ -113,6 +119,8 @@ impl ServiceState {
             rejected: Vec::new(),
             drained: BTreeSet::new(),
             mode: ModeSetting::default(),
+            deploy: None,
+            migrated: Vec::new(),
         }
     }
 

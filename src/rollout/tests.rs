@@ -1,5 +1,6 @@
 //! What each event means in each phase.
 
+mod deploys;
 mod gates;
 mod plans;
 

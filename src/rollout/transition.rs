@@ -60,6 +60,8 @@ pub enum DecisionName {
     Approve,
     /// Gates are asked, or have answered.
     Gate,
+    /// A deploy has come a step further.
+    Deploy,
 }
 
 impl DecisionName {
@@ -79,6 +81,7 @@ impl DecisionName {
             Self::WatchOver => "watch-over",
             Self::Approve => "approve",
             Self::Gate => "gate",
+            Self::Deploy => "deploy",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The product from outside: the built binary on free ports, real applications behind it, real visitors before it.
 //!
 //! Every test finds its own ports, waits for what it expects under a deadline, and ends only what it started.
-//! `tests/run` installs the other programs that some of them need (Prometheus, curl, sqlite3).
+//! `tests/run` installs the other programs that some of them need (Prometheus, PostgreSQL, Chromium, Django and so on).
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +23,11 @@ mod comparisons;
 mod configuration;
 mod dashboards;
 mod demo;
+mod deploys;
+mod django;
+mod django_browser;
+mod django_modes;
+mod django_releases;
 mod forwarding;
 mod gates;
 mod history;
@@ -48,3 +53,4 @@ mod switching;
 mod target_faults;
 mod thin_evidence;
 mod timeouts;
+mod walkthroughs;

@@ -42,6 +42,8 @@ pub struct Behaviour {
     pub missing: &'static [&'static str],
     /// Headers of all its answers.
     pub headers: &'static [(&'static str, &'static str)],
+    /// The release that it names there, in a header and in JSON.
+    pub release: Option<String>,
     /// Whether connections that come next are kept after an answer.
     pub keep_alive: bool,
 }
@@ -57,6 +59,7 @@ impl Default for Behaviour {
             health: 200,
             missing: &[],
             headers: &[],
+            release: None,
             keep_alive: true,
         }
     }
@@ -325,7 +328,7 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
     let behaviour = inner.behaviour.lock().unwrap().clone();
     let path = request.uri().path().to_owned();
     if path == "/up" {
-        return Ok(with_status(behaviour.health, text("")));
+        return Ok(health(&behaviour));
     }
     if path == "/metrics" {
         let metrics = inner.metrics.lock().unwrap().clone();
@@ -361,6 +364,13 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
         response.headers_mut().append(*name, HeaderValue::from_static(value));
     }
     Ok(named(&inner, response))
+}
+
+fn health(behaviour: &Behaviour) -> Response<AnswerBody> {
+    let Some(release) = &behaviour.release else { return with_status(behaviour.health, text("")) };
+    let mut response = with_status(behaviour.health, text(json!({ "build": { "release": release } }).to_string()));
+    response.headers_mut().insert("x-release", HeaderValue::from_str(release).unwrap());
+    response
 }
 
 fn with_status(status: u16, body: AnswerBody) -> Response<AnswerBody> {

@@ -43,12 +43,23 @@ pub struct Load {
     rate: f64,
     post_every: u64,
     headers: &'static [(&'static str, &'static str)],
+    path: &'static str,
+    host: &'static str,
 }
 
 impl Load {
     /// 100 requests per second by 400 visitors over 8 connections, one in ten a POST.
     pub fn on(address: SocketAddr) -> Self {
-        Self { address, connections: 8, identities: 400, rate: 100.0, post_every: 10, headers: &[] }
+        Self {
+            address,
+            connections: 8,
+            identities: 400,
+            rate: 100.0,
+            post_every: 10,
+            headers: &[],
+            path: "/page",
+            host: "shop.example.com",
+        }
     }
 
     /// Requests per second in all.
@@ -72,6 +83,12 @@ impl Load {
     /// Sent with each request.
     pub fn headers(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
         self.headers = headers;
+        self
+    }
+
+    /// Asks for that path of that host.
+    pub fn of(mut self, host: &'static str, path: &'static str) -> Self {
+        (self.host, self.path) = (host, path);
         self
     }
 
@@ -126,7 +143,7 @@ impl Drop for RunningLoad {
 
 /// One connection's share of the load. Its visitors, each with a jar of its own, use it in turn.
 async fn visit(load: Load, tally: Arc<Mutex<Tally>>, stop: Arc<AtomicBool>, sent: Arc<AtomicU64>) {
-    let mut visitor = Visitor::new(load.address);
+    let mut visitor = Visitor::new(load.address).of_host(load.host);
     let mut jars = vec![BTreeMap::new(); (load.identities / load.connections as usize).max(1)];
     let mut ticks = interval(Duration::from_secs_f64(f64::from(load.connections) / load.rate));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -137,7 +154,7 @@ async fn visit(load: Load, tally: Arc<Mutex<Tally>>, stop: Arc<AtomicBool>, sent
         let (method, body) = if is_post { (Method::POST, "order=1") } else { (Method::GET, "") };
         turn = (turn + 1) % jars.len();
         std::mem::swap(&mut visitor.cookies, &mut jars[turn]);
-        let answer = visitor.ask(method, "/page", load.headers, Bytes::from_static(body.as_bytes())).await;
+        let answer = visitor.ask(method, load.path, load.headers, Bytes::from_static(body.as_bytes())).await;
         std::mem::swap(&mut visitor.cookies, &mut jars[turn]);
         let mut tally = tally.lock().unwrap();
         let failure = match &answer {

@@ -3,8 +3,12 @@
 
 mod application;
 mod between;
+mod browser;
+mod django;
 mod load;
+mod logger;
 mod ports;
+mod postgres;
 mod prometheus;
 mod raw;
 mod receiver;
@@ -13,11 +17,16 @@ mod setup;
 mod turns;
 mod visitor;
 mod waiting;
+mod walkthrough;
 
 pub use application::Application;
 pub use between::{Between, Manner};
+pub use browser::Browser;
+pub use django::{Person, Site, USER};
 pub use load::Load;
-pub use ports::free_address;
+pub use logger::Logger;
+pub use ports::{free_address, free_port};
+pub use postgres::{Postgres, run};
 pub use prometheus::Prometheus;
 pub use raw::{RawConnection, RawTarget};
 pub use receiver::{Receiver, Reply};
@@ -26,3 +35,4 @@ pub use setup::Setup;
 pub use turns::heavy_turn;
 pub use visitor::{Answer, Visitor};
 pub use waiting::{LONG, SHORT, eventually, until};
+pub use walkthrough::Walkthrough;

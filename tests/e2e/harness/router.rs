@@ -211,13 +211,13 @@ impl Router {
         run_binary(arguments, &[("CUTOVER_ADMIN", &self.admin_url(""))], 2 * LONG).await
     }
 
-    /// A request to the admin API below `/api/v1/services/shop`, as a program would send it.
+    /// A request to the admin API below the service's path, as a program would send it.
     pub async fn api(&self, method: &str, path: &str, body: Option<Value>) -> Answered {
         self.api_with(method, path, body, &[]).await
     }
 
     pub async fn api_with(&self, method: &str, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Answered {
-        let mut request = self.request(method, &format!("/api/v1/services/shop{path}"));
+        let mut request = self.request(method, &format!("/api/v1/services/{}{path}", self.setup.name));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -5,11 +5,13 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The ways in, and one service named `shop` with its pools.
+/// The ways in, and one service with its pools.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
+    /// The service's name.
+    pub name: &'static str,
     /// Where the state is; relative to the configuration.
     pub state: String,
     /// Each with its name, targets and release.
@@ -52,6 +54,7 @@ impl Setup {
         Self {
             listen: free_address(),
             admin: free_address(),
+            name: "shop",
             state: "cutover.db".into(),
             pools: pools
                 .iter()
@@ -125,8 +128,8 @@ impl Setup {
     /// The configuration file's text.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "[server]\nlisten = [\"{}\"]\n{}\n[admin]\nlisten = \"{}\"\n\n[state]\npath = \"{}\"\n\n{}\n[[service]]\nname = \"shop\"\n{}",
-            self.listen, self.server_keys, self.admin, self.state, self.tables, self.service_keys
+            "[server]\nlisten = [\"{}\"]\n{}\n[admin]\nlisten = \"{}\"\n\n[state]\npath = \"{}\"\n\n{}\n[[service]]\nname = \"{}\"\n{}",
+            self.listen, self.server_keys, self.admin, self.state, self.tables, self.name, self.service_keys
         );
         for (name, targets, release) in &self.pools {
             let targets: Vec<_> = targets.iter().map(|target| format!("\"{target}\"")).collect();
