@@ -420,14 +420,14 @@ async fn the_end_of_the_mode_is_moved_on_while_a_migration_runs_and_somebody_els
     let until = router.view().await["mode_setting"]["until"].clone();
     router.view_when("the end is moved on", SHORT, |view| view["mode_setting"]["until"] != until).await;
     assert_eq!(mode(&router).await, "maintenance");
-    router.api("PUT", "/mode", Some(json!({"mode": "anonymous"}))).await.ok();
+    router.api("PUT", "/mode", Some(json!({"mode": "read-only"}))).await.ok();
     run.says("is not in mode maintenance any more").await;
     go(&router);
     let walked = run.end().await;
     assert_eq!(walked.code, 0, "{walked:?}");
-    assert!(walked.out.contains("was ended meanwhile; mode anonymous"), "{}", walked.out);
+    assert!(walked.out.contains("was ended meanwhile; mode read-only"), "{}", walked.out);
     let view = router.view().await;
-    assert_eq!(json!([view["live"], view["mode_setting"]["mode"]]), json!(["server1", "anonymous"]));
+    assert_eq!(json!([view["live"], view["mode_setting"]["mode"]]), json!(["server1", "read-only"]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -464,7 +464,7 @@ async fn a_held_switch_around_a_migration_loses_no_request() {
     until("the new pool serves", SHORT, async || server1.served() > 20).await;
     let tally = load.stop().await;
     assert!(tally.failed_gets.is_empty() && tally.failed_posts.is_empty(), "{tally:?}\n{report:#}");
-    assert!(tally.posts > 5 && tally.answered_by("server0") > 0 && tally.answered_by("server1") > 0, "{tally:?}");
+    assert!(tally.posts > 0 && tally.answered_by("server0") > 0 && tally.answered_by("server1") > 0, "{tally:?}");
     let view = router.view().await;
     assert_eq!(json!([view["live"], view["mode"], view["deploy"]["ended"]]), json!(["server1", "serve", "switched"]));
     println!("{} requests, {} of them POST, none failed; {report}", tally.all(), tally.posts);
