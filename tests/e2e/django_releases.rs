@@ -96,6 +96,28 @@ async fn switch_with_hold_around_a_migration_fails_and_doubles_nothing() {
     site.assert_all_stored_once(measured);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_deploy_command_migrates_under_hold_and_switches_and_nothing_fails() {
+    let _turn = heavy_turn().await;
+    let site = Site::start().await;
+    let logger = Logger::over(site.router.address(), 4);
+    let load = Load::on(site.router.address()).rate(40.0).of("localhost", "/").without_posts().start();
+    site.release("server1", &["2026.11.2"]).await;
+    a_while(&logger).await;
+    let migrate = "cd server1 && python manage.py migrate";
+    let deploy = ["deploy", "server1", "--release", "2026.11.2", "--switch", "--hold", "--migrate", migrate];
+    let said = run(site.program(env!("CARGO_BIN_EXE_cutover"), site.router.folder()).args(deploy));
+    a_while(&logger).await;
+    assert_eq!(site.person().release().await, "2026.11.2", "{said}");
+    assert_eq!(site.router.view().await["mode"], "serve");
+    let tally = load.stop().await;
+    let (measured, posts) = logger.stop().await;
+    println!("{said}\n{} GET, {measured} POST, failed: {:?} {:?}", tally.gets, tally.failed_gets, posts.failed);
+    assert!(tally.failed_gets.is_empty(), "{:?}", tally.failed_gets);
+    assert!(posts.failed.is_empty() && posts.told_to_wait == 0, "{posts:?}");
+    site.assert_all_stored_once(measured);
+}
+
 /// Copies all that is in one database to another, as in the README.
 fn copy_database(site: &Site, to: &str) {
     let copy = r#"set -o pipefail; pg_dump "$PGDATABASE" | psql -q -v ON_ERROR_STOP=1 -d "$0""#;

@@ -11,7 +11,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 /// Of the one person who may log in.
@@ -298,8 +297,7 @@ impl Drop for Site {
 
 impl Prepared {
     fn make(postgres: &Postgres) -> Self {
-        // For all tests, so it stays until the folder for temporary files of the tests is emptied: it is made anew here.
-        let folder = TempDir::with_prefix_in("station-", env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+        let folder = postgres.folder().join("station");
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(EXAMPLE), &folder);
         let database = postgres.create_database(None);
         let manage = |arguments: &[&str]| {

@@ -65,6 +65,11 @@ impl Postgres {
         [("PGHOST", self.folder.display().to_string()), ("PGUSER", "postgres".to_owned())]
     }
 
+    /// A folder that goes when the server does.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A new database, empty or with all that another one has.
     pub fn create_database(&self, like: Option<&str>) -> String {
         let name = free_name();
