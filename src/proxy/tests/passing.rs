@@ -178,16 +178,16 @@ async fn a_connection_that_the_target_closed_is_replaced_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_safe_request_on_a_connection_that_dies_under_it_goes_once_more() {
+async fn a_safe_request_on_connections_that_die_under_it_goes_to_a_fresh_one_and_then_once_more() {
     // The second request of a connection finds it closing.
     let (origin, world) = one_origin(|request| if request.contains("/die") { Action::Close } else { ok("x") }).await;
     assert_eq!(get(world.address, "/").await.status, 200);
     let answer = get(world.address, "/die").await;
-    // On the kept connection, then on a fresh one, which settles it.
-    assert_eq!((answer.status, origin.requests().len(), origin.connections()), (502, 3, 2));
+    // The kept connection may have been closing anyway. A fresh one has failed it, and the second one settles it.
+    assert_eq!((answer.status, origin.requests().len(), origin.connections()), (502, 4, 3));
     assert_eq!(get(world.address, "/").await.status, 200);
     let post = "POST /die HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx";
-    assert_eq!((ask(world.address, post).await.status, origin.requests().len()), (502, 5));
+    assert_eq!((ask(world.address, post).await.status, origin.requests().len()), (502, 6));
 }
 
 #[tokio::test]
