@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
 /// nginx takes this for the time that it keeps an answer, and Akamai that; both go before `Cache-Control`.
 const OF_OTHERS: [HeaderName; 3] = [
@@ -73,6 +74,21 @@ pub(super) fn limit(headers: &mut HeaderMap, status: StatusCode, audience: Audie
             // No header tells a cache which side a visitor is on.
             StickyBy::ClientIp | StickyBy::None => keep_private(headers),
         },
+    }
+}
+
+/// Says it of an answer that says nothing of caching itself, as most pages.
+pub(super) fn limit_silent(
+    headers: &mut HeaderMap,
+    status: StatusCode,
+    audience: Audience,
+    rule: Rule<'_>,
+    marked: bool,
+) {
+    match (audience, rule.0, status) {
+        (_, _, StatusCode::NOT_FOUND | StatusCode::GONE) => limit(headers, status, audience, rule, marked),
+        (Audience::Cohort, Caching::Private, _) => drop(headers.insert(CACHE_CONTROL, PRIVATE)),
+        (_, Caching::Private | Caching::Vary | Caching::AsIs, _) => limit(headers, status, audience, rule, marked),
     }
 }
 
@@ -173,6 +189,27 @@ fn vary(headers: &mut HeaderMap, by: &HeaderName) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_answer_that_says_nothing_of_caching_is_told_the_same_by_the_short_way() {
+        use Audience::{Cohort, CohortWorker, Everyone, Link, Network};
+        let by = [StickyBy::Cookie, StickyBy::Header(HeaderName::from_static("x-user")), StickyBy::None];
+        for audience in [Everyone, Cohort, CohortWorker, Network, Link] {
+            for caching in [Caching::Private, Caching::Vary, Caching::AsIs] {
+                for (sticky, status, marked) in by.iter().flat_map(|sticky| {
+                    [200, 304, 404, 410, 500].into_iter().flat_map(move |it| [(sticky, it, false), (sticky, it, true)])
+                }) {
+                    let status = StatusCode::from_u16(status).unwrap();
+                    let mut silent = HeaderMap::new();
+                    silent.insert(VARY, HeaderValue::from_static("accept"));
+                    let mut whole = silent.clone();
+                    limit_silent(&mut silent, status, audience, (caching, sticky), marked);
+                    limit(&mut whole, status, audience, (caching, sticky), marked);
+                    assert_eq!(silent, whole, "{audience:?} {caching:?} {sticky:?} {status} {marked}");
+                }
+            }
+        }
+    }
 
     fn told(headers: &HeaderMap, name: &str) -> String {
         headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect::<Vec<_>>().join(", ")

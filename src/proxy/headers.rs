@@ -43,6 +43,8 @@ pub(super) struct Found {
     pub(super) request_id: bool,
     pub(super) cookie: bool,
     pub(super) service_worker: bool,
+    /// A word to caches.
+    pub(super) caching: bool,
     /// A word on the visitor's way, beyond those that the router replaces.
     pub(super) forwarded: bool,
     hop_by_hop: bool,
@@ -63,6 +65,7 @@ impl Found {
                 "x-request-id" => found.request_id = true,
                 "cookie" => found.cookie = true,
                 "service-worker" => found.service_worker = true,
+                "cache-control" | "surrogate-control" | "x-accel-expires" | "edge-control" => found.caching = true,
                 "keep-alive"
                 | "proxy-connection"
                 | "proxy-authenticate"
@@ -73,6 +76,7 @@ impl Found {
                 other => {
                     found.claim |= is_claim(other);
                     found.forwarded |= is_forwarded(other);
+                    found.caching |= other.ends_with("cdn-cache-control");
                 }
             }
         }

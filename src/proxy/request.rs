@@ -280,7 +280,7 @@ impl Journey {
                 headers::strip_response(&mut head.headers, found);
                 head.version = Version::HTTP_11;
                 if self.audience != Audience::Everyone {
-                    self.limit_caching(&mut head);
+                    self.limit_caching(&mut head, found);
                 }
                 self.record.answers(happening, head.status.as_u16());
                 Response::from_parts(head, AnswerBody::relayed(body, busy, self.record))
@@ -361,14 +361,15 @@ impl Journey {
     }
 
     /// Says in an answer that it is not for everyone.
-    fn limit_caching(&mut self, head: &mut response::Parts) {
+    fn limit_caching(&mut self, head: &mut response::Parts, found: Found) {
         let Some(place) = self.record.place() else { return };
         let rule = (place.route().caching, &place.route().sticky);
-        if rule.0 != Caching::AsIs && caching::never_changes(&head.headers, head.status) {
+        if found.caching && rule.0 != Caching::AsIs && caching::never_changes(&head.headers, head.status) {
             // A cookie would keep it out of the caches that it is for; the visitor gets one with the next page.
             self.newcomer = None;
         }
-        caching::limit(&mut head.headers, head.status, self.audience, rule, self.newcomer.is_some());
+        let limit = if found.caching { caching::limit } else { caching::limit_silent };
+        limit(&mut head.headers, head.status, self.audience, rule, self.newcomer.is_some());
         if self.audience == Audience::Link {
             preview::name_shown(&mut head.headers, &place.pool().name_header);
         }

@@ -14,6 +14,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use http::header::COOKIE;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// The version that is made and understood; another may one day have another form.
 const VERSION: u8 = 1;
@@ -110,15 +112,14 @@ fn mac(service: &ServiceName, pool: &PoolName, expires: u32, secret: &Secret) ->
     mac
 }
 
+/// Looks for the name; made once, since each making costs more than a search.
+static MENTION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(PREVIEW_COOKIE_NAME));
+
 /// Whether a text, of a query or of cookies, names the preview at all. Nearly none does, so this is all that most
 /// requests pay for previews.
 #[must_use]
 pub fn mentions_preview(text: &[u8]) -> bool {
-    match std::str::from_utf8(text) {
-        // The standard library compares many bytes at once.
-        Ok(text) => text.contains(PREVIEW_COOKIE_NAME),
-        Err(_) => text.windows(PREVIEW_COOKIE_NAME.len()).any(|part| part == PREVIEW_COOKIE_NAME.as_bytes()),
-    }
+    MENTION.find(text).is_some()
 }
 
 #[cfg(test)]
