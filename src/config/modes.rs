@@ -24,7 +24,7 @@ pub(super) fn maintenance(node: &Node) -> Option<Maintenance> {
             .unwrap_or(default.retry_after),
         unsafe_status: table.read("unsafe_status", unsafe_status).unwrap_or(default.unsafe_status),
         bypass: table.read("bypass", Node::networks).unwrap_or_default(),
-        exempt: table.read("exempt", prefixes).unwrap_or_default(),
+        exempt: table.read("exempt", maintenance_exempt).unwrap_or_default(),
         assets: table.read("assets", assets),
     })
 }
@@ -67,6 +67,16 @@ fn assets(node: &Node) -> Option<std::path::PathBuf> {
 fn prefixes(node: &Node) -> Option<Vec<PathPrefix>> {
     let items = node.list("a list of path prefixes such as \"/login\"")?;
     Some(items.iter().filter_map(Node::parsed).collect())
+}
+
+fn maintenance_exempt(node: &Node) -> Option<Vec<PathPrefix>> {
+    let prefixes = prefixes(node)?;
+    if prefixes.contains(&PathPrefix::default()) {
+        node.warn(
+            "\"/\" is every path, so that modes maintenance and hold would keep nothing out; write longer prefixes",
+        );
+    }
+    Some(prefixes)
 }
 
 fn read_only_exempt(node: &Node) -> Option<Vec<PathPrefix>> {

@@ -400,6 +400,8 @@ fn what_is_probably_not_meant_is_warned_about() {
     one_warning(&file("", check), "service[0].rollout.check[0].tolerate", "nothing could be promoted by evidence");
     let everything = "[service.read_only]\nexempt = ['/login', '/']";
     one_warning(&file("", everything), "service[0].read_only.exempt", "nothing would be refused");
+    let everything = "[service.maintenance]\nexempt = [\"/hooks\", \"/\"]";
+    one_warning(&file("", everything), "service[0].maintenance.exempt", "keep nothing out");
     one_warning(&file("", "[service.anonymous]\ncookies = []"), "service[0].anonymous.cookies", "only Authorization");
     let check = "[[service.rollout.check]]\nkind = 'promql'\nname = 'n'\nquery = 'q'\nmax = 1\nwindow = '1m'";
     let unused = file("[prometheus]\nurl = 'http://p'", check);

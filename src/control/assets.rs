@@ -1,5 +1,6 @@
 //! Reads the folder with what an operator's page needs.
 
+use super::files::Stamp;
 use crate::routing::{Asset, Assets};
 use bytes::Bytes;
 use http::HeaderValue;
@@ -8,7 +9,6 @@ use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// The most that is looked at in a folder, with those below it: it is looked through several times a second.
 const MOST_ENTRIES: usize = 500;
@@ -31,8 +31,7 @@ pub(super) struct Folder {
 /// A file as it was at the last look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
-    modified: Option<SystemTime>,
-    length: u64,
+    stamp: Stamp,
     asset: Option<Asset>,
 }
 
@@ -134,7 +133,7 @@ impl Look<'_> {
     }
 
     fn file(&mut self, real: &Path, name: &str, metadata: &Metadata) {
-        let (modified, length) = (metadata.modified().ok(), metadata.len());
+        let (stamp, length) = (Stamp::of(metadata), metadata.len());
         if length > LARGEST_FILE {
             return self.leave_out(name, &format!("it has more than {LARGEST_FILE} bytes"));
         }
@@ -144,7 +143,7 @@ impl Look<'_> {
         }
         // By name and not by file: the content type goes by the name.
         let key = PathBuf::from(name);
-        let known = self.before.get(&key).filter(|seen| (seen.modified, seen.length) == (modified, length));
+        let known = self.before.get(&key).filter(|seen| seen.stamp == stamp);
         let asset = match known {
             Some(seen) => seen.asset.clone(),
             None => match read(real) {
@@ -159,7 +158,7 @@ impl Look<'_> {
         if let Some(asset) = &asset {
             self.assets.insert(name.into(), asset.clone());
         }
-        self.files.insert(key, Seen { modified, length, asset });
+        self.files.insert(key, Seen { stamp, asset });
     }
 
     fn leave_out(&mut self, name: &str, why: &str) {

@@ -63,7 +63,9 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
         Destination::Pool { route, pool, draw, failed_over, previewed, passage, .. } => {
             let name = &route.pools[pool].name;
             let mut why = vec![found(route, &request.host, path)];
-            if route.planned.is_some() {
+            if route.hold {
+                why.push("requests are held, and the path is exempt".to_owned());
+            } else if route.planned.is_some() {
                 let who = if is_exempt(&route.exempt, path) {
                     "the path is exempt"
                 } else if previewed == Some(Previewed::ByLink) {
@@ -80,7 +82,8 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
                     format!("the visitor's network sees the preview of {}", route.pools[preview.pool].name)
                 }
                 (None, Some(Previewed::ByNetwork) | None, _) => {
-                    format!("no split is on: {} is live", route.pools[route.live].name)
+                    let split = if route.split.is_some() { "it takes no part in the split" } else { "no split is on" };
+                    format!("{split}: {} is live", route.pools[route.live].name)
                 }
             });
             if failed_over {

@@ -9,9 +9,11 @@ use crate::config::{Config, Maintenance, Service};
 use crate::model::ServiceName;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Between two looks.
@@ -28,10 +30,31 @@ pub(super) struct Watched {
     pub(super) assets: Option<PathBuf>,
 }
 
+/// What tells a file's content from another one without reading it. Archives and copies set the time of modification to
+/// what they like; that of the last change nobody can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
 /// The files as they were at the last look.
 #[derive(Debug, Default)]
 pub(super) struct Looker {
-    pages: HashMap<PathBuf, (Option<SystemTime>, u64, Option<Bytes>)>,
+    pages: HashMap<PathBuf, (Stamp, Option<Bytes>)>,
     flags: HashSet<PathBuf>,
     unseen: HashSet<PathBuf>,
     folders: HashMap<PathBuf, Folder>,
@@ -69,6 +92,22 @@ impl FirstLook {
         }
         tracing::warn!("the maintenance files can't be looked at within {FIRST_LOOK:?}; going on without");
         Self { all, ..Self::default() }
+    }
+
+    /// The files of a service, which were like this `before`: what could not be looked at is as it was, as at every
+    /// later look.
+    pub(super) fn of(&mut self, service: &ServiceName, before: &Files) -> Files {
+        let Some(watched) = self.all.iter().find(|watched| watched.service == *service) else {
+            return Files::default();
+        };
+        let unseen = |flag: &&PathBuf| !self.known.contains_key(service) || self.looker.unseen.contains(*flag);
+        if let Some(flag) = watched.flag.as_ref().filter(unseen).filter(|_| before.flag) {
+            self.looker.flags.insert(flag.clone());
+            if let Some(known) = self.known.get_mut(service) {
+                known.flag = true;
+            }
+        }
+        self.known.get(service).unwrap_or(before).clone()
     }
 }
 
@@ -113,18 +152,18 @@ impl Looker {
     /// The content of a page, unless it is empty or can't be read. It is read again when it has changed.
     fn page(&mut self, file: &Path) -> Option<Bytes> {
         // Anything but a file, such as a pipe, could keep a reader waiting for ever.
-        let Some(metadata) = file.metadata().ok().filter(std::fs::Metadata::is_file) else {
+        let Some(metadata) = file.metadata().ok().filter(Metadata::is_file) else {
             self.pages.remove(file);
             return None;
         };
-        let (modified, length) = (metadata.modified().ok(), metadata.len());
-        if let Some((then, size, content)) = self.pages.get(file)
-            && (*then, *size) == (modified, length)
+        let stamp = Stamp::of(&metadata);
+        if let Some((then, content)) = self.pages.get(file)
+            && *then == stamp
         {
             return content.clone();
         }
         let content = read(file);
-        self.pages.insert(file.to_owned(), (modified, length, content.clone()));
+        self.pages.insert(file.to_owned(), (stamp, content.clone()));
         content
     }
 }
@@ -201,6 +240,59 @@ mod tests {
         assert!(looker.look(&watched).flag, "a link is a file too, wherever it leads");
         let loops = Watched { flag: Some(folder.path().join("on.html/x")), ..watched };
         assert!(!looker.look(&loops).flag);
+    }
+
+    #[test]
+    fn a_page_that_was_replaced_is_read_again_even_where_its_size_and_time_are_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let watched =
+            Watched { service: "shop".parse().unwrap(), flag: None, page: Some(place("page.html")), assets: None };
+        let mut looker = Looker::default();
+        // As an archive unpacks it.
+        let unpack = |name: &str, content: &str| {
+            std::fs::write(place(name), content).unwrap();
+            std::fs::File::open(place(name)).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        };
+        unpack("one", "one");
+        std::os::unix::fs::symlink("one", place("page.html")).unwrap();
+        assert_eq!(looker.look(&watched).page, Some("one".into()));
+        unpack("two", "two");
+        std::os::unix::fs::symlink("two", place("new")).unwrap();
+        std::fs::rename(place("new"), place("page.html")).unwrap();
+        assert_eq!(looker.look(&watched).page, Some("two".into()));
+        unpack("two", "six");
+        assert_eq!(looker.look(&watched).page, Some("six".into()));
+    }
+
+    #[test]
+    fn a_flag_file_that_can_not_be_looked_at_is_as_it_was_before_a_reload() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("www");
+        std::fs::create_dir(&folder).unwrap();
+        let service: ServiceName = "shop".parse().unwrap();
+        let flag = folder.join("on");
+        let watched = Watched { service: service.clone(), flag: Some(flag.clone()), page: None, assets: None };
+        let first = |seen: bool| {
+            let mut first = FirstLook { all: vec![watched.clone()], ..FirstLook::default() };
+            if seen {
+                first.known.insert(service.clone(), first.looker.look(&watched));
+            }
+            first
+        };
+        let (on, off) = (Files { flag: true, ..Files::default() }, Files::default());
+        assert_eq!(first(true).of(&service, &on), off, "it is gone");
+        std::fs::remove_dir(&folder).unwrap();
+        // Whoever follows it never gets to an end.
+        std::os::unix::fs::symlink(&folder, &folder).unwrap();
+        for seen in [true, false] {
+            assert_eq!(first(seen).of(&service, &off), off);
+            let mut first = first(seen);
+            assert_eq!(first.of(&service, &on), on);
+            assert_eq!(first.looker.look(&watched), on, "and stays so");
+        }
+        std::fs::remove_file(&folder).unwrap();
+        assert_eq!(first(true).of(&service, &on), off);
     }
 
     #[test]

@@ -89,10 +89,10 @@ impl Conductor {
     }
 
     /// Follows the configuration that is now in force: the routes, the checks, the files.
-    pub(super) fn adopt_config(&mut self, files: FirstLook) {
+    pub(super) fn adopt_config(&mut self, mut files: FirstLook) {
         let workers = self.tools.live.workers();
         for service in &mut self.services {
-            service.files = files.known.get(&service.config.name).cloned().unwrap_or_default();
+            service.files = files.of(&service.config.name, &service.files);
             service.follow_mode(Timestamp::now());
         }
         self.files = AbortOnDropHandle::new(tokio::spawn(files::watch(files, self.tools.sender.clone())));

@@ -61,6 +61,8 @@ pub(super) struct Queue {
     /// Who was let go last while connections are refused.
     scout: RefCell<Option<Rc<Waiter>>>,
     line: RefCell<BTreeMap<u64, Rc<Waiter>>>,
+    /// How many have a place in the line, or may come back to it.
+    tickets: Cell<u64>,
     next: Cell<u64>,
     /// Of the heads in the line.
     bytes: Cell<u64>,
@@ -100,7 +102,7 @@ impl Queues {
 
     /// Whether a request of the service that comes now goes behind others.
     pub(super) fn keeps(&self, route: &Route) -> bool {
-        self.find(&route.tally).is_some()
+        self.find(&route.tally).is_some_and(|queue| !queue.at_rest())
     }
 
     fn find(&self, tally: &Arc<PerWorker<ServiceTally>>) -> Option<Rc<Queue>> {
@@ -143,7 +145,8 @@ impl Queues {
 
     fn tidy(&self) {
         let mut all = self.all.borrow_mut();
-        all.retain(|queue| !queue.at_rest());
+        // Who was let go may come back, and has to be found by the next table.
+        all.retain(|queue| !queue.at_rest() || queue.tickets.get() > 0);
         self.busy.set(!all.is_empty());
     }
 }
@@ -158,6 +161,7 @@ impl Queue {
             refused: Cell::new(None),
             scout: RefCell::default(),
             line: RefCell::default(),
+            tickets: Cell::new(0),
             next: Cell::new(0),
             bytes: Cell::new(0),
             window: Window::new(),
@@ -178,6 +182,9 @@ impl Queue {
         let before = self.gate.replace(gate);
         if before == gate {
             return;
+        }
+        if self.at_rest() {
+            self.window.forget();
         }
         // What the table knows of an outage goes before what this worker has seen of it.
         self.refused.set(None);
@@ -309,6 +316,7 @@ impl Ticket {
             return None;
         }
         let number = queue.next.replace(queue.next.get() + 1);
+        queue.tickets.set(queue.tickets.get() + 1);
         let waiter = Waiter { visitor: Rc::clone(visitor), bytes, let_go: Cell::new(false), waker: RefCell::default() };
         let ticket = Self {
             visitor: Rc::clone(visitor),
@@ -399,9 +407,14 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let (queue, now) = (&self.queue, self.visitor.worker.now());
+        // Who hangs up has waited, too.
+        let waits = queue.line.borrow().contains_key(&self.number);
+        let waited = if waits { now.saturating_duration_since(self.since) } else { self.waited() };
         self.leave();
-        self.queue.counts().waits.observe(self.waited());
-        self.queue.go_on();
+        queue.counts().waits.observe(waited);
+        queue.tickets.set(queue.tickets.get().saturating_sub(1));
+        queue.go_on();
         self.visitor.worker.queues.tidy();
     }
 }

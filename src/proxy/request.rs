@@ -162,7 +162,9 @@ impl Arrived {
         let (service, pool, draw, failed_over, previewed, passage) = match table.route(&asked, &worker.settings.secret)
         {
             Destination::Pool { service, pool, draw, failed_over, previewed, passage, route } => {
-                if pass == Pass::Comes && !worker.queues.at_rest() && worker.queues.keeps(route) {
+                // In a hold only what is exempt has a pool, and it goes behind nobody.
+                let follows = pass == Pass::Comes && !worker.queues.at_rest() && !route.hold;
+                if follows && worker.queues.keeps(route) {
                     return Err(Stopped::Waits(Box::new(self)));
                 }
                 (service, pool, draw, failed_over, previewed, passage)
@@ -301,17 +303,13 @@ impl Journey {
         &self.visitor
     }
 
-    /// Goes no further; what an answer needs.
-    pub(super) fn give_up(self) -> (Record, Wanted) {
-        (self.record, self.wanted)
+    /// Goes no further, by the visitor's own fault.
+    pub(super) fn refuse(self, status: u16) -> Response<AnswerBody> {
+        refusal(self.record, &self.wanted, Happening::BadRequest(status))
     }
 
     /// Whether a request that could not be sent waits until it can be.
     fn may_wait(&self) -> bool {
-        if self.audience == Audience::Link {
-            // Its cookie is taken off by now: routed anew, it would be shown another pool.
-            return false;
-        }
         let table = self.visitor.worker.table();
         let path = self.outgoing.path().unwrap_or_default();
         let found = table.find(self.host.to_str().unwrap_or_default(), path);
@@ -320,6 +318,10 @@ impl Journey {
 
     /// Back to where it came from, out of its pool, if it can still be sent.
     pub(super) fn turn_back(mut self) -> Result<Box<Arrived>, Box<Self>> {
+        if self.audience == Audience::Link {
+            // Its cookie is taken off by now: routed anew, it would be shown another pool.
+            return Err(Box::new(self));
+        }
         let Some(request) = self.outgoing.turn_back() else { return Err(Box::new(self)) };
         self.record.steps_out();
         let (head, body) = request.into_parts();

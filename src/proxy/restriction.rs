@@ -1,12 +1,10 @@
 //! A request to a service that is read-only or anonymous. Rare, so its state is boxed and kept apart from the walk that
 //! every request takes.
 
-use super::answers::refusal;
 use super::body::{AnswerBody, RequestBody};
 use super::headers::{Found, X_CUTOVER_MODE};
 use super::request::{Journey, announce_close};
 use super::visitor::{Phase, Visitor};
-use crate::model::Happening;
 use crate::routing::{Passage, Restriction, is_override_header, without_method_fields};
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE,
@@ -56,6 +54,8 @@ pub(super) struct Restricted {
     restriction: Arc<Restriction>,
     /// The body that is not sent on, where there is one.
     unwanted: Option<Unwanted>,
+    /// Whether there is more of it to come that nobody reads.
+    unread: bool,
 }
 
 struct Unwanted {
@@ -78,19 +78,46 @@ impl Restricted {
             head.headers.remove(AUTHORIZATION);
         }
         if !passage.as_get {
-            return (Box::new(Self { restriction, unwanted: None }), body);
+            return (Box::new(Self { restriction, unwanted: None, unread: false }), body);
         }
         let waits = head.headers.contains_key(EXPECT);
         make_get(head);
         found.transfer_encoding = false;
         found.content_length = false;
         let unwanted = (!body.is_end_stream()).then_some(Unwanted { body, waits });
-        (Box::new(Self { restriction, unwanted }), RequestBody::Empty)
+        (Box::new(Self { restriction, unwanted, unread: false }), RequestBody::Empty)
     }
 
     /// Tells the application of the mode.
     pub(super) fn tell(&self, headers: &mut HeaderMap) {
         headers.insert(X_CUTOVER_MODE, self.restriction.name.clone());
+    }
+
+    /// Whether it does what another one has done already.
+    pub(super) fn repeats(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.restriction, &other.restriction) && self.unwanted.is_none()
+    }
+
+    /// Reads the body that is not sent on, so that the next request can follow it. Fails with the status for a visitor
+    /// who sends it wrongly, or not in time.
+    pub(super) async fn receive(&mut self, visitor: &Visitor) -> Result<(), u16> {
+        let Some(unwanted) = &mut self.unwanted else { return Ok(()) };
+        let read = if unwanted.waits { Ok(false) } else { read_away(visitor, &mut unwanted.body).await };
+        self.unread = read != Ok(true);
+        // No target waits for it.
+        visitor.set_body_due(false);
+        read.map(|_| ())
+    }
+
+    /// Changes the answer to what may pass; what the router answers by itself stays as it is.
+    pub(super) fn settle(&self, visitor: &Visitor, response: &mut Response<AnswerBody>) {
+        if matches!(response.body(), AnswerBody::Relayed(_)) {
+            self.answers(response.headers_mut());
+        }
+        if self.unread {
+            visitor.set_body_due(true);
+            announce_close(visitor, response);
+        }
     }
 
     /// Changes the answer of an application to what may pass.
@@ -127,34 +154,12 @@ pub(super) async fn complete(
     mut restricted: Box<Restricted>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let visitor = Rc::clone(journey.visitor());
-    let Some(mut unwanted) = restricted.unwanted.take() else {
-        let mut response = journey.complete().await?;
-        change(&restricted, &mut response);
-        return Ok(response);
+    let mut response = match restricted.receive(&visitor).await {
+        Ok(()) => journey.complete().await?,
+        Err(status) => journey.refuse(status),
     };
-    let read = if unwanted.waits { Ok(false) } else { read_away(&visitor, &mut unwanted.body).await };
-    let mut response = if let Err(status) = read {
-        let (record, wanted) = journey.give_up();
-        refusal(record, &wanted, Happening::BadRequest(status))
-    } else {
-        // No target waits for it.
-        visitor.set_body_due(false);
-        let mut response = journey.complete().await?;
-        change(&restricted, &mut response);
-        response
-    };
-    if read != Ok(true) {
-        visitor.set_body_due(true);
-        announce_close(&visitor, &mut response);
-    }
+    restricted.settle(&visitor, &mut response);
     Ok(response)
-}
-
-/// What the router answers by itself stays as it is.
-fn change(restricted: &Restricted, response: &mut Response<AnswerBody>) {
-    if matches!(response.body(), AnswerBody::Relayed(_)) {
-        restricted.answers(response.headers_mut());
-    }
 }
 
 /// Reads a body that nobody wants, within bounds, so that the next request can follow it. False when the bound came first;

@@ -93,6 +93,10 @@ fn other(visitor: &Rc<Visitor>, record: &Record, host: &HeaderValue, outgoing: &
     let answered = &record.place()?.pool().load;
     let table = visitor.worker.table();
     let (service, route) = table.find(host.to_str().unwrap_or_default(), outgoing.path()?)?;
+    // In a hold nothing enters another pool: the one who waits for it to be empty must not be fooled.
+    if route.hold {
+        return None;
+    }
     let index = route.pools.iter().position(|pool| std::sync::Arc::ptr_eq(&pool.load, answered))?;
     let pool = route.beside(index)?;
     Some(Place::take(visitor, Rc::clone(&table), service, pool))

@@ -9,8 +9,8 @@ use super::body::AnswerBody;
 use super::maintenance;
 use super::queue::{Ticket, Waited};
 use super::request::{Arrived, Journey, Pass, Stopped, announce_close};
-use super::restriction;
-use super::visitor::Phase;
+use super::restriction::Restricted;
+use super::visitor::{Phase, Visitor};
 use crate::model::Happening;
 use crate::routing::Gate;
 use http::Response;
@@ -82,20 +82,18 @@ fn over_a_bound(arrived: Arrived) -> Response<AnswerBody> {
 /// From a place in the line to the head of an answer.
 async fn go_on(mut arrived: Box<Arrived>, ticket: Ticket) -> Response<AnswerBody> {
     let visitor = std::rc::Rc::clone(&arrived.visitor);
-    loop {
+    let mut passed = Vec::new();
+    let mut answer = loop {
         visitor.enter(Phase::Waiting);
         let waited = ticket.turn().await;
         visitor.enter(Phase::Router);
         let last = waited == Waited::Enough;
         arrived.record.sets_out(ticket.waited());
         match arrived.goes_on(if last { Pass::Last } else { Pass::Turn }) {
-            Ok((journey, Some(restricted))) => {
-                // What becomes of it if it can't be sent is its own affair, for its head is not what it was.
-                let Ok(answer) = restriction::complete(journey, restricted).await;
-                ticket.answered(true, answer.status().as_u16() < 500);
-                return answer;
-            }
-            Ok((mut journey, None)) => {
+            Ok((mut journey, restricted)) => {
+                if let Err(status) = receive(restricted, &mut passed, &visitor).await {
+                    break journey.refuse(status);
+                }
                 let tried = journey.attempts().await;
                 if matches!(tried, Tried::Unsent) && !last {
                     match journey.turn_back() {
@@ -108,18 +106,35 @@ async fn go_on(mut arrived: Box<Arrived>, ticket: Ticket) -> Response<AnswerBody
                     }
                 }
                 ticket.answered(!matches!(tried, Tried::Unsent), !tried.happening().ruling().counts);
-                return journey.finish(tried);
+                break journey.finish(tried);
             }
-            Err(Stopped::Answered(mut answer)) => {
-                announce_close(&visitor, &mut answer);
-                return *answer;
-            }
+            Err(Stopped::Answered(answer)) => break *answer,
             Err(Stopped::Waits(again)) => {
                 arrived = again;
                 back(&arrived, &ticket, false);
             }
         }
+    };
+    announce_close(&visitor, &mut answer);
+    for restricted in passed.iter().rev() {
+        restricted.settle(&visitor, &mut answer);
     }
+    answer
+}
+
+/// What a restriction has taken off a request stays off when it goes back: it is kept until the answer.
+async fn receive(
+    restricted: Option<Box<Restricted>>,
+    passed: &mut Vec<Restricted>,
+    visitor: &Visitor,
+) -> Result<(), u16> {
+    let Some(restricted) = restricted.filter(|new| !passed.iter().any(|old| new.repeats(old))) else {
+        return Ok(());
+    };
+    let mut restricted = *restricted;
+    let received = restricted.receive(visitor).await;
+    passed.push(restricted);
+    received
 }
 
 fn back(arrived: &Arrived, ticket: &Ticket, refused: bool) {

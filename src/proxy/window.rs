@@ -48,6 +48,11 @@ impl Window {
         self.size.set((self.size.get() + FIRST).min(MOST));
     }
 
+    /// Those that went and are not answered yet count no more: others wait by now, for something else.
+    pub(super) fn forget(&self) {
+        self.out.set(0);
+    }
+
     /// Makes it small again.
     pub(super) fn narrow(&self) {
         self.size.set(FIRST);
@@ -91,6 +96,18 @@ mod tests {
         answers(&window, burst(&window), true);
         answers(&window, burst(&window), false);
         assert_eq!(burst(&window), 4);
+    }
+
+    #[test]
+    fn what_went_before_keeps_nobody_waiting_once_it_is_forgotten() {
+        let window = Window::new();
+        burst(&window);
+        window.narrow();
+        assert_eq!(burst(&window), 0);
+        window.forget();
+        assert_eq!(burst(&window), 4);
+        answers(&window, 8, true);
+        assert!(burst(&window) >= 4, "answers to what is forgotten do no harm");
     }
 
     #[test]

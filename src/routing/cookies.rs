@@ -96,7 +96,14 @@ fn is_boundary(byte: u8) -> bool {
 /// Whether a text is the name, but for what stands around it.
 fn is_name(text: &[u8], name: &[u8]) -> bool {
     let begin = text.iter().position(|byte| !is_boundary(*byte)).unwrap_or(text.len());
-    text[begin..].strip_prefix(name).is_some_and(|rest| rest.iter().all(|byte| is_boundary(*byte)))
+    let text = &text[begin..];
+    text.len() >= name.len() && reads_as(text, name) && text[name.len()..].iter().all(|byte| is_boundary(*byte))
+}
+
+/// Whether a text begins like the name. PHP reads `.`, `[` and a blank in a name as `_`.
+fn reads_as(text: &[u8], name: &[u8]) -> bool {
+    let same = |(byte, wanted): (&u8, &u8)| byte == wanted || (*wanted == b'_' && matches!(byte, b'.' | b'[' | b' '));
+    text.iter().zip(name).all(same)
 }
 
 /// Whether the name is somewhere in a piece, with an `=` or nothing behind it.
@@ -104,7 +111,7 @@ fn has_inside(piece: &[u8], name: &[u8]) -> bool {
     piece.windows(name.len()).enumerate().any(|(at, window)| {
         let rest = &piece[at + window.len()..];
         let next = rest.iter().find(|byte| !is_boundary(**byte));
-        window == name && (at == 0 || is_boundary(piece[at - 1])) && next.is_none_or(|byte| *byte == b'=')
+        reads_as(window, name) && (at == 0 || is_boundary(piece[at - 1])) && next.is_none_or(|byte| *byte == b'=')
     })
 }
 
@@ -165,6 +172,20 @@ mod tests {
             b"a=\"1 sessionid=\"",
         ] {
             assert_eq!(left(&[sent]), [b""; 0], "{}", String::from_utf8_lossy(sent));
+        }
+    }
+
+    #[test]
+    fn a_name_goes_in_the_spellings_that_php_can_not_tell_apart() {
+        for sent in ["app_session=1", "app.session=1", "app[session=1", "app session=1", "a=1, app.session=1"] {
+            let mut headers = lines(&COOKIE, &[sent.as_bytes()]);
+            CookieNames::new(["app_session"]).leave_request(&mut headers);
+            assert!(headers.is_empty(), "{sent}: {headers:?}");
+        }
+        for sent in ["appxsession=1", "app-session=1", "app.sessions=1", "my.app.session=1"] {
+            let mut headers = lines(&COOKIE, &[sent.as_bytes()]);
+            CookieNames::new(["app_session"]).leave_request(&mut headers);
+            assert_eq!(headers.len(), 1, "{sent}");
         }
     }
 

@@ -336,18 +336,18 @@ impl Table {
 
 impl Route {
     fn destination<'t>(self: &'t Arc<Self>, service: usize, asked: &Asked<'_>, secret: &Secret) -> Destination<'t> {
-        if (self.hold || self.planned.is_some()) && is_exempt(&self.exempt, asked.path) {
-            return self.to_pool(service, self.live, None, None, None);
-        }
+        // Past maintenance and hold, and nothing else.
+        let exempt = (self.hold || self.planned.is_some()) && is_exempt(&self.exempt, asked.path);
         let linked = self.linked(asked, secret);
         if let Some(answer) = &self.planned
+            && !exempt
             && linked.is_none()
             && !answer.bypass.iter().any(|network| network.contains(&asked.client.to_canonical()))
         {
             return Destination::Maintenance { route: self, answer };
         }
         // Who may pass by maintenance waits here like all others: it is the data that a hold protects.
-        if self.hold {
+        if self.hold && !exempt {
             return Destination::Hold { route: self };
         }
         let passage = match self.restriction.as_ref().map(|restriction| restriction.passage(asked)).transpose() {
@@ -358,7 +358,7 @@ impl Route {
             return self.to_linked(service, pool, passage);
         }
         let previewed = self.previewed(asked);
-        if self.planned.is_some() || previewed.is_some() {
+        if exempt || self.planned.is_some() || previewed.is_some() {
             // Who passes by, or sees a preview, is no visitor, and takes no part in the draw.
             let by = previewed.map(|_| Previewed::ByNetwork);
             return self.to_pool(service, previewed.unwrap_or(self.live), None, by, passage);

@@ -35,11 +35,12 @@ impl Route {
     /// What becomes of a request that comes at this moment.
     #[must_use]
     pub fn gate(&self, now: Instant) -> Gate {
-        if self.planned.is_some() {
-            return Gate::Open;
-        }
+        // First: who may pass maintenance waits in a hold, too.
         if self.hold {
             return Gate::Held;
+        }
+        if self.planned.is_some() {
+            return Gate::Open;
         }
         match self.outage {
             Some(since) if now.saturating_duration_since(since) < self.waiting.restart => Gate::Down(since),

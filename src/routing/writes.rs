@@ -37,12 +37,16 @@ pub fn asks_to_write(method: &Method, headers: &HeaderMap, query: Option<&str>) 
     fields(query?).any(|field| is_method_field(field) && is_unsafe(&decoded(value_of(field)))).then_some(Write::Field)
 }
 
-/// Whether a header asks for another method. CGI-like interfaces can't tell `-` from `_`.
+/// Whether a header asks for another method. CGI-like interfaces can't tell `-` from `_`, and some of them from whatever
+/// is no letter or digit.
 #[must_use]
 pub fn is_override_header(name: &str) -> bool {
     let same = |wanted: &str| {
         name.len() == wanted.len()
-            && name.bytes().zip(wanted.bytes()).all(|(byte, wanted)| byte == wanted || (byte == b'_' && wanted == b'-'))
+            && name
+                .bytes()
+                .zip(wanted.bytes())
+                .all(|(byte, wanted)| byte == wanted || (wanted == b'-' && !byte.is_ascii_alphanumeric()))
     };
     HEADERS.iter().any(|wanted| same(wanted))
 }
@@ -88,8 +92,9 @@ fn is_method_field(field: &str) -> bool {
     let begins = |at: usize| at == 0 || name[at - 1] == b'.';
     let named =
         name.windows(NAME.len()).enumerate().any(|(at, window)| window == NAME && begins(at) && ends(at + NAME.len()));
-    // PHP reads a leading `.` or `[` as `_`.
-    named || (name.starts_with(b".method") && ends(NAME.len()))
+    // PHP reads a leading `.` or `[` as `_`, behind blanks that it leaves out.
+    let blanks = name.iter().take_while(|byte| **byte == b'.').count().saturating_sub(1);
+    named || (name[blanks..].starts_with(b".method") && ends(blanks + NAME.len()))
 }
 
 /// Percent-decodes once, `+` as a space; what is no code stays as it is.
@@ -143,6 +148,7 @@ mod tests {
             ("x-method-override", " Patch ", true),
             ("x_http_method_override", "DELETE", true),
             ("x-http_method-override", "BREW", true),
+            ("x.http.method~override", "DELETE", true),
             ("x-http-method-override", "GET, DELETE", true),
             ("x-http-method-override", "head", false),
             ("x-http-method-override", "", false),
@@ -182,6 +188,8 @@ mod tests {
             "\u{a0}_method=DELETE",
             ".method=DELETE",
             "[method=DELETE",
+            "+.method=DELETE",
+            "%20%20[method=DELETE",
             "_method=+DELETE+",
             "_method=BREW",
             "_method=GET=1",

@@ -147,6 +147,25 @@ async fn a_visitor_who_hangs_up_frees_the_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exempt_path_passes_those_that_wait_and_explain_says_why() {
+    let (server0, server1) = Application::pair().await;
+    let table = "[service.maintenance]\nexempt = [\"/hooks\"]";
+    let router = Router::start(Setup::before(&server0, &server1).one_worker().service_tables(table)).await;
+    router.start_held_rollout().await;
+    router.weigh(50.0).await;
+    router.command(&["mode", "hold"]).await.ok();
+    let waits = posting(&router, "/waits".to_owned());
+    until_held(&router, 1).await;
+    assert_eq!(router.visitor().post("/hooks/paid", "paid=1").await.by(), "server0");
+    assert_eq!(held(&router).await, 1);
+    let explained = router.command(&["explain", "--host", "shop.example.com", "--path", "/hooks/x"]).await.ok();
+    assert!(explained.contains("requests are held, and the path is exempt"), "{explained}");
+    assert!(explained.contains("it takes no part in the split: server0 is live"), "{explained}");
+    router.command(&["mode", "serve"]).await.ok();
+    assert_eq!(waits.await.unwrap().unwrap().0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_stays_with_its_sender_and_arrives_whole() {
     let (server0, server1) = Application::pair().await;
     let router = Router::start(Setup::before(&server0, &server1)).await;

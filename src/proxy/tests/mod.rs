@@ -6,5 +6,6 @@ mod faults;
 mod passing;
 mod split;
 mod time;
+mod waiting;
 mod wire;
 mod world;

@@ -1,13 +1,16 @@
 //! A router for a test: a table made by hand, and real workers.
 
 use crate::config::{AccessLog, Caching, StickyBy, Timeouts, UnsafeStatus};
-use crate::model::{BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Until};
+use crate::model::{
+    BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Timestamp, Until,
+};
 use crate::proxy::{ProxySettings, Workers, bind, start};
 use crate::routing::counters::TargetLoad;
 use crate::routing::{
-    Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route, Secret,
-    SeenVisitors, Split, Suspicion, Table, Target, Waiting,
+    Bucketer, Draws, HostIndex, Link, Live, MaintenanceAnswer, Measures, PerWorker, Pool, ReadOnly, Reason,
+    Restriction, RetryAfter, Route, Secret, SeenVisitors, Split, Suspicion, Table, Target, Waiting, Writes,
 };
+use http::HeaderValue;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +97,11 @@ pub(super) struct Setting {
     pub(super) trusted: Vec<&'static str>,
     pub(super) planned: Option<UnsafeStatus>,
     pub(super) bypass: Vec<&'static str>,
+    pub(super) exempt: Vec<&'static str>,
+    pub(super) read_only: bool,
+    pub(super) hold: bool,
+    /// How long requests wait for a target that has stopped listening.
+    pub(super) restart: Duration,
 }
 
 impl Setting {
@@ -108,6 +116,10 @@ impl Setting {
             trusted: Vec::new(),
             planned: None,
             bypass: Vec::new(),
+            exempt: Vec::new(),
+            read_only: false,
+            hold: false,
+            restart: Duration::ZERO,
         }
     }
 
@@ -183,17 +195,17 @@ impl World {
             caching: setting.caching,
             skew: setting.skew,
             preview: None,
-            exempt: [].into(),
+            exempt: setting.exempt.iter().map(|prefix| prefix.parse().unwrap()).collect(),
             assets: None,
             planned: setting.planned.map(|status| self.maintenance_answer(Reason::Planned, status)),
-            restriction: None,
+            restriction: setting.read_only.then(|| self.read_only()),
             unplanned: self.maintenance_answer(Reason::Unplanned, UnsafeStatus::default()),
-            hold: false,
+            hold: setting.hold,
             waiting: Arc::new(Waiting {
-                max_wait: Duration::from_secs(5),
+                max_wait: Duration::from_secs(60),
                 max_requests: 10,
                 max_bytes: 10_000,
-                restart: Duration::ZERO,
+                restart: setting.restart,
                 refusal: self.maintenance_answer(Reason::Hold, UnsafeStatus::default()),
             }),
             outage: None,
@@ -215,6 +227,32 @@ impl World {
             text: "back soon\n".into(),
             json: "{\"title\":\"back soon\"}".into(),
         })
+    }
+
+    fn read_only(&self) -> Arc<Restriction> {
+        let refused = self.maintenance_answer(Reason::ReadOnly, UnsafeStatus::default());
+        Arc::new(Restriction {
+            read_only: Some(ReadOnly { writes: Writes::Refused(refused), exempt: Box::default() }),
+            anonymous: None,
+            name: HeaderValue::from_static("read-only"),
+        })
+    }
+
+    /// Requests that wait.
+    pub(super) fn held(&self) -> u64 {
+        self.maintenance.sum(|tally| tally.held.get())
+    }
+
+    /// Targets that could not be connected to, and that nobody has looked into.
+    pub(super) fn suspected(&self) -> usize {
+        self.suspicions.len()
+    }
+
+    /// The token of a preview link to a pool.
+    pub(super) fn token(&self, index: usize) -> String {
+        let pool = self.pool(index).name.parse().unwrap();
+        let expires = Timestamp::now() + Duration::from_secs(3600);
+        Link::to(&"shop".parse().unwrap(), &pool, expires, &self.secret).token()
     }
 
     pub(super) fn pool(&self, index: usize) -> &TestPool {
