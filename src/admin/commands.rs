@@ -61,6 +61,7 @@ pub(super) struct ModeBody {
     mode: String,
     retry_after: Option<Period>,
     until: Option<String>,
+    lasts: Option<Period>,
     message: Option<String>,
     #[serde(default)]
     anonymous: bool,
@@ -264,14 +265,18 @@ fn setting(body: ModeBody, now: Timestamp) -> Result<ModeSetting, Problem> {
     let message = body.message.map(|message| message.trim().to_owned()).filter(|message| !message.is_empty());
     let until = body.until.as_deref().map(str::parse).transpose();
     let until = until.map_err(|_| Problem::invalid("`until` is a moment such as \"2026-11-30T06:00:00Z\""))?;
+    if body.lasts.is_none() && until.is_some_and(|until| until <= now) {
+        return Err(Problem::invalid("`until` is in the past; give the moment when the mode is to end"));
+    }
+    // The later one, of both: whoever has another clock can say that it lasts so long at the least.
+    let until = until.max(body.lasts.map(|lasts| now + lasts.get()));
     // Mode anonymous says it already.
     let anonymous = body.anonymous && mode == Mode::ReadOnly;
     let setting = ModeSetting { mode, anonymous, retry_after: body.retry_after, until, message };
     if mode == Mode::Serve && (setting != ModeSetting::default() || body.drain.is_some()) {
-        return Err(Problem::invalid("`retry_after`, `until`, `message` and `drain` belong to the other modes"));
-    }
-    if setting.until.is_some_and(|until| until <= now) {
-        return Err(Problem::invalid("`until` is in the past; give the moment when the mode is to end"));
+        return Err(Problem::invalid(
+            "`retry_after`, `until`, `lasts`, `message` and `drain` belong to the other modes",
+        ));
     }
     let message = setting.message.as_deref().unwrap_or_default();
     if message.chars().count() > LONGEST_MESSAGE || message.contains(char::is_control) {
@@ -342,6 +347,22 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_lasts_so_long_by_the_routers_clock_and_no_shorter_than_until() {
+        let until = |body| setting_of(body).unwrap().until.unwrap().to_string();
+        let lasts = serde_json::json!({"mode": "hold", "lasts": "5m"});
+        assert_eq!(until(lasts.clone()), "2026-01-01T00:05:00Z");
+        for (given, later) in [
+            ("2026-01-01T00:30:00Z", "2026-01-01T00:30:00Z"),
+            ("2026-01-01T00:01:00Z", "2026-01-01T00:05:00Z"),
+            ("2025-12-31T00:00:00Z", "2026-01-01T00:05:00Z"),
+        ] {
+            let mut both = lasts.clone();
+            both["until"] = given.into();
+            assert_eq!(until(both), later, "{given}");
+        }
+    }
+
+    #[test]
     fn read_only_may_be_anonymous_and_anonymous_says_it_by_itself() {
         let read_only = setting_of(serde_json::json!({"mode": "read-only", "anonymous": true})).unwrap();
         assert!(read_only.anonymous && read_only.is_anonymous());
@@ -359,6 +380,7 @@ mod tests {
             (serde_json::json!({"mode": "maintenance", "anonymous": true}), "goes with mode read-only"),
             (serde_json::json!({"mode": "serve", "message": "x"}), "belong to the other modes"),
             (serde_json::json!({"mode": "serve", "drain": "1s"}), "belong to the other modes"),
+            (serde_json::json!({"mode": "serve", "lasts": "1s"}), "belong to the other modes"),
             (serde_json::json!({"mode": "maintenance", "until": "soon"}), "`until` is a moment such as"),
             (serde_json::json!({"mode": "maintenance", "until": "2025-12-31T23:59:59Z"}), "in the past"),
             (serde_json::json!({"mode": "maintenance", "message": "x".repeat(1001)}), "at most 1000"),

@@ -133,10 +133,12 @@ fn mode(view: &ServiceView) -> String {
             format!("because {file} exists; remove it to serve")
         }
         (_, ModeSource::Command) => {
-            let until = view.mode_setting.until.map(|until| until.strftime(" until %Y-%m-%d %H:%M:%SZ, then serve"));
+            let after = view.deploy.as_ref().and_then(|deploy| deploy.before(view.mode_setting.mode));
+            let after = after.map_or(Mode::Serve, |before| before.mode);
+            let until = view.mode_setting.until.map(|until| until.strftime(" until %Y-%m-%d %H:%M:%SZ, then "));
+            let until = until.map(|until| format!("{until}{after}"));
             let message = view.mode_setting.message.as_deref().map(|message| format!(", saying {:?}", plain(message)));
-            let until = until.map(|until| until.to_string()).unwrap_or_default();
-            format!("by command{until}{}", message.unwrap_or_default())
+            format!("by command{}{}", until.unwrap_or_default(), message.unwrap_or_default())
         }
     };
     let anonymous = if view.mode == Mode::ReadOnly && view.mode_setting.anonymous { " and anonymous" } else { "" };
@@ -258,7 +260,7 @@ fn standing(phase: Phase, index: usize, at: usize) -> Standing {
 mod tests {
     use super::super::samples::{canary, evidence, time};
     use super::*;
-    use crate::model::{Deploy, GatePoint, HeldBy, Meanwhile, ModeSetting};
+    use crate::model::{Deploy, DeployGuard, GatePoint, HeldBy, Meanwhile, ModeSetting};
 
     const NOW: &str = "2026-11-22T04:04:10.9Z";
 
@@ -423,5 +425,17 @@ evidence
         ] {
             assert_eq!(summary(&view), format!("shop: server0 is live; mode maintenance, {expected}"));
         }
+        let until = Some(time("2026-11-22T18:30:00Z"));
+        let mut view = view(ModeSource::Command, None, ModeSetting { until, ..ModeSetting::of(Mode::Maintenance) });
+        view.deploy = Some(Deploy {
+            pool: "server1".parse().unwrap(),
+            release: "2026.11.2".parse().unwrap(),
+            by: "me@here, run 1".to_owned(),
+            started: time("2026-11-22T04:02:10Z"),
+            done: Vec::new(),
+            guard: Some(DeployGuard { mode: Mode::Maintenance, before: ModeSetting::of(Mode::ReadOnly) }),
+            ended: None,
+        });
+        assert!(summary(&view).contains("Z, then read-only"), "{}", summary(&view));
     }
 }

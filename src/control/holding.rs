@@ -59,6 +59,12 @@ fn longest_drain(hold: &Hold) -> Period {
     (hold.max_wait.get() * 3 / 4).into()
 }
 
+/// What is told of a switch whose hold has ended.
+fn over() -> CommandError {
+    let reason = "the hold came to its end before the switch could be made";
+    CommandError::Refused(format!("{reason}; nothing was switched"))
+}
+
 impl Holding {
     /// For whoever looks meanwhile.
     pub(super) fn warning(&self) -> String {
@@ -116,16 +122,16 @@ impl Conductor {
     /// Why a switch under a hold can't be made any more, if it can't.
     pub(super) fn hold_fault(&self, at: usize, number: u64) -> Option<CommandError> {
         let service = &self.services[at];
-        let reason = match service.holding.as_ref().filter(|holding| holding.number == number) {
-            None => "the hold came to its end before the switch could be made".to_owned(),
+        match service.holding.as_ref().filter(|holding| holding.number == number) {
+            None => Some(over()),
             Some(Holding { live, candidate, .. })
                 if *live != service.state.live || *candidate != service.state.candidate =>
             {
-                "the service was changed while requests were held: `cutover history` tells".to_owned()
+                let reason = "the service was changed while requests were held: `cutover history` tells";
+                Some(CommandError::Refused(format!("{reason}; nothing was switched")))
             }
-            Some(_) => return None,
-        };
-        Some(CommandError::Refused(format!("{reason}; nothing was switched")))
+            Some(_) => None,
+        }
     }
 
     /// Ends a hold; nothing where it has ended already.
@@ -139,8 +145,15 @@ impl Conductor {
 
     /// Ends a hold that has lasted for too long.
     pub(super) fn end_overdue_hold(&mut self, at: usize) {
-        let overdue = self.services[at].holding.as_ref().filter(|holding| Instant::now() >= holding.until);
-        if let Some(number) = overdue.map(|holding| holding.number) {
+        let control = &mut self.services[at];
+        let overdue = control.holding.as_ref().filter(|holding| Instant::now() >= holding.until);
+        if let Some(Holding { number, pool, live, .. }) = overdue {
+            let (number, is_written) =
+                (*number, control.writing.planned().is_some_and(|to| to.live == *pool && pool != live));
+            if is_written && let Some(reply) = control.writing.give_up() {
+                // Who waited goes to the old pool now, so the switch must not follow.
+                let _ = reply.send(Err(over()));
+            }
             let service = self.services[at].config.name.clone();
             tracing::warn!(%service, "a switch has held requests for as long as they may wait");
             self.let_go(&service, number);

@@ -74,19 +74,24 @@ struct Bench {
     store: Memory,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
-    _targets: Vec<std::net::TcpListener>,
+    targets: Vec<std::net::TcpListener>,
     workers: Vec<WorkerEnd>,
 }
 
-/// A control plane of one service with two pools that are up.
-async fn bench() -> Bench {
-    let targets: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+/// One service with these pools.
+fn config(targets: &[std::net::TcpListener]) -> Config {
     let pools: Vec<String> = targets
         .iter()
         .enumerate()
         .map(|(number, target)| format!("server{number}={}", target.local_addr().unwrap()))
         .collect();
-    let config = Config::quick("127.0.0.1:0", &pools, Some("unused.db".into())).unwrap();
+    Config::quick("127.0.0.1:0", &pools, Some("unused.db".into())).unwrap()
+}
+
+/// A control plane of one service with two pools that are up.
+async fn bench() -> Bench {
+    let targets: Vec<_> = (0..2).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let config = config(&targets);
     let store = Memory { disk: Arc::new(Mutex::new(Disk::Fine)), records: Arc::default() };
     let (live, workers, suspicions) = Live::new(1);
     let setup = Setup {
@@ -102,7 +107,7 @@ async fn bench() -> Bench {
     };
     let shutdown = CancellationToken::new();
     let (handle, task) = start(setup, shutdown.clone()).await.unwrap();
-    let bench = Bench { handle, store, shutdown, task, _targets: targets, workers };
+    let bench = Bench { handle, store, shutdown, task, targets, workers };
     bench.eventually("ready", |bench| bench.handle.readiness().ready).await;
     bench
 }

@@ -38,6 +38,13 @@ impl Deploy {
     pub fn is_under_way(&self) -> bool {
         self.ended.is_none()
     }
+
+    /// What was asked for before this mode, where it is this deploy that has put the service into it and has to leave it.
+    #[must_use]
+    pub fn before(&self, mode: Mode) -> Option<&ModeSetting> {
+        let guard = self.guard.as_ref().filter(|guard| self.is_under_way() && guard.mode == mode)?;
+        Some(&guard.before)
+    }
 }
 
 /// A step that is remembered.
@@ -62,7 +69,7 @@ impl DeployStep {
 pub struct DeployGuard {
     /// The mode.
     pub mode: Mode,
-    /// What was asked for before it, and is again after it.
+    /// What was asked for before it, or has been by somebody else since, and is again after it.
     pub before: ModeSetting,
 }
 

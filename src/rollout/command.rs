@@ -220,7 +220,8 @@ pub(super) fn set_mode(state: &ServiceState, set: &SetMode) -> Option<Transition
     if state.mode == *mode {
         return None;
     }
-    let next = ServiceState { mode: mode.clone(), ..state.clone() };
+    let mut next = ServiceState { mode: mode.clone(), ..state.clone() };
+    next.note_mode_beside_deploy();
     // What keeps more from visitors takes risk away; what lets more pass has to be durable first.
     let severity = |setting: &ModeSetting| (setting.mode.severity(), setting.is_anonymous());
     let kind = if severity(mode) < severity(&state.mode) { Kind::Planned } else { Kind::Protective };

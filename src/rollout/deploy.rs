@@ -4,7 +4,7 @@ use super::change::{Because, Kind, transition};
 use super::command::under_way;
 use super::transition::{DecisionName, EvidenceChange, OPERATOR, Transition};
 use super::{PinnedRelease, Refusal, ServiceState};
-use crate::model::{Deploy, DeployEnd, DeployGuard, DeployStep, Mode, PoolName, ReleaseId, Timestamp};
+use crate::model::{Deploy, DeployEnd, DeployGuard, DeployStep, Mode, ModeSetting, PoolName, ReleaseId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Releases whose migration is remembered: more than anyone goes back to.
@@ -40,7 +40,7 @@ pub enum DeployAct {
     Done(DeployStep),
     /// It is about to put the service into this mode.
     Guard(Mode),
-    /// It has left that mode. Where all traffic is switched already, that was the last of it.
+    /// It has left that mode, or leaves it with this. Where all traffic is switched already, that was the last of it.
     Unguard,
     /// It fails, or is stopped.
     Stop,
@@ -64,7 +64,12 @@ pub(super) fn told(state: &ServiceState, news: &DeployNews, now: Timestamp) -> R
             let own = own(state, news)?.clone();
             let what = own.guard.as_ref().map_or_else(String::new, |guard| format!("has left mode {}", guard.mode));
             let ended = (state.live == own.pool).then_some(DeployEnd::Switched);
-            (with(state, Deploy { guard: None, ended, ..own }), what)
+            let mut next = with(state, Deploy { guard: None, ended, ..own });
+            if state.is_in_mode_of_deploy() {
+                // While the flag file is there, no command leaves a mode.
+                next.mode = state.mode_after(now);
+            }
+            (next, what)
         }
         DeployAct::Stop => {
             let own = own(state, news)?.clone();
@@ -157,6 +162,29 @@ fn done(state: &ServiceState, mut deploy: Deploy, step: DeployStep, news: &Deplo
 }
 
 impl ServiceState {
+    /// What was asked for before the mode that a deploy has put the service into.
+    fn before_deploy(&self) -> Option<&ModeSetting> {
+        self.deploy.as_ref()?.before(self.mode.mode)
+    }
+
+    fn is_in_mode_of_deploy(&self) -> bool {
+        self.before_deploy().is_some()
+    }
+
+    /// What comes after the mode that is in force: serve, or what somebody had asked for before a deploy.
+    pub(super) fn mode_after(&self, now: Timestamp) -> ModeSetting {
+        let before = self.before_deploy().filter(|before| before.until.is_none_or(|until| until > now));
+        before.cloned().unwrap_or_default()
+    }
+
+    /// A mode that is no deploy's is what is asked for from now on, also after the deploy.
+    pub(super) fn note_mode_beside_deploy(&mut self) {
+        let guard = self.deploy.as_mut().and_then(|deploy| deploy.guard.as_mut());
+        if let Some(guard) = guard.filter(|guard| guard.mode != self.mode.mode) {
+            guard.before = self.mode.clone();
+        }
+    }
+
     /// Where a deploy is of this release and pool, it ends with its rollout; also after the script has gone.
     pub(super) fn end_deploy(&mut self, pool: &PoolName, release: &ReleaseId, end: DeployEnd) {
         if let Some(deploy) = self.deploy.as_mut().filter(|deploy| deploy.is_of(pool, release)) {

@@ -247,9 +247,14 @@ fn assert_allowed(before: &ServiceState, event: &Event, transition: &Transition,
         }
     }
     if before.mode != after.mode && !by_operator {
-        assert_eq!((event, &after.mode), (&Event::PoolCanServe(None), &ModeSetting::default()));
+        assert_eq!((event, &after.mode), (&Event::PoolCanServe(None), &asked_for_after(before, now)));
         assert!(before.mode.until.is_some_and(|until| until <= now), "a mode ended before its time");
         assert!(!transition.protective && before.live == after.live && before.phase == after.phase);
+    }
+    if let Event::Deploy(news) = event
+        && before.mode != after.mode
+    {
+        assert_eq!((news.act, &after.mode), (DeployAct::Unguard, &asked_for_after(before, now)));
     }
     let moved_live = before.live != after.live;
     assert!(
@@ -275,6 +280,19 @@ fn assert_allowed(before: &ServiceState, event: &Event, transition: &Transition,
             assert!(before.weight == after.weight && in_rollout(before) == in_rollout(after));
             assert_eq!(before.watch_until, after.watch_until);
         }
+    }
+}
+
+/// What has been asked for beside the mode in force, and is not over.
+fn asked_for_after(state: &ServiceState, now: Timestamp) -> ModeSetting {
+    let Some(deploy) = state.deploy.as_ref().filter(|deploy| deploy.ended.is_none()) else {
+        return ModeSetting::default();
+    };
+    match &deploy.guard {
+        Some(guard) if guard.mode == state.mode.mode && guard.before.until.is_none_or(|until| until > now) => {
+            guard.before.clone()
+        }
+        Some(_) | None => ModeSetting::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::change::{Because, Kind, hold, release, roll_back, rollout, take_back,
 use super::time::elapsed;
 use super::transition::{DecisionName, EvidenceChange, Transition};
 use super::{Refusal, Rollout, ServiceState, walk};
-use crate::model::{Advance, HeldBy, Judgement, Meanwhile, ModeSetting, OnInconclusive, Timestamp, Verdict};
+use crate::model::{Advance, HeldBy, Judgement, Meanwhile, OnInconclusive, Timestamp, Verdict};
 
 /// `Decision::by` of what time alone brings, of a plan's `on_inconclusive`, and of health.
 const BY_TIME: &str = "time";
@@ -143,10 +143,11 @@ pub(super) fn in_watch(state: &ServiceState, judgement: Option<&Judgement>, now:
     }
 }
 
-/// A mode ends at the moment until which it was to last, or later, once a pool can serve again.
+/// A mode ends at the moment until which it was to last, or later, once a pool can serve again. That of a deploy whose script
+/// has died gives way to what somebody had asked for before it.
 pub(super) fn mode_over(state: &ServiceState, meanwhile: Option<&Meanwhile>, now: Timestamp) -> Option<Transition> {
     let until = state.mode.until.filter(|until| now >= *until)?;
-    let next = ServiceState { mode: ModeSetting::default(), ..state.clone() };
+    let next = ServiceState { mode: state.mode_after(now), ..state.clone() };
     let meanwhile = meanwhile.map(|meanwhile| format!("; meanwhile {meanwhile}")).unwrap_or_default();
     let reason = format!("mode {} was to last until {until}{meanwhile}", state.mode.mode);
     // It lets more pass, so it has to be durable first.

@@ -35,10 +35,16 @@ struct Run {
 
 impl Run {
     fn start(router: &Router, arguments: &[&str]) -> Self {
+        Self::start_with("--default-signal=HUP", router, arguments)
+    }
+
+    fn start_with(hangup: &str, router: &Router, arguments: &[&str]) -> Self {
         let file = |name: &str| router.folder().join(name);
         let (out, err) = (file("deploy.out"), file("deploy.err"));
         let open = |path: &PathBuf| std::fs::File::create(path).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_cutover"))
+        // However the tests were started: one that ignores a signal bequeaths that.
+        let child = Command::new("env")
+            .args([hangup, env!("CARGO_BIN_EXE_cutover")])
             .args(["deploy", "server1", "--release", "v7", "--by", "tester"])
             .args(arguments)
             .current_dir(router.folder())
@@ -385,6 +391,18 @@ async fn a_signal_ends_the_command_in_order_and_leaves_the_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_to_outlive_its_terminal_does() {
+    let (_server0, _server1, router) = site().await;
+    let migration = waiting(&router, "migrated");
+    let run = Run::start_with("--ignore-signal=HUP", &router, &["--switch", "--migrate", &migration]);
+    has_run(&router, "migrated").await;
+    run.signal("HUP");
+    go(&router);
+    let walked = run.end().await;
+    assert_eq!((walked.code, router.view().await["live"].clone()), (0, json!("server1")), "{walked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_deploy_is_refused_unless_it_takes_the_place() {
     let (_server0, server1, router) = site().await;
     let migration = waiting(&router, "migrated");
@@ -485,6 +503,70 @@ async fn the_mode_of_a_command_that_has_died_ends_by_itself() {
     let next = deploy(&router, &["--switch", "--maintenance", "--migrate", &noting(&router, "again")]).await;
     assert_eq!((next.code, ran(&router)), (0, vec!["migrated".to_owned(), "again".to_owned()]), "{next:?}");
     assert!(next.out.contains("mode serve; meanwhile "), "{}", next.out);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mode_that_somebody_has_set_before_outlasts_a_deploy_that_dies_and_one_that_does_not() {
+    let (_server0, _server1, router) = site().await;
+    router.command(&["mode", "maintenance", "--message", "Great works."]).await.ok();
+    let set = json!({"mode": "maintenance", "message": "Great works."});
+    let migration = waiting(&router, "migrated");
+    let run = Run::start(&router, &["--switch", "--maintenance", "--lease", "3s", "--migrate", &migration]);
+    has_run(&router, "migrated").await;
+    assert_eq!(router.view().await["mode_setting"], set, "it has no end");
+    run.kill().await;
+    go(&router);
+    deploy(&router, &["--switch", "--maintenance", "--migrate", &noting(&router, "again")]).await.ok();
+    let view = router.view().await;
+    assert_eq!(json!([view["live"], view["mode_setting"]]), json!(["server1", set]));
+
+    // Another one dies and is not run again: what was before its mode comes back by itself.
+    router.command(&["switch", "server0"]).await.ok();
+    router.command(&["mode", "read-only"]).await.ok();
+    std::fs::remove_file(router.folder().join("go")).unwrap();
+    let asked = ["--switch", "--maintenance", "--drain", "1s", "--lease", "3s", "--migrate-again", "--migrate"];
+    let run = Run::start(&router, &[&asked[..], &[&waiting(&router, "dying")]].concat());
+    has_run(&router, "dying").await;
+    let status = router.command(&["status"]).await.ok();
+    assert!(status.contains("Z, then read-only"), "{status}");
+    run.kill().await;
+    router.view_when("the mode of before is back", LONG, |view| view["mode"] == "read-only").await;
+    assert_eq!(router.view().await["mode_setting"], json!({"mode": "read-only"}));
+    go(&router);
+    let replay = router.command(&["history", "--replay"]).await;
+    assert_eq!(replay.code, 0, "decided again to the same: {replay:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_asks_for_another_mode_than_the_one_that_was_broken_off_changes_it() {
+    let (_server0, _server1, router) = site().await;
+    let run = Run::start(&router, &["--switch", "--hold", "--migrate", &waiting(&router, "migrated")]);
+    has_run(&router, "migrated").await;
+    run.kill().await;
+    assert_eq!(mode(&router).await, "hold");
+    go(&router);
+    let next = deploy(&router, &["--switch", "--maintenance", "--migrate", &noting(&router, "again")]).await;
+    assert_eq!(next.code, 0, "{next:?}");
+    let view = router.view().await;
+    assert_eq!(json!([view["live"], view["mode"], view["deploy"]["ended"]]), json!(["server1", "serve", "switched"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_under_a_flag_file_leaves_its_own_mode_and_the_file_holds_the_site() {
+    let (server0, server1) = Application::pair().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("on");
+    let table = format!("[service.maintenance]\nfile = \"{}\"", file.display());
+    let router = Router::start(Setup::before(&server0, &server1).service_tables(&table)).await;
+    std::fs::write(&file, "").unwrap();
+    router.view_when("the file is seen", SHORT, |view| view["mode_source"] == "file").await;
+    let walked = deploy(&router, &["--switch", "--maintenance"]).await;
+    assert_eq!((walked.code, walked.out.contains("once the file is gone")), (0, true), "{walked:?}");
+    let view = router.view().await;
+    assert_eq!(json!([view["live"], view["mode"], view["mode_source"]]), json!(["server1", "maintenance", "file"]));
+    assert_eq!(json!([view["mode_setting"]["mode"], view["deploy"]["ended"]]), json!(["serve", "switched"]));
+    std::fs::remove_file(&file).unwrap();
+    router.view_when("it serves", LONG, |view| view["mode"] == "serve").await;
 }
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/deploy");

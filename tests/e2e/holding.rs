@@ -48,6 +48,8 @@ async fn held_requests_go_on_once_each_and_in_order_of_arrival() {
     assert_eq!(times_seen(&server0).len(), 1, "nothing comes through");
     let gauge = router.metric("cutover_held_requests").await;
     assert_eq!(gauge, [("service=\"shop\"".to_owned(), 60.0)]);
+    // Long enough for the application to note all of a window before the first answer lets another one go.
+    server0.behave(|behaviour| behaviour.delay = Duration::from_millis(100));
     router.command(&["mode", "serve"]).await.ok();
     for request in waiting {
         assert_eq!(request.await.unwrap(), Ok((200, "server0".to_owned())));

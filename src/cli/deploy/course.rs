@@ -89,8 +89,23 @@ pub(super) fn course(asked: &DeployArguments, view: &ServiceView) -> Result<Cour
             ))
         }
         (None, _) if !asked.force && view.rejected.contains(&asked.release) => Ok(Course::Rejected),
-        (None, _) => Ok(Course::Walk(whole(asked, view, pool))),
+        (None, _) => {
+            let steps = whole(asked, view, pool);
+            steps.iter().find_map(|planned| exposed(view, planned.step)).map_or(Ok(Course::Walk(steps)), Err)
+        }
     }
+}
+
+/// Why a mode would let through what somebody keeps from the pools, if it would.
+fn exposed(view: &ServiceView, step: Step) -> Option<String> {
+    let Step::Guard(mode @ Mode::ReadOnly) = step else { return None };
+    let now = view.mode_setting.mode;
+    let now = view.deploy.as_ref().and_then(|deploy| deploy.before(now)).map_or(now, |before| before.mode);
+    (now.severity() > mode.severity()).then(|| {
+        format!(
+            "the service is in mode {now}, and --{mode} would let visitors in; deploy with --{now}, or leave that mode first"
+        )
+    })
 }
 
 /// What stands for the pool that is not live.
@@ -300,6 +315,21 @@ mod tests {
         assert_eq!(steps("--switch", &switched), ["leave"]);
         let under_way = ServiceView { deploy: view.deploy, ..canary() };
         assert_eq!(steps("--migrate m", &under_way), ["leave", "rollout"]);
+    }
+
+    #[test]
+    fn nobody_is_let_in_whom_somebody_keeps_out() {
+        let maintenance = ModeSetting::of(Mode::Maintenance);
+        let view = ServiceView { mode_setting: maintenance.clone(), ..idle() };
+        let told = course(&asked("--read-only --switch"), &view).unwrap_err();
+        assert!(told.contains("in mode maintenance") && told.contains("deploy with --maintenance"), "{told}");
+        assert_eq!(steps("--maintenance --switch", &view), ["ready", "maintenance", "switch", "leave"]);
+        assert_eq!(steps("--hold --switch", &view), ["ready", "hold", "switch", "leave"], "nothing reaches a pool");
+        assert_eq!(steps("--read-only", &view), ["ready", "rollout"]);
+        let guard = Some(DeployGuard { mode: Mode::Maintenance, before: ModeSetting::default() });
+        let own = Some(Deploy { guard, ..deploy("server1", "2026.11.2") });
+        let view = ServiceView { deploy: own, ..view };
+        assert_eq!(steps("--read-only --switch", &view), ["ready", "read-only", "switch", "leave"], "its own");
     }
 
     #[test]

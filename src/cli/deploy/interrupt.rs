@@ -13,7 +13,8 @@ impl Interrupt {
     pub(super) fn listen() -> Result<Self, CliError> {
         let cant = |error: std::io::Error| CliError::Start(format!("signals can't be taken: {error}"));
         let (told, receiver) = watch::channel(false);
-        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        for kind in kinds.into_iter().filter(|kind| *kind != SignalKind::hangup() || !is_ignored(*kind)) {
             let mut signals = signal(kind).map_err(cant)?;
             let told = told.clone();
             tokio::spawn(async move {
@@ -43,7 +44,33 @@ impl Interrupt {
     }
 }
 
+/// Whether the process was begun with this signal ignored, as `nohup` does so that it outlives its terminal.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores(&status, kind.as_raw_value())
+}
+
+/// The kernel shows a mask in hexadecimal, whose lowest bit is that of signal 1.
+fn ignores(status: &str, number: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask.checked_shr(u32::try_from(number - 1).unwrap_or(u32::MAX)).is_some_and(|mask| mask & 1 == 1)
+}
+
 /// What is told of a command that was stopped.
 pub(super) fn stopped() -> CliError {
     CliError::Deploy("it was stopped by a signal".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_mask() {
+        let status = "SigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        let ignored: Vec<i32> = (1..=64).filter(|number| ignores(status, *number)).collect();
+        assert_eq!(ignored, [1, 13]);
+        assert!(!ignores("", 1));
+    }
 }

@@ -2,13 +2,15 @@
 
 use super::interrupt::Interrupt;
 use crate::model::Period;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
 /// After TERM, a command has so long to end in order.
 const GRACE: Duration = Duration::from_secs(10);
+/// Between two looks whether all that it has started has ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs a command to its end. It has a process group of its own, so that Ctrl-C reaches it through us, in order, and
 /// whatever it has started ends with it.
@@ -52,9 +54,18 @@ async fn end(child: &mut Child, group: Option<Pid>) {
         }
     };
     send(Signal::TERM);
-    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+    if tokio::time::timeout(GRACE, ended(child, group)).await.is_err() {
         send(Signal::KILL);
         let _ = child.wait().await;
+    }
+}
+
+/// Waits for the end of all of it. The shell is gone at once, and what it has started may still be at work on the database
+/// that the mode protects.
+async fn ended(child: &mut Child, group: Option<Pid>) {
+    let _ = child.wait().await;
+    while group.is_some_and(|group| test_kill_process_group(group).is_ok()) {
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -82,6 +93,16 @@ mod tests {
         assert_eq!(run_for("exit 7", long).await, Err("it exited with 7".to_owned()));
         assert_eq!(run_for("kill -KILL $$", long).await, Err("it was ended by a signal".to_owned()));
         assert_eq!(run_for("no-such-command 2>/dev/null", long).await, Err("it exited with 127".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_a_command_has_started_is_waited_for_while_it_ends_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("in-order");
+        let child = format!("trap 'sleep 1; touch {}; exit' TERM; while :; do sleep 0.1; done", file.display());
+        let told = run_for(&format!("({child}) & wait"), Period::from_secs(5)).await.unwrap_err();
+        assert!(told.contains("did not end within 5s"), "{told}");
+        assert!(file.exists(), "it was at work still");
     }
 
     #[tokio::test]

@@ -112,7 +112,7 @@ impl<'s> Site<'s> {
         is_own.then_some(deploy)
     }
 
-    /// Changes the service as it is at that moment. Where somebody else changes it in between, or the answer is lost, it is
+    /// Changes the service as it is at that moment, as long as the deploy is this run's. Where somebody else changes it in between, or the answer is lost, it is
     /// looked at again.
     pub(super) async fn change<T: DeserializeOwned>(
         &self,
@@ -126,6 +126,10 @@ impl<'s> Site<'s> {
                 Change::Made(made) => return Ok(made),
                 Change::Make(method, below, body, wait) => (method, below, body, wait),
             };
+            if self.own(&view).is_none() {
+                let told = "the deploy is not this run's any more; `cutover history` says what came in between";
+                return Err(CliError::Deploy(format!("{}: {told}", step.name())));
+            }
             let path = format!("{}{below}", self.path);
             match self.session.client.send_for(view.revision, method, &path, &body, wait).await {
                 Ok(answer) => return answer.read(),
@@ -151,4 +155,59 @@ fn user_and_host() -> String {
         if text.trim().is_empty() { otherwise.to_owned() } else { text.trim().to_owned() }
     };
     format!("{}@{}", name(&user, "someone"), name(&host, "somewhere"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::arguments::Global;
+    use crate::cli::samples::{canary, time};
+    use clap::Parser;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        asked: DeployArguments,
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_place_another_has_taken_changes_nothing_any_more() {
+        let deploy = Deploy {
+            pool: "server1".parse().unwrap(),
+            release: "2026.11.2".parse().unwrap(),
+            by: "me@here, run 2".to_owned(),
+            started: time("2026-11-22T04:00:00Z"),
+            done: Vec::new(),
+            guard: None,
+            ended: None,
+        };
+        let view = ServiceView { deploy: Some(deploy), ..canary() };
+        let changes = Arc::new(AtomicUsize::new(0));
+        let (shown, counted) = (view.clone(), Arc::clone(&changes));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = listener.local_addr().unwrap().to_string();
+        let router = axum::Router::new()
+            .route("/api/v1/services/shop", axum::routing::get(async move || axum::Json(shown)))
+            .route(
+                "/api/v1/services/shop/switch",
+                axum::routing::post(async move || {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    axum::Json(view)
+                }),
+            );
+        let server = tokio::spawn(axum::serve(listener, router).into_future());
+        let session = Session::open(&Global { admin, token_file: None, service: None, json: false }).unwrap();
+        let line = Line::try_parse_from(["deploy", "server1", "--release", "2026.11.2"]).unwrap();
+        let mut site = Site::new(&session, "/services/shop".to_owned(), &line.asked);
+        let switch = |_: &ServiceView| Ok(Change::Make(Method::POST, "/switch", json!({}), Duration::ZERO));
+        let refused = site.change::<ServiceView>(Step::Switch, switch).await.unwrap_err();
+        assert!(refused.to_string().contains("not this run's any more"), "{refused}");
+        assert_eq!(changes.load(Ordering::Relaxed), 0);
+        "me@here, run 2".clone_into(&mut site.by);
+        site.change::<ServiceView>(Step::Switch, switch).await.unwrap();
+        assert_eq!(changes.load(Ordering::Relaxed), 1);
+        server.abort();
+    }
 }

@@ -222,15 +222,19 @@ impl<'s> Walk<'s> {
     /// After an error: leaves the mode, notes the end, and says what is the case now. Signals are waited out.
     async fn give_up(&mut self, error: &CliError) -> CliError {
         let mut told = vec![error.to_string()];
-        if let Err(left) = guard::leave(&self.site).await {
+        let left = guard::leave(&self.site).await;
+        let is_left = left.is_ok();
+        if let Err(left) = left {
             let until = "it ends by itself, or by `cutover mode serve`";
             told.push(format!("the mode could not be left: {left}; {until}"));
         }
         match self.site.look().await {
             Ok(view) => {
                 let goes_on = view.candidate.as_ref() == Some(&self.site.asked.pool);
-                // Whose deploy is another's by now has nothing to note.
+                // Whose deploy is another's by now has nothing to note; and whose mode is on still is not over: the next run
+                // leaves it.
                 if !goes_on
+                    && is_left
                     && self.site.own(&view).is_some()
                     && let Err(untold) = self.site.record("stopped", &[]).await
                 {

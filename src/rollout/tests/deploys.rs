@@ -74,7 +74,40 @@ fn a_switch_ends_it_once_its_mode_is_left() {
     assert_eq!(ended(&story), None);
     story.run(6, &news(DeployAct::Unguard));
     assert_eq!(ended(&story), Some(DeployEnd::Switched));
+    assert_eq!(story.state.mode, ModeSetting::of(Mode::ReadOnly), "it is left with that, if it was not before");
     assert!(matches!(story.refused(7, &news(DeployAct::Stop)), Refusal::DeployOver { .. }));
+}
+
+/// In maintenance by a deploy until second 10, and read-only before that.
+fn guarded(before: ModeSetting) -> Story {
+    let mut story = Story::new();
+    story.run(0, &Event::SetMode(before.into()));
+    story.run(1, &news(BEGIN));
+    story.run(2, &news(DeployAct::Guard(Mode::Maintenance)));
+    let mode = ModeSetting { until: Some(at(10)), ..ModeSetting::of(Mode::Maintenance) };
+    story.run(3, &Event::SetMode(mode.into()));
+    story
+}
+
+#[test]
+fn the_mode_of_a_deploy_that_has_died_gives_way_to_what_somebody_had_asked_for() {
+    let over = Event::PoolCanServe(None);
+    let read_only = ModeSetting { anonymous: true, ..ModeSetting::of(Mode::ReadOnly) };
+    let mut story = guarded(read_only.clone());
+    assert_eq!(story.run(10, &over), Some(DecisionName::Mode));
+    assert_eq!(story.state.mode, read_only);
+    assert_eq!(story.run(11, &over), None, "it has no end");
+
+    let mut story = guarded(ModeSetting { until: Some(at(8)), ..read_only.clone() });
+    story.run(10, &over);
+    assert_eq!(story.state.mode, ModeSetting::default(), "its time is over too");
+
+    let mut story = guarded(read_only);
+    story.run(4, &Event::SetMode(ModeSetting::default().into()));
+    let later = ModeSetting { until: Some(at(20)), ..ModeSetting::of(Mode::Maintenance) };
+    story.run(5, &Event::SetMode(later.into()));
+    story.run(20, &over);
+    assert_eq!(story.state.mode, ModeSetting::default(), "somebody has left it meanwhile, and what was before it");
 }
 
 #[test]

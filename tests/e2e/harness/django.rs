@@ -104,7 +104,11 @@ impl Site {
     pub fn with_ports(&self, text: &str) -> String {
         let ours = [self.router.address(), self.router.setup.admin, self.ports[0], self.ports[1]];
         let theirs = ["8080", "9900", "9000", "9001"];
-        theirs.iter().zip(ours).fold(text.to_owned(), |text, (port, ours)| text.replace(port, &ours.port().to_string()))
+        // In two goes: the digits of one of ours may be those of another one of theirs.
+        let mark = |number: usize| format!("<port {number}>");
+        let numbers = 0..theirs.len();
+        let marked = numbers.clone().fold(text.to_owned(), |text, at| text.replace(theirs[at], &mark(at)));
+        numbers.fold(marked, |text, at| text.replace(&mark(at), &ours[at].port().to_string()))
     }
 
     /// Where a copy is.
