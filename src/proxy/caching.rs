@@ -28,7 +28,7 @@ pub(super) enum Audience {
     Cohort,
     /// One side of a split, and it asked for the script of a service worker.
     CohortWorker,
-    /// Those whose network sees a candidate that others don't.
+    /// Those whose network sees a candidate that others don't, or the application while others get maintenance.
     Network,
     /// Who is shown a pool by a preview link, whatever others get.
     Link,

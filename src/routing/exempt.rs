@@ -1,4 +1,4 @@
-//! Paths that reach the application whatever the mode of their service.
+//! Paths that neither maintenance nor hold keeps from the application.
 
 use crate::model::PathPrefix;
 

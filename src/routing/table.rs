@@ -47,7 +47,7 @@ pub struct Route {
     pub caching: Caching,
     /// The pool that is warm beside the live one: what one of the two has no asset for is looked for in the other.
     pub skew: Option<usize>,
-    /// The paths that reach the application whatever the mode; see [`is_exempt`].
+    /// The paths that neither maintenance nor hold keeps from the application; see [`is_exempt`].
     pub exempt: Box<[PathPrefix]>,
     /// What the operator's page needs.
     pub assets: Option<Arc<Assets>>,
@@ -265,7 +265,7 @@ pub struct Asked<'r> {
 pub enum Previewed {
     /// Its cookie is that of a preview link: it is shown that pool, or none.
     ByLink,
-    /// Its network sees the preview of a blue-green rollout.
+    /// Its network sees the preview of a blue-green rollout, or passes maintenance.
     ByNetwork,
 }
 
@@ -358,9 +358,10 @@ impl Route {
             return self.to_linked(service, pool, passage);
         }
         let previewed = self.previewed(asked);
-        if exempt || self.planned.is_some() || previewed.is_some() {
+        let passes_by = self.planned.is_some() && !exempt;
+        if exempt || passes_by || previewed.is_some() {
             // Who passes by, or sees a preview, is no visitor, and takes no part in the draw.
-            let by = previewed.map(|_| Previewed::ByNetwork);
+            let by = (passes_by || previewed.is_some()).then_some(Previewed::ByNetwork);
             return self.to_pool(service, previewed.unwrap_or(self.live), None, by, passage);
         }
         let draw =

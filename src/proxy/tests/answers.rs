@@ -102,7 +102,12 @@ async fn who_may_bypass_maintenance_reaches_the_application() {
         setting.bypass = vec!["127.0.0.1/32"];
     })
     .await;
-    assert_eq!(get(world.address, "/").await.body(), "app");
+    let answer = get(world.address, "/").await;
+    assert_eq!(
+        (answer.body(), answer.header("cache-control")),
+        ("app", Some("no-store")),
+        "a cache hands it to nobody"
+    );
 }
 
 #[tokio::test]

@@ -3,8 +3,12 @@
 use super::wire::{Action, Origin, Visitor, eventually, get, ok};
 use super::world::{Setting, TestPool, World};
 use crate::config::UnsafeStatus;
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -166,4 +170,96 @@ async fn in_a_hold_the_skew_guard_enters_no_other_pool() {
     world.publish();
     assert_eq!(visitor.answer().await.status, 404);
     assert_eq!(server0.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn who_hangs_up_has_waited_as_well() {
+    let (_server0, _server1, mut setting) = two_pools().await;
+    setting.hold = true;
+    let world = World::new(setting);
+    let visitor = waiting(&world, "/", "").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(visitor);
+    let waited = || world.maintenance.iter().map(|tally| tally.waits.total()).sum::<Duration>();
+    eventually("its time is counted", || waited() >= Duration::from_millis(50)).await;
+    assert_eq!(world.held(), 0);
+}
+
+/// A visitor who posts again and again, until it is told to stop: what it was answered.
+async fn posting(address: SocketAddr, number: usize, stop: Arc<AtomicBool>) -> BTreeMap<u16, usize> {
+    let mut statuses = BTreeMap::new();
+    let mut visitor = Visitor::connect(address).await;
+    for count in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let request = format!("POST /{number}-{count} HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody");
+        let answer = visitor.ask(&request).await;
+        *statuses.entry(answer.status).or_default() += 1;
+        if answer.header("connection") == Some("close") {
+            visitor = Visitor::connect(address).await;
+        }
+        if answer.status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn whatever_comes_in_between_each_request_is_answered_and_none_is_sent_twice() {
+    let (server0, server1, mut setting) = two_pools().await;
+    setting.restart = LONG;
+    let usual = setting.pools.clone();
+    let gone = [TestPool::new("server0", &[nobody()]), TestPool::new("server1", &[nobody()])];
+    let mut world = World::new(setting);
+    let stop = Arc::new(AtomicBool::new(false));
+    let visitors = join_all((0..8).map(|number| posting(world.address, number, Arc::clone(&stop))));
+    let mut random = rand::random::<u64>() | 1;
+    println!("seed {random}");
+    // Marsaglia's xorshift.
+    let mut below = |bound: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % bound
+    };
+    let changes = async {
+        for _ in 0..200 {
+            let setting = &mut world.setting;
+            match below(7) {
+                0 | 1 => setting.hold = !setting.hold,
+                2 => setting.read_only = !setting.read_only,
+                3 => setting.planned = setting.planned.xor(Some(UnsafeStatus::default())),
+                4 => setting.pools = gone.to_vec(),
+                5 => {
+                    let up = !setting.pools[0].healthy;
+                    setting.pools.iter_mut().for_each(|pool| pool.healthy = up);
+                    setting.outage = (!up).then(Instant::now);
+                }
+                _ => {
+                    let at = usize::from(below(2) == 1);
+                    let healthy = setting.pools[at].healthy;
+                    setting.pools[at] = usual[at].clone();
+                    setting.pools[at].healthy = healthy;
+                }
+            }
+            world.publish();
+            tokio::time::sleep(Duration::from_millis(below(20))).await;
+        }
+        (world.setting.hold, world.setting.read_only, world.setting.planned) = (false, false, None);
+        (world.setting.pools, world.setting.outage) = (usual, None);
+        world.publish();
+        stop.store(true, Ordering::SeqCst);
+    };
+    let (visitors, ()) = tokio::join!(visitors, changes);
+    let mut good = 0;
+    for statuses in visitors {
+        assert!(statuses.keys().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
+        good += statuses.get(&200).copied().unwrap_or_default();
+    }
+    let requests: Vec<String> = server0.requests().into_iter().chain(server1.requests()).collect();
+    let paths: BTreeSet<&str> = requests.iter().filter_map(|request| request.split(' ').nth(1)).collect();
+    assert!(good > 0 && (requests.len(), paths.len()) == (good, good), "each was sent once: {good} {requests:?}");
+    eventually("nothing is left", || world.held() == 0 && world.under_way() == 0).await;
 }

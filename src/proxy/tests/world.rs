@@ -102,6 +102,7 @@ pub(super) struct Setting {
     pub(super) hold: bool,
     /// How long requests wait for a target that has stopped listening.
     pub(super) restart: Duration,
+    pub(super) outage: Option<Instant>,
 }
 
 impl Setting {
@@ -120,6 +121,7 @@ impl Setting {
             read_only: false,
             hold: false,
             restart: Duration::ZERO,
+            outage: None,
         }
     }
 
@@ -208,7 +210,7 @@ impl World {
                 restart: setting.restart,
                 refusal: self.maintenance_answer(Reason::Hold, UnsafeStatus::default()),
             }),
-            outage: None,
+            outage: setting.outage,
             tally: Arc::clone(&self.maintenance),
         };
         let (hosts, prefix): (_, PathPrefix) = ([HostPattern::Any], "/".parse().unwrap());
