@@ -31,6 +31,7 @@ pub(super) struct DeployBody {
 #[serde(rename_all = "kebab-case")]
 enum Act {
     Begin,
+    Alive,
     Ready,
     Gate,
     Migrated,
@@ -63,6 +64,7 @@ fn act(body: &DeployBody) -> Result<DeployAct, Problem> {
     }
     Ok(match body.act {
         Act::Begin => DeployAct::Begin { force: body.force, take_over: body.take_over },
+        Act::Alive => DeployAct::Alive,
         Act::Ready => DeployAct::Done(DeployStep::Ready),
         Act::Gate => DeployAct::Done(DeployStep::Gate),
         Act::Migrated => DeployAct::Done(DeployStep::Migrated),

@@ -146,7 +146,8 @@ impl Conductor {
             let _ = request.reply.send(Err(CommandError::UnknownService(request.service.to_string())));
             return;
         };
-        let fault = request.held.and_then(|number| self.hold_fault(at, number));
+        let heard = self.services[at].hear(&request.command, Instant::now());
+        let fault = heard.err().or_else(|| request.held.and_then(|number| self.hold_fault(at, number)));
         let decision = fault.map_or_else(|| self.decision_on(at, &request.command, request.if_match), Err);
         match decision {
             Err(error) => drop(request.reply.send(Err(error))),

@@ -11,6 +11,7 @@ mod assets;
 mod command;
 mod conductor;
 mod deciding;
+mod deploying;
 mod events;
 mod explain;
 mod files;

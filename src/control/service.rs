@@ -1,5 +1,6 @@
 //! One service as the control plane holds it, and the route that requests see of it.
 
+use super::deploying::Heard;
 use super::gates::Gating;
 use super::gathering::Gathering;
 use super::guarding::Guarding;
@@ -40,6 +41,8 @@ pub(super) struct ServiceControl {
     pub(super) unwritten: Vec<HistoryView>,
     /// A switch under way that lets requests wait meanwhile.
     pub(super) holding: Option<Holding>,
+    /// The script of a deploy that was heard of last.
+    pub(super) heard: Option<Heard>,
     /// Since when no pool can serve, while that is so.
     outage: Option<Instant>,
     /// What the router answers itself while the service does not serve, or has the last time.
@@ -121,6 +124,7 @@ impl ServiceControl {
             writing: Writing::default(),
             unwritten: Vec::new(),
             holding: None,
+            heard: None,
             outage: None,
             meanwhile: None,
             overdue: false,

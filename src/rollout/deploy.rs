@@ -36,6 +36,8 @@ pub enum DeployAct {
         /// Take the place of another deploy that is under way.
         take_over: bool,
     },
+    /// It is at work still.
+    Alive,
     /// A step is done.
     Done(DeployStep),
     /// It is about to put the service into this mode.
@@ -50,6 +52,7 @@ pub(super) fn told(state: &ServiceState, news: &DeployNews, now: Timestamp) -> R
     let before = state.deploy.as_ref();
     let (next, what) = match news.act {
         DeployAct::Begin { force, take_over } => (begun(state, news, force, take_over, now)?, "begins".to_owned()),
+        DeployAct::Alive => return own(state, news).map(|_| None),
         DeployAct::Done(step) => {
             let (next, what) = done(state, own(state, news)?.clone(), step, news);
             (next, what.to_owned())

@@ -430,6 +430,22 @@ async fn another_deploy_is_refused_unless_it_takes_the_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_deploy_is_not_walked_twice_at_once_and_goes_on_when_the_first_has_died() {
+    let (_server0, _server1, router) = site().await;
+    let migration = waiting(&router, "migrated");
+    let first = Run::start(&router, &["--switch", "--maintenance", "--migrate", &migration]);
+    has_run(&router, "migrated").await;
+    let again = ["deploy", "server1", "--release", "v7", "--switch", "--maintenance", "--migrate", &migration];
+    let refused = router.command(&again).await;
+    assert_eq!((refused.code, refused.err.contains("by tester, run")), (1, true), "{refused:?}");
+    assert_eq!((ran(&router).len(), mode(&router).await), (1, json!("maintenance")), "nothing has been done");
+    first.kill().await;
+    go(&router);
+    router.command(&again).await.ok();
+    assert_eq!((ran(&router).len(), router.view().await["live"].clone()), (2, json!("server1")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_the_mode_is_moved_on_while_a_migration_runs_and_somebody_elses_mode_stays() {
     let (_server0, _server1, router) = site().await;
     let migration = waiting(&router, "migrated");

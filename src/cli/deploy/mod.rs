@@ -25,15 +25,15 @@ use super::CliError;
 use super::error::FAILED;
 use super::output::{for_people, plain_json, say};
 use super::session::Session;
-use super::wait::ROLLED_BACK;
+use super::wait::{LOOK_EVERY, ROLLED_BACK};
 use crate::model::view::ServiceView;
 use course::{Course, Planned, course, meant};
 use interrupt::Interrupt;
 use report::{Outcome, Report, taken};
 use serde_json::json;
-use site::Site;
+use site::{Site, note};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use walk::{End, Walk};
 
 pub(super) async fn run(session: &Session, mut asked: DeployArguments) -> Result<ExitCode, CliError> {
@@ -69,8 +69,13 @@ enum Begun {
     Walk(ServiceView, Vec<Planned>),
 }
 
+/// A router has noticed by then that the run before has died.
+const DEATH: Duration = Duration::from_secs(10);
+
 /// Looks, decides what there is to do, and begins it if the service is still as it was looked at.
 async fn begin(site: &Site<'_>) -> Result<Begun, CliError> {
+    let since = Instant::now();
+    let mut is_waiting = false;
     loop {
         let view: ServiceView = site.session.client.get(&site.path, &[]).await?.read()?;
         let planned = match course(site.asked, &view).map_err(CliError::Refused)? {
@@ -91,6 +96,12 @@ async fn begin(site: &Site<'_>) -> Result<Begun, CliError> {
             Ok(view) => return Ok(Begun::Walk(view, planned)),
             // Each try is another look at what others have changed.
             Err(CliError::Moved(_)) => {}
+            Err(CliError::Refused(_)) if site.is_others(&view) && since.elapsed() < DEATH => {
+                if !std::mem::replace(&mut is_waiting, true) {
+                    note("another run of this deploy was at work just now; waiting whether it is alive");
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -12,10 +12,14 @@ use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 /// How often a change is tried when others change the service at the same time.
 const TRIES: usize = 10;
+
+/// A run says so often that it is alive: the router takes one for dead that has missed three.
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
 
 /// What a change of the service comes to, once it is looked at.
 pub(super) enum Change<T> {
@@ -98,6 +102,24 @@ impl<'s> Site<'s> {
             }
             told => told,
         }
+    }
+
+    /// Says that this run is alive, for as long as it is waited for.
+    pub(super) fn alive(&self) -> impl Future<Output = Infallible> + use<'s> {
+        let (session, path, body) = (self.session, format!("{}/deploy", self.path), self.body("alive"));
+        async move {
+            loop {
+                // A router that does not hear it hears the next one.
+                let _ = session.client.send(Method::PUT, &path, &body, Duration::ZERO).await;
+                tokio::time::sleep(ALIVE_EVERY).await;
+            }
+        }
+    }
+
+    /// Whether another run of the same deploy has it.
+    pub(super) fn is_others(&self, view: &ServiceView) -> bool {
+        let same = view.deploy.as_ref().filter(|deploy| deploy.is_of(&self.asked.pool, &self.asked.release));
+        same.is_some_and(|deploy| deploy.is_under_way() && deploy.by != self.by)
     }
 
     fn body(&self, act: &str) -> Value {

@@ -40,7 +40,13 @@ impl<'s> Walk<'s> {
 
     /// Walks to the end. After an error the site is out of the mode that the walk has put it into.
     pub(super) async fn walk(&mut self, planned: Vec<Planned>) -> Result<End, CliError> {
-        match self.all(planned).await {
+        let alive = self.site.alive();
+        let ended = tokio::select! {
+            biased;
+            ended = self.all(planned) => ended,
+            never = alive => match never {},
+        };
+        match ended {
             Ok(end) => Ok(end),
             Err(error) => Err(self.give_up(&error).await),
         }

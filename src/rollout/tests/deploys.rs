@@ -120,6 +120,8 @@ fn another_one_waits_or_takes_the_place_and_the_mode_of_the_first() {
     assert_eq!(story.last().decision.reason, "the deploy of v2 to server1 by me, run 2 goes on");
     assert_eq!(story.state.deploy.as_ref().unwrap().started, at(1));
     assert!(matches!(story.refused(4, &news(DeployAct::Unguard)), Refusal::OtherDeploy(_)), "run 1 is over");
+    assert!(matches!(story.refused(4, &news(DeployAct::Alive)), Refusal::OtherDeploy(_)), "whatever it says");
+    assert_eq!(story.run(4, &news_by("me, run 2", "v2", DeployAct::Alive)), None, "nothing to note");
     story.run(5, &news_by("you", "v3", DeployAct::Begin { force: false, take_over: true }));
     let deploy = story.state.deploy.as_ref().unwrap();
     assert_eq!((deploy.by.as_str(), deploy.release.as_str(), deploy.guard.is_some()), ("you", "v3", true));
