@@ -5,6 +5,7 @@ use super::files::{self, FirstLook};
 use super::gathering::Gathering;
 use super::handle::Published;
 use super::health::Checked;
+use super::restriction;
 use super::service::ServiceControl;
 use crate::analysis::Evidence;
 use crate::config::{Config, Service as ServiceConfig};
@@ -65,8 +66,10 @@ impl Conductor {
             let coming = control.writing.planned();
             match config.services.iter().find(|service| service.name == *name) {
                 Some(service) => {
-                    let states = coming.into_iter().chain([&control.state]);
-                    let missing = states.flat_map(pools_in_use).find(|pool| service.pool(pool).is_none());
+                    let states = || coming.into_iter().chain([&control.state]);
+                    // Who was to appear logged out would be logged in again.
+                    faults.extend(states().find_map(|state| restriction::fault(service, &state.mode)));
+                    let missing = states().flat_map(pools_in_use).find(|pool| service.pool(pool).is_none());
                     if let Some(pool) = missing {
                         faults.push(format!("service {name}: pool {pool} is in use and can't be removed"));
                     }

@@ -302,6 +302,23 @@ async fn a_reload_is_taken_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_logs_nobody_in_again_while_everyone_is_to_appear_logged_out() {
+    let bench = bench().await;
+    let with = |cookies: Option<&str>| {
+        let mut config = config(&bench.targets);
+        config.services[0].anonymous.cookies = cookies.map(|name| vec![name.to_owned()]);
+        config
+    };
+    bench.handle.reload(with(Some("sessionid"))).await.unwrap();
+    bench.command(Command::Mode { setting: ModeSetting::of(Mode::Anonymous), drain: None }).await.unwrap();
+    let faults = bench.handle.reload(with(None)).await.unwrap_err();
+    assert!(faults.iter().any(|fault| fault.contains("[service.anonymous]")), "{faults:?}");
+    bench.handle.reload(with(Some("sid"))).await.unwrap();
+    bench.command(Command::Mode { setting: ModeSetting::default(), drain: None }).await.unwrap();
+    bench.handle.reload(with(None)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reload_leaves_the_pool_of_a_change_that_is_being_stored() {
     let bench = bench().await;
     bench.set(Disk::Hanging);
