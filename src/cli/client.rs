@@ -87,8 +87,7 @@ impl Client {
         body: &Value,
         wait: Duration,
     ) -> Result<Answer, CliError> {
-        let request = self.http.request(method, self.url(path)).json(body).timeout(PATIENCE + wait);
-        self.answer(request).await
+        self.answer(self.change(method, path, body, wait)).await
     }
 
     /// Sends a change that is for this revision only: [`CliError::Moved`] if the service has another one by now.
@@ -100,7 +99,7 @@ impl Client {
         body: &Value,
         wait: Duration,
     ) -> Result<Answer, CliError> {
-        let request = self.http.request(method, self.url(path)).json(body).timeout(PATIENCE + wait);
+        let request = self.change(method, path, body, wait);
         self.answer(request.header(IF_MATCH, format!("\"{revision}\""))).await
     }
 
@@ -111,6 +110,10 @@ impl Client {
 
     fn url(&self, path: &str) -> String {
         format!("{}/api/v1{path}", self.base)
+    }
+
+    fn change(&self, method: Method, path: &str, body: &Value, wait: Duration) -> reqwest::RequestBuilder {
+        self.http.request(method, self.url(path)).json(body).timeout(PATIENCE + wait)
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Answer, CliError> {

@@ -122,3 +122,14 @@ fn name(text: &str) -> Result<String, String> {
         Err("write a name of 1 to 120 characters on one line".to_owned())
     }
 }
+
+/// The arguments of these words, the first of which is the command.
+#[cfg(test)]
+pub(super) fn parsed<'w>(words: impl IntoIterator<Item = &'w str>) -> DeployArguments {
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        asked: DeployArguments,
+    }
+    <Line as clap::Parser>::try_parse_from(words).unwrap().asked
+}

@@ -243,21 +243,15 @@ pub(super) fn missing(asked: &DeployArguments, view: &ServiceView) -> Vec<String
 
 #[cfg(test)]
 mod tests {
+    use super::super::arguments::parsed;
     use super::*;
     use crate::cli::samples::{canary, time};
     use crate::model::view::TargetView;
     use crate::model::{DeployGuard, ModeSetting, Phase};
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        asked: DeployArguments,
-    }
 
     fn asked(line: &str) -> DeployArguments {
         let words = format!("deploy server1 --release 2026.11.2 {line}");
-        Line::try_parse_from(words.split_whitespace()).unwrap().asked
+        parsed(words.split_whitespace())
     }
 
     /// Nothing is under way; `server1` has two targets of which one is up.
@@ -368,7 +362,7 @@ mod tests {
     fn spare_is_the_pool_that_is_not_live_unless_the_live_one_has_the_release() {
         let spare = |release: &str, view: &ServiceView| {
             let words = ["deploy", "spare", "--release", release];
-            meant(&Line::try_parse_from(words).unwrap().asked, view).map(|pool| pool.to_string())
+            meant(&parsed(words), view).map(|pool| pool.to_string())
         };
         assert_eq!(spare("7", &idle()), Ok("server1".to_owned()));
         assert_eq!(spare("2026.11.1", &idle()), Ok("server0".to_owned()), "it is live with it: nothing is to be done");

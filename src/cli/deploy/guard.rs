@@ -135,25 +135,18 @@ fn again(before: &ModeSetting) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::DeployArguments;
+    use super::super::arguments::parsed;
     use super::*;
     use crate::cli::arguments::Global;
     use crate::cli::session::Session;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        asked: DeployArguments,
-    }
 
     #[test]
     fn what_somebody_has_set_goes_on_as_it_is_and_the_rest_ends_by_itself() {
         let admin = "http://127.0.0.1:9900".to_owned();
         let session = Session::open(&Global { admin, token_file: None, service: None, json: false }).unwrap();
         let line = "deploy server1 --release 2 --maintenance --lease 1m --message Soon.";
-        let line = Line::try_parse_from(line.split_whitespace()).unwrap();
-        let site = Site::new(&session, String::new(), &line.asked);
+        let asked = parsed(line.split_whitespace());
+        let site = Site::new(&session, String::new(), &asked);
         let body = |mode, before| lasting(&site, mode, &before, Duration::from_secs(10));
         let own = |mode: &str| json!({ "mode": mode, "retry_after": "30s", "message": "Soon.", "lasts": "1m 10s" });
         assert_eq!(body(Mode::Maintenance, ModeSetting::default()), own("maintenance"));

@@ -181,18 +181,12 @@ fn user_and_host() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arguments::parsed;
     use super::*;
     use crate::cli::arguments::Global;
     use crate::cli::samples::{canary, time};
-    use clap::Parser;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        asked: DeployArguments,
-    }
 
     #[tokio::test]
     async fn a_run_whose_place_another_has_taken_changes_nothing_any_more() {
@@ -221,8 +215,8 @@ mod tests {
             );
         let server = tokio::spawn(axum::serve(listener, router).into_future());
         let session = Session::open(&Global { admin, token_file: None, service: None, json: false }).unwrap();
-        let line = Line::try_parse_from(["deploy", "server1", "--release", "2026.11.2"]).unwrap();
-        let mut site = Site::new(&session, "/services/shop".to_owned(), &line.asked);
+        let asked = parsed(["deploy", "server1", "--release", "2026.11.2"]);
+        let mut site = Site::new(&session, "/services/shop".to_owned(), &asked);
         let switch = |_: &ServiceView| Ok(Change::Make(Method::POST, "/switch", json!({}), Duration::ZERO));
         let refused = site.change::<ServiceView>(Step::Switch, switch).await.unwrap_err();
         assert!(refused.to_string().contains("not this run's any more"), "{refused}");
