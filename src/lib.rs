@@ -8,6 +8,7 @@
 //! 5  adapters                 prometheus, sqlite: the outside world behind ports
 //! 4  proxy  |  control        two planes that never import each other
 //! 3  routing                  the table, the split, the balance: all that the two planes share
+//! 3  transport                streams to targets and from visitors, without any HTTP
 //! 2  config, analysis, rollout    pure: text to model; evidence to verdict; (state, event, now) to (state, effects)
 //! 1  model, telemetry         words
 //! ```
@@ -24,3 +25,4 @@ pub mod proxy;
 pub mod rollout;
 pub mod routing;
 pub mod telemetry;
+pub mod transport;

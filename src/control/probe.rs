@@ -3,13 +3,13 @@
 use super::reported;
 use crate::config::Health;
 use crate::model::{ReleaseId, TargetAddress};
+use crate::transport;
 use bytes::Bytes;
 use http::Response;
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -32,11 +32,7 @@ pub(super) async fn check(address: &TargetAddress, health: &Health) -> Result<Op
 }
 
 async fn check_in_time(address: &TargetAddress, path: Option<&str>) -> Result<Option<Passed>, String> {
-    let stream = match address {
-        TargetAddress::Socket(address) => TcpStream::connect(address).await,
-        TargetAddress::Name(host, port) => TcpStream::connect((host.as_ref(), *port)).await,
-    }
-    .map_err(|error| format!("connect: {error}"))?;
+    let stream = transport::connect(address).await.map_err(|error| format!("connect: {error}"))?;
     let Some(path) = path else { return Ok(None) };
     let failed = |error: hyper::Error| format!("GET {path}: {error}");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;

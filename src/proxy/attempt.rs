@@ -1,6 +1,7 @@
 //! One pool's attempt at a request: targets and connections are tried until the request was sent.
 
 use super::headers::{Found, GRPC_STATUS, is_only_chunked};
+use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::record::Place;
 use super::upstream::{Busy, Exchanged, connect};
@@ -9,7 +10,6 @@ use crate::model::{Happening, grpc_status_fails};
 use crate::routing::{Pool, Target};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode};
-use hyper::body::Incoming;
 use std::rc::Rc;
 
 /// What came of an attempt.
@@ -17,7 +17,7 @@ pub(super) enum Tried {
     /// The head of an answer.
     Answered {
         /// The answer.
-        response: Response<Incoming>,
+        response: Response<Inbound>,
         /// The connection that brings the rest of it.
         busy: Busy,
         /// What it amounts to.
@@ -113,7 +113,7 @@ fn has_one_length(headers: &HeaderMap) -> bool {
 }
 
 /// What the head of an answer amounts to.
-fn judge(response: Response<Incoming>, busy: Busy) -> Tried {
+fn judge(response: Response<Inbound>, busy: Busy) -> Tried {
     let headers = response.headers();
     let found = Found::in_head(headers);
     let two_framings = found.transfer_encoding && (found.content_length || !is_only_chunked(headers));

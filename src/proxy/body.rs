@@ -1,6 +1,7 @@
 //! Bodies on their way: from the visitor to a target, and back. Each part is passed on as it comes, and the next one
 //! is taken only when there is room for it; so a slow reader slows the writer, and nothing is held whole.
 
+use super::inbound::{Broken, Inbound};
 use super::record::Record;
 use super::upstream::Busy;
 use super::visitor::Visitor;
@@ -8,10 +9,9 @@ use crate::model::grpc_status_fails;
 use crate::proxy::headers::GRPC_STATUS;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 /// A request's body on its way to a target.
 pub(super) enum RequestBody {
@@ -20,7 +20,7 @@ pub(super) enum RequestBody {
     /// It comes from the visitor.
     Streamed {
         /// What comes.
-        incoming: Incoming,
+        incoming: Inbound,
         /// Whose it is.
         visitor: Rc<Visitor>,
         /// Whether all of it has come.
@@ -30,7 +30,7 @@ pub(super) enum RequestBody {
 
 impl RequestBody {
     /// The body of a visitor's request.
-    pub(super) fn new(incoming: Incoming, visitor: &Rc<Visitor>) -> Self {
+    pub(super) fn new(incoming: Inbound, visitor: &Rc<Visitor>) -> Self {
         visitor.set_body_due(!incoming.is_end_stream());
         if incoming.is_end_stream() {
             return Self::Empty;
@@ -41,9 +41,9 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streamed { incoming, visitor, done } => {
@@ -104,17 +104,17 @@ pub(super) struct Whole {
 /// A body that comes from a target. It carries what it takes to receive the rest, and the request's record, which is
 /// closed when the last byte has been passed on or nobody wants it any more.
 pub(super) struct Relay {
-    incoming: Incoming,
+    incoming: Inbound,
     busy: Busy,
     record: Record,
     done: bool,
     /// Why there will be no more of it.
-    fault: Option<hyper::Error>,
+    fault: Option<Broken>,
 }
 
 impl AnswerBody {
     /// The rest of a target's answer.
-    pub(super) fn relayed(incoming: Incoming, busy: Busy, record: Record) -> Self {
+    pub(super) fn relayed(incoming: Inbound, busy: Busy, record: Record) -> Self {
         Self::Relayed(Relay { incoming, busy, record, done: false, fault: None })
     }
 
@@ -126,17 +126,15 @@ impl AnswerBody {
 }
 
 impl Relay {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(fault) = self.fault.take() {
             return Poll::Ready(Some(Err(fault)));
         }
-        // What the connection has received can be taken only after it was driven, and it is driven by nobody else:
-        // there is nothing to be woken for.
-        let unwoken = &mut Context::from_waker(Waker::noop());
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
+        // What the connection has received can be taken only after it was driven.
+        let mut frame = self.incoming.poll_received(cx);
         if frame.is_pending() {
             self.busy.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(unwoken);
+            frame = self.incoming.poll_received(cx);
         }
         self.record.awaits_target(frame.is_pending());
         match ready!(frame) {
@@ -176,9 +174,9 @@ impl Drop for Relay {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Relayed(relay) => relay.poll_frame(cx),
             Self::Whole(whole) => {

@@ -25,17 +25,19 @@ pub(super) struct Client {
 impl Client {
     /// The client of a request on a visitor's connection.
     pub(super) fn of(visitor: &Visitor, headers: &HeaderMap) -> Self {
-        if !visitor.trusted {
-            return Self { address: visitor.peer, secure: false };
+        let peer = &visitor.peer;
+        if !peer.trusted {
+            return Self { address: peer.address, secure: peer.secure };
         }
         let trusted = &visitor.worker.settings.trusted_proxies;
-        Self { address: believed(visitor.peer, headers, trusted), secure: came_by_tls(headers) }
+        let secure = came_by_tls(headers).unwrap_or(peer.secure);
+        Self { address: believed(peer.address, headers, trusted), secure }
     }
 
     /// Replaces what the request says of its client by what the router believes.
     pub(super) fn tell(self, visitor: &Visitor, headers: &mut HeaderMap, host: &HeaderValue) {
-        let address = if visitor.trusted { address_header(self.address) } else { visitor.peer_header.clone() };
-        if visitor.trusted {
+        let address = if visitor.peer.trusted { address_header(self.address) } else { visitor.peer.header.clone() };
+        if visitor.peer.trusted {
             headers.insert(X_FORWARDED_FOR, chain(headers, visitor));
             let told = headers.get(X_FORWARDED_HOST).filter(|told| is_host(told.as_bytes())).cloned();
             let host = told.unwrap_or_else(|| host.clone());
@@ -52,7 +54,7 @@ impl Client {
 
     /// The `Forwarded` of a connection's request. Most requests of a connection ask for the same host.
     fn forwarded_again(self, visitor: &Visitor, host: &HeaderValue) -> HeaderValue {
-        let mut last = visitor.forwarded.borrow_mut();
+        let mut last = visitor.peer.forwarded.borrow_mut();
         match &*last {
             Some((asked, value)) if asked == host => value.clone(),
             Some(_) | None => {
@@ -99,10 +101,11 @@ fn read_address(text: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-fn came_by_tls(headers: &HeaderMap) -> bool {
-    let last = headers.get_all(X_FORWARDED_PROTO).iter().next_back().and_then(|line| line.to_str().ok());
-    let last = last.and_then(|line| line.rsplit(',').next()).unwrap_or_default();
-    last.trim().eq_ignore_ascii_case("https")
+/// What a proxy says of the scheme, if it says anything.
+fn came_by_tls(headers: &HeaderMap) -> Option<bool> {
+    let last = headers.get_all(X_FORWARDED_PROTO).iter().next_back()?;
+    let last = last.to_str().unwrap_or_default().rsplit(',').next().unwrap_or_default();
+    Some(last.trim().eq_ignore_ascii_case("https"))
 }
 
 /// `X-Forwarded-For` of a trusted proxy, and the proxy itself.
@@ -112,8 +115,8 @@ fn chain(headers: &HeaderMap, visitor: &Visitor) -> HeaderValue {
         chain.extend_from_slice(line.as_bytes());
         chain.extend_from_slice(b", ");
     }
-    chain.extend_from_slice(visitor.peer_header.as_bytes());
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| visitor.peer_header.clone())
+    chain.extend_from_slice(visitor.peer.header.as_bytes());
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| visitor.peer.header.clone())
 }
 
 fn forwarded(client: Client, host: &HeaderValue) -> HeaderValue {
@@ -167,8 +170,9 @@ mod tests {
         for (proto, tls) in
             [("https", true), ("HTTPS", true), ("http, https", true), ("https, http", false), ("", false)]
         {
-            assert_eq!(came_by_tls(&headers(&[("x-forwarded-proto", proto)])), tls, "{proto}");
+            assert_eq!(came_by_tls(&headers(&[("x-forwarded-proto", proto)])), Some(tls), "{proto}");
         }
+        assert_eq!(came_by_tls(&headers(&[])), None);
     }
 
     #[test]

@@ -4,8 +4,12 @@
 //! it; so a request on a busy connection costs no timer operation, only the notes that [`Visitor`] takes.
 
 use super::gather::Gather;
+use super::inbound::Inbound;
 use super::request;
 use super::visitor::{Phase, Visitor};
+use crate::transport::VisitorStream;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,7 +20,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
@@ -44,9 +47,9 @@ enum End {
 }
 
 /// Serves a visitor's connection until it ends.
-pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
+pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
     let _registered = Registered(Rc::clone(&visitor));
-    let service = service_fn(|request| request::serve(&visitor, request));
+    let service = service_fn(|request: Request<Incoming>| request::serve(&visitor, request.map(Inbound::Http1)));
     let mut connection = http1::Builder::new()
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
@@ -97,9 +100,12 @@ pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
         End::Done => linger(connection.into_parts().io.into_inner().stream.0).await,
         End::SlowHead => {
             let mut stream = connection.into_parts().io.into_inner().stream.0;
+            let told = async {
+                stream.write_all(TOO_SLOW).await?;
+                stream.shutdown().await
+            };
             // Whoever sends a head too slowly need not get all of the answer either.
-            if stream.try_write(TOO_SLOW).is_ok() {
-                let _ = stream.shutdown().await;
+            if tokio::time::timeout(LINGER.0, told).await.is_ok_and(|told| told.is_ok()) {
                 linger(stream).await;
             }
         }
@@ -107,7 +113,7 @@ pub(super) async fn serve(stream: TcpStream, visitor: Rc<Visitor>) {
 }
 
 /// Reads and forgets what the visitor still sends, within bounds.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: VisitorStream) {
     let (time, most) = LINGER;
     let read = async {
         let mut buffer = vec![0; 16 * 1024];

@@ -1,23 +1,23 @@
 //! A stream that sends a few small pieces as one: one plain `send` costs the kernel less than a gathering `writev`.
 
+use crate::transport::VisitorStream;
 use futures_util::FutureExt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
-use tokio::net::TcpStream;
 
 /// Pieces of up to this many bytes together are copied; more than a head and a small page is not worth it.
 const SMALL: usize = 4096;
 
 /// A stream whose small writes are gathered.
 #[derive(Debug)]
-pub(super) struct Gather(pub(super) TcpStream);
+pub(super) struct Gather(pub(super) VisitorStream);
 
 impl Gather {
     /// Whether the peer has closed its side, even where bytes that it sent before are still unread.
     pub(super) fn is_closed_by_peer(&self) -> bool {
-        let ready = self.0.ready(Interest::READABLE).now_or_never();
+        let ready = self.0.tcp().ready(Interest::READABLE).now_or_never();
         ready.is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed))
     }
 }

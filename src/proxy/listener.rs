@@ -1,8 +1,9 @@
 //! The listening sockets, and the loop that accepts visitors.
 
 use super::connection;
-use super::visitor::Visitor;
+use super::visitor::{Peer, Visitor};
 use super::worker::Worker;
+use crate::transport::VisitorStream;
 use futures_util::FutureExt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -64,8 +65,8 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, shutdown: 
     };
     loop {
         let room = async {
-            while worker.visitors.count() >= MOST_CONNECTIONS {
-                worker.visitors.fewer().await;
+            while worker.connections.count() >= MOST_CONNECTIONS {
+                worker.connections.fewer().await;
             }
             listener.accept().await
         };
@@ -91,8 +92,12 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, shutdown: 
 fn welcome(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     // Answers go out as they are written; without this a small one may wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let visitor = Visitor::new(Rc::clone(worker), peer);
-    tokio::task::spawn_local(connection::serve(stream, visitor));
+    let visitor = Visitor::new(Rc::clone(worker), Peer::new(worker, peer.ip(), false));
+    let counted = worker.connections.enter();
+    tokio::task::spawn_local(async {
+        connection::serve(VisitorStream::Plain(stream), visitor).await;
+        drop(counted);
+    });
 }
 
 /// Whether the connection was gone before it could be accepted.

@@ -135,7 +135,7 @@ impl Record {
             broken: false,
             unjudged: false,
             sent: 0,
-            line: visitor.worker.log.line(visitor.peer, head),
+            line: visitor.worker.log.line(visitor.peer.address, head),
         }
     }
 

@@ -7,6 +7,7 @@ use super::body::{AnswerBody, RequestBody};
 use super::caching::{self, Audience};
 use super::client::{Client, is_host};
 use super::headers::{self, Found, X_REQUEST_ID};
+use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::record::{Move, Place, Record};
 use super::restriction::{self, Restricted};
@@ -21,7 +22,6 @@ use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, response};
-use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -33,7 +33,7 @@ const MOST_CONNECTS: u32 = 3;
 /// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it.
 pub(super) fn serve(
     visitor: &Rc<Visitor>,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
 ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
     match begin(visitor, request) {
         Ok((journey, None)) => Either::Left(journey.complete()),
@@ -105,7 +105,7 @@ pub(super) struct Journey {
 }
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
-fn begin(visitor: &Rc<Visitor>, request: Request<Incoming>) -> Result<Onward, Stopped> {
+fn begin(visitor: &Rc<Visitor>, request: Request<Inbound>) -> Result<Onward, Stopped> {
     visitor.enter(Phase::Router);
     let (mut head, body) = request.into_parts();
     let mut record = Record::new(visitor, &head);
@@ -212,7 +212,7 @@ impl Arrived {
     fn dress(&mut self, found: Found, in_cookies: bool) {
         let headers = &mut self.head.headers;
         headers::strip_request(headers, found);
-        if found.forwarded && !self.visitor.trusted {
+        if found.forwarded && !self.visitor.peer.trusted {
             headers::strip_forwarded(headers);
         }
         if in_cookies {

@@ -3,14 +3,15 @@
 
 use super::body::RequestBody;
 use super::connection::MAX_BUFFER;
+use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
-use crate::model::{Happening, TargetAddress};
+use crate::model::Happening;
 use crate::routing::counters::TargetLoad;
 use crate::routing::{Pool, Table, Target};
+use crate::transport::{self, TargetStream};
 use http::Response;
-use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
@@ -22,7 +23,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 /// The longest head of an answer.
@@ -41,7 +41,7 @@ const MOST_KEPT: usize = 256;
 struct Upstream {
     sender: SendRequest<RequestBody>,
     /// Dropped as soon as it has ended: it tells a request that it never sent only then.
-    connection: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+    connection: Option<Connection<TokioIo<TargetStream>, RequestBody>>,
     load: Arc<TargetLoad>,
     idle_since: Instant,
 }
@@ -56,7 +56,7 @@ pub(super) struct Busy {
 /// What came of a request on a connection.
 pub(super) enum Exchanged {
     /// The head of an answer.
-    Answered(Response<Incoming>),
+    Answered(Response<Inbound>),
     /// The connection was gone before a byte of the request was sent.
     Unsent,
     /// It failed.
@@ -114,14 +114,8 @@ impl KeptConnections {
 
 /// Connects to a target.
 pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<Busy> {
-    let connecting = async {
-        match &target.address {
-            TargetAddress::Socket(address) => TcpStream::connect(address).await,
-            TargetAddress::Name(host, port) => TcpStream::connect((&**host, *port)).await,
-        }
-    };
+    let connecting = transport::connect(&target.address);
     let stream = tokio::time::timeout(worker.settings.timeouts.connect.get(), connecting).await??;
-    stream.set_nodelay(true)?;
     let mut builder = http1::Builder::new();
     // Most requests are a head alone: one plain `send` of it.
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
@@ -163,7 +157,7 @@ impl Busy {
         .await;
         visitor.enter(Phase::Router);
         match answered {
-            Ok(Ok(response)) => Exchanged::Answered(response),
+            Ok(Ok(response)) => Exchanged::Answered(response.map(Inbound::Http1)),
             Ok(Err(mut refused)) => match refused.take_message() {
                 Some(request) => {
                     outgoing.give_back(request);

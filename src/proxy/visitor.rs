@@ -1,17 +1,17 @@
 //! What is known of a visitor's connection while it lasts: where it stands, and until when it may stay there.
 
+use super::client::address_header;
 use super::worker::Worker;
 use crate::routing::counters::PoolLoad;
 use crate::routing::{PerWorker, UnderWay};
 use http::HeaderValue;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
-use tokio::sync::Notify;
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +34,23 @@ pub(super) enum Phase {
     Idle,
 }
 
-/// A visitor's connection.
-pub(super) struct Visitor {
-    pub(super) worker: Rc<Worker>,
-    /// The other end of the connection: the visitor, or a proxy before it.
-    pub(super) peer: IpAddr,
-    /// Whether the other end's word about the visitor is believed.
+/// The other end of a connection: the visitor, or a proxy before it.
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// Whether its word about the visitor is believed.
     pub(super) trusted: bool,
-    /// The peer's address, as the values of headers.
-    pub(super) peer_header: HeaderValue,
+    /// Whether it came by TLS.
+    pub(super) secure: bool,
+    /// Its address, as the values of headers.
+    pub(super) header: HeaderValue,
     /// The last host that was asked for, and the `Forwarded` that goes with it.
     pub(super) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+}
+
+/// A lane of a visitor's connection, where one request at a time is under way. A connection by HTTP/1.1 has one.
+pub(super) struct Visitor {
+    pub(super) worker: Rc<Worker>,
+    pub(super) peer: Rc<Peer>,
     phase: Cell<Phase>,
     /// When the phase began, or a byte last moved in it.
     since: Cell<Instant>,
@@ -66,16 +72,26 @@ pub(super) struct Visitor {
     index: Cell<usize>,
 }
 
+impl Peer {
+    /// The peer at this address.
+    pub(super) fn new(worker: &Worker, address: IpAddr, secure: bool) -> Rc<Self> {
+        let address = address.to_canonical();
+        Rc::new(Self {
+            address,
+            trusted: worker.settings.trusted_proxies.iter().any(|network| network.contains(&address)),
+            secure,
+            header: address_header(address),
+            forwarded: RefCell::default(),
+        })
+    }
+}
+
 impl Visitor {
-    /// A connection that was accepted just now.
-    pub(super) fn new(worker: Rc<Worker>, peer: SocketAddr) -> Rc<Self> {
-        let peer = peer.ip().to_canonical();
+    /// A lane on which the head of a request is awaited from now on.
+    pub(super) fn new(worker: Rc<Worker>, peer: Rc<Peer>) -> Rc<Self> {
         let now = worker.tick();
         let visitor = Rc::new(Self {
             peer,
-            trusted: worker.settings.trusted_proxies.iter().any(|network| network.contains(&peer)),
-            peer_header: super::client::address_header(peer),
-            forwarded: RefCell::default(),
             phase: Cell::new(Phase::Head { begun: false }),
             since: Cell::new(now),
             pools: [Cell::new(ptr::null()), Cell::new(ptr::null())],
@@ -239,7 +255,7 @@ impl Visitor {
         self.broken.get()
     }
 
-    /// Remembers what wakes the connection's task.
+    /// Remembers what wakes the lane's task.
     pub(super) fn woken_by(&self, waker: &Waker) {
         // A task has one waker all its life.
         self.waker.get_or_init(|| waker.clone());
@@ -251,17 +267,16 @@ impl Visitor {
         }
     }
 
-    /// The connection has ended.
+    /// The lane has ended.
     pub(super) fn end(&self) {
         self.worker.visitors.remove(self);
     }
 }
 
-/// All connections of a worker.
+/// All lanes of a worker.
 #[derive(Default)]
 pub(super) struct Visitors {
     all: RefCell<Vec<Rc<Visitor>>>,
-    fewer: Notify,
     closing: Cell<bool>,
 }
 
@@ -281,24 +296,6 @@ impl Visitors {
             if let Some(moved) = all.get(index) {
                 moved.index.set(index);
             }
-            self.fewer.notify_waiters();
-        }
-    }
-
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.all.borrow().len()
-    }
-
-    /// Resolves when one has ended.
-    pub(super) async fn fewer(&self) {
-        self.fewer.notified().await;
-    }
-
-    /// Resolves when there is none.
-    pub(super) async fn gone(&self) {
-        while self.count() > 0 {
-            self.fewer().await;
         }
     }
 

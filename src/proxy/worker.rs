@@ -2,6 +2,7 @@
 
 use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
+use super::connections::Connections;
 use super::queue::Queues;
 use super::skew::SecondLooks;
 use super::upstream::KeptConnections;
@@ -30,6 +31,7 @@ pub(super) struct Worker {
     pub(super) dice: Dice,
     pub(super) kept: KeptConnections,
     pub(super) visitors: Visitors,
+    pub(super) connections: Rc<Connections>,
     pub(super) rescues: RescueBudget,
     pub(super) second_looks: SecondLooks,
     pub(super) queues: Queues,
@@ -73,6 +75,7 @@ impl Worker {
             dice: Dice::new(rand::random()),
             kept: KeptConnections::default(),
             visitors: Visitors::default(),
+            connections: Rc::default(),
             rescues: RescueBudget::new(now),
             second_looks: SecondLooks::default(),
             queues: Queues::default(),
@@ -144,7 +147,7 @@ pub(super) async fn run(
             let _ = door.await;
         }
         // What is left after the grace is cut when the runtime ends.
-        let _ = tokio::time::timeout(grace, worker.visitors.gone()).await;
+        let _ = tokio::time::timeout(grace, worker.connections.gone()).await;
     };
     tokio::pin!(end);
     loop {

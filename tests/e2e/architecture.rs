@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 7] = [
     &["model", "telemetry"],
     &["config", "analysis", "rollout"],
-    &["routing"],
+    &["routing", "transport"],
     &["proxy", "control"],
     &["adapters"],
     &["admin"],

@@ -1,0 +1,91 @@
+//! The kinds of stream, each behind one type, so that what reads and writes need not care.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::{client, server};
+
+/// A visitor's end.
+#[derive(Debug)]
+pub enum VisitorStream {
+    /// As it comes.
+    Plain(TcpStream),
+    /// By TLS.
+    Tls(Box<server::TlsStream<TcpStream>>),
+}
+
+/// A target's end.
+#[derive(Debug)]
+pub enum TargetStream {
+    /// Over the network.
+    Tcp(TcpStream),
+    /// On this machine.
+    Unix(UnixStream),
+    /// Over the network, by TLS.
+    Tls(Box<client::TlsStream<TcpStream>>),
+}
+
+impl VisitorStream {
+    /// The connection below it.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+/// The same call on whatever it is.
+macro_rules! each {
+    ($self:ident: $($kind:ident)|+ => $stream:ident, $call:expr) => {
+        match $self.get_mut() { $(Self::$kind(stream) => { let $stream = Pin::new(stream); $call })+ }
+    };
+}
+
+macro_rules! streams {
+    ($($of:ident: $($kind:ident)|+;)+) => {$(
+        impl AsyncRead for $of {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                each!(self: $($kind)|+ => stream, stream.poll_read(cx, buffer))
+            }
+        }
+
+        impl AsyncWrite for $of {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                each!(self: $($kind)|+ => stream, stream.poll_write(cx, bytes))
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                slices: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                each!(self: $($kind)|+ => stream, stream.poll_write_vectored(cx, slices))
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self { $(Self::$kind(stream) => stream.is_write_vectored(),)+ }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                each!(self: $($kind)|+ => stream, stream.poll_flush(cx))
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                each!(self: $($kind)|+ => stream, stream.poll_shutdown(cx))
+            }
+        }
+    )+};
+}
+
+streams! {
+    VisitorStream: Plain | Tls;
+    TargetStream: Tcp | Unix | Tls;
+}
