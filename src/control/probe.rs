@@ -2,7 +2,7 @@
 
 use super::reported;
 use crate::config::Health;
-use crate::model::{ReleaseId, TargetAddress};
+use crate::model::{Endpoint, ReleaseId, TargetAddress};
 use bytes::Bytes;
 use http::Response;
 use http::header::{CONNECTION, HOST, USER_AGENT};
@@ -32,16 +32,18 @@ pub(super) async fn check(address: &TargetAddress, health: &Health) -> Result<Op
 }
 
 async fn check_in_time(address: &TargetAddress, path: Option<&str>) -> Result<Option<Passed>, String> {
-    let stream = match address {
-        TargetAddress::Socket(address) => TcpStream::connect(address).await,
-        TargetAddress::Name(host, port) => TcpStream::connect((host.as_ref(), *port)).await,
+    let stream = match &address.endpoint {
+        _ if address.secure => Err(std::io::ErrorKind::Unsupported.into()),
+        Endpoint::Socket(address) => TcpStream::connect(address).await,
+        Endpoint::Name(host, port) => TcpStream::connect((host.as_ref(), *port)).await,
+        Endpoint::Unix(_) => Err(std::io::ErrorKind::Unsupported.into()),
     }
     .map_err(|error| format!("connect: {error}"))?;
     let Some(path) = path else { return Ok(None) };
     let failed = |error: hyper::Error| format!("GET {path}: {error}");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let request = http::Request::get(path)
-        .header(HOST, address.to_string())
+        .header(HOST, address.host_header())
         .header(USER_AGENT, concat!("cutover/", env!("CARGO_PKG_VERSION")))
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())

@@ -6,7 +6,7 @@ use super::connection::MAX_BUFFER;
 use super::outgoing::Outgoing;
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
-use crate::model::{Happening, TargetAddress};
+use crate::model::{Endpoint, Happening};
 use crate::routing::counters::TargetLoad;
 use crate::routing::{Pool, Table, Target};
 use http::Response;
@@ -115,9 +115,11 @@ impl KeptConnections {
 /// Connects to a target.
 pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<Busy> {
     let connecting = async {
-        match &target.address {
-            TargetAddress::Socket(address) => TcpStream::connect(address).await,
-            TargetAddress::Name(host, port) => TcpStream::connect((&**host, *port)).await,
+        match &target.address.endpoint {
+            _ if target.address.secure => Err(io::ErrorKind::Unsupported.into()),
+            Endpoint::Socket(address) => TcpStream::connect(address).await,
+            Endpoint::Name(host, port) => TcpStream::connect((&**host, *port)).await,
+            Endpoint::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     };
     let stream = tokio::time::timeout(worker.settings.timeouts.connect.get(), connecting).await??;
