@@ -6,6 +6,7 @@ use crate::app::DemoFault;
 use crate::app::simulate::{Visitors, Weather};
 use crate::model::{BasisPoints, Period, PoolName, ReleaseId, ServiceName, Strategy, Timestamp};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -67,6 +68,17 @@ pub(super) enum Command {
     },
     /// Tell how a plan would have decided, in virtual time, by the same judgement that real releases get
     Simulate(SimulateArguments),
+    /// Print the script by which a shell completes commands and options
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Write it and those of all commands into this folder instead
+        #[arg(long = "out", value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
     #[command(flatten)]
     Remote(Remote),
 }

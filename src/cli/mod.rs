@@ -4,6 +4,7 @@
 //! arguments ─▶ run, demo            ─▶ app
 //!          ├─▶ check                ─▶ config
 //!          ├─▶ simulate             ─▶ app::simulate
+//!          ├─▶ completions, man     ─▶ documentation
 //!          └─▶ every other command  ─▶ session: client ─▶ admin API ─▶ answer as text, or as it is with --json
 //! ```
 //!
@@ -15,6 +16,7 @@ mod backup;
 mod check;
 mod client;
 mod deploy;
+mod documentation;
 mod error;
 mod evidence;
 mod explain;
@@ -70,6 +72,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Demo { fault, keep } => Ok(crate::app::demo(DemoOptions { fault, keep })?),
         Command::Check { config } => check::run(&config),
         Command::Simulate(arguments) => simulate::run(&cli.global, &arguments),
+        Command::Completions { shell } => documentation::completions(shell),
+        Command::Man { folder } => documentation::man(folder.as_deref()),
         Command::Remote(command) => {
             let session = Session::open(&cli.global)?;
             // One thread is enough for one request at a time.

@@ -231,3 +231,18 @@ async fn events_tell_of_each_change_and_the_api_describes_itself() {
     };
     assert!(tokio::time::timeout(LONG, tells).await.is_ok(), "only {told}");
 }
+
+#[tokio::test]
+async fn shells_and_manuals_know_every_command() {
+    let script = run_binary(&["completions", "bash"], &[], LONG).await.ok();
+    let page = run_binary(&["man"], &[], LONG).await.ok();
+    for command in ["run", "rollout", "preview-link", "deploy", "simulate"] {
+        assert!(script.contains(command), "{command}");
+        assert!(page.contains(&command.replace('-', "\\-")), "{command} in {page}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    run_binary(&["man", "--out", folder.path().join("man1").to_str().unwrap()], &[], LONG).await.ok();
+    for page in ["cutover.1", "cutover-rollout-start.1", "cutover-mode-maintenance.1"] {
+        assert!(folder.path().join("man1").join(page).is_file(), "{page}");
+    }
+}
