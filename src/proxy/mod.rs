@@ -25,6 +25,7 @@ mod connection;
 mod connections;
 mod gather;
 mod headers;
+mod http2;
 mod inbound;
 mod listener;
 mod maintenance;
