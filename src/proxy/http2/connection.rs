@@ -98,7 +98,8 @@ pub(in crate::proxy) async fn serve(stream: VisitorStream, worker: Rc<Worker>, p
     let wire = Wire::new();
     let lane = Visitor::new(Rc::clone(&worker), Rc::clone(&peer));
     let watched = Watched::new(stream, Rc::clone(&worker), Rc::clone(&wire));
-    let session = Rc::new(Session { worker, peer, lane, streams: RefCell::default(), wire, begun, next_look: Cell::new(begun) });
+    let session =
+        Rc::new(Session { worker, peer, lane, streams: RefCell::default(), wire, begun, next_look: Cell::new(begun) });
     let _registered = Registered(&session.lane);
     let mut timer = Timer::new(begun);
     if let Some(connection) = session.greet(watched, &mut timer).await {
@@ -182,7 +183,12 @@ impl Session {
     }
 
     /// A stream begins.
-    fn begin(self: &Rc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, leaving: Option<Instant>) {
+    fn begin(
+        self: &Rc<Self>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        leaving: Option<Instant>,
+    ) {
         if self.wire.fault.get().is_some() {
             return;
         }
@@ -211,9 +217,10 @@ impl Session {
         let wire = &self.wire;
         let over = wire.ended.get().map(|since| (since + LINGER.0, Due::Cut));
         let blocked = wire.blocked.get().map(|since| (since + timeouts.stall.get(), Due::Cut));
-        let slow = wire.within_head.get().map(|since| (since + timeouts.head.get(), Due::End(Reason::ENHANCE_YOUR_CALM)));
-        let mute = (!wire.acknowledged.get())
-            .then(|| (self.begun + timeouts.head.get(), Due::End(Reason::SETTINGS_TIMEOUT)));
+        let slow =
+            wire.within_head.get().map(|since| (since + timeouts.head.get(), Due::End(Reason::ENHANCE_YOUR_CALM)));
+        let mute =
+            (!wire.acknowledged.get()).then(|| (self.begun + timeouts.head.get(), Due::End(Reason::SETTINGS_TIMEOUT)));
         let rest = if self.streams.borrow().is_empty() {
             match leaving {
                 Some(since) => Some((since + FAREWELL, Due::End(Reason::NO_ERROR))),
