@@ -4,6 +4,7 @@
 mod application;
 mod between;
 mod browser;
+mod certificates;
 mod django;
 mod load;
 mod logger;
@@ -22,6 +23,7 @@ mod walkthrough;
 pub use application::Application;
 pub use between::{Between, Manner};
 pub use browser::Browser;
+pub use certificates::Issuer;
 pub use django::{Person, Site, USER};
 pub use load::Load;
 pub use logger::Logger;
