@@ -17,9 +17,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// The streams of one connection at once.
-const STREAMS: u32 = 100;
-
 /// What a visitor may send of one body before any of it has gone on.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
@@ -78,10 +75,10 @@ enum Due {
     Look,
 }
 
-fn builder() -> Builder {
+fn builder(streams: u32) -> Builder {
     let mut builder = Builder::new();
     builder
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(streams)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
@@ -98,7 +95,8 @@ pub(in crate::proxy) async fn serve(stream: VisitorStream, worker: Rc<Worker>, p
     let wire = Wire::new();
     let lane = Visitor::new(Rc::clone(&worker), Rc::clone(&peer));
     let watched = Watched::new(stream, Rc::clone(&worker), Rc::clone(&wire));
-    let session = Rc::new(Session { worker, peer, lane, streams: RefCell::default(), wire, begun, next_look: Cell::new(begun) });
+    let session =
+        Rc::new(Session { worker, peer, lane, streams: RefCell::default(), wire, begun, next_look: Cell::new(begun) });
     let _registered = Registered(&session.lane);
     let mut timer = Timer::new(begun);
     if let Some(connection) = session.greet(watched, &mut timer).await {
@@ -118,7 +116,7 @@ impl Drop for Registered<'_> {
 impl Session {
     /// Sends the settings and reads the preface.
     async fn greet(&self, watched: Watched, timer: &mut Timer) -> Option<Open> {
-        let mut handshake = pin!(builder().handshake(watched));
+        let mut handshake = pin!(builder(self.worker.settings.limits.streams).handshake(watched));
         poll_fn(|cx| {
             self.worker.tick();
             self.lane.woken_by(cx.waker());
@@ -182,7 +180,12 @@ impl Session {
     }
 
     /// A stream begins.
-    fn begin(self: &Rc<Self>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>, leaving: Option<Instant>) {
+    fn begin(
+        self: &Rc<Self>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        leaving: Option<Instant>,
+    ) {
         if self.wire.fault.get().is_some() {
             return;
         }
@@ -211,9 +214,10 @@ impl Session {
         let wire = &self.wire;
         let over = wire.ended.get().map(|since| (since + LINGER.0, Due::Cut));
         let blocked = wire.blocked.get().map(|since| (since + timeouts.stall.get(), Due::Cut));
-        let slow = wire.within_head.get().map(|since| (since + timeouts.head.get(), Due::End(Reason::ENHANCE_YOUR_CALM)));
-        let mute = (!wire.acknowledged.get())
-            .then(|| (self.begun + timeouts.head.get(), Due::End(Reason::SETTINGS_TIMEOUT)));
+        let slow =
+            wire.within_head.get().map(|since| (since + timeouts.head.get(), Due::End(Reason::ENHANCE_YOUR_CALM)));
+        let mute =
+            (!wire.acknowledged.get()).then(|| (self.begun + timeouts.head.get(), Due::End(Reason::SETTINGS_TIMEOUT)));
         let rest = if self.streams.borrow().is_empty() {
             match leaving {
                 Some(since) => Some((since + FAREWELL, Due::End(Reason::NO_ERROR))),

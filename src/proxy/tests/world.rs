@@ -1,6 +1,6 @@
 //! A router for a test: a table made by hand, and real workers.
 
-use crate::config::{AccessLog, Caching, StickyBy, Timeouts, UnsafeStatus};
+use crate::config::{AccessLog, Caching, ServerLimits, StickyBy, Timeouts, UnsafeStatus};
 use crate::model::{
     BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Timestamp, Until,
 };
@@ -157,6 +157,7 @@ impl World {
         let secret = Arc::new(Secret::new(b"test"));
         let settings = ProxySettings {
             timeouts: setting.timeouts,
+            limits: ServerLimits::default(),
             trusted_proxies: setting.trusted.iter().map(|network| network.parse().unwrap()).collect(),
             access_log: AccessLog::default(),
             secret: Arc::clone(&secret),
