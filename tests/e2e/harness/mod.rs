@@ -5,6 +5,7 @@ mod application;
 mod between;
 mod browser;
 mod django;
+pub mod frames;
 mod load;
 mod logger;
 mod ports;
