@@ -91,13 +91,11 @@ impl<B: Body<Data = Bytes, Error = Broken> + Unpin> Pump<B> {
             if room > 0 {
                 return Poll::Ready(Ok(room));
             }
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(room) => drop(room?),
-                None => {
-                    let reason = ready!(self.stream.poll_reset(cx))?;
-                    return Poll::Ready(Err(Halted::Reset(reason)));
-                }
-            }
+            let Some(room) = ready!(self.stream.poll_capacity(cx)) else {
+                let reason = ready!(self.stream.poll_reset(cx))?;
+                return Poll::Ready(Err(Halted::Reset(reason)));
+            };
+            room?;
         }
     }
 }

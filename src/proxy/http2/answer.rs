@@ -26,7 +26,7 @@ pub(super) fn into_http2(
         head.headers.remove(name);
     }
     let never_has_one = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let length = body.size_hint().exact().filter(|length| !never_has_one && !(is_head && *length == 0));
+    let length = body.size_hint().exact().filter(|length| !(never_has_one || is_head && *length == 0));
     if let Some(length) = length {
         head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }

@@ -17,9 +17,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// The streams of one connection at once.
-const STREAMS: u32 = 100;
-
 /// What a visitor may send of one body before any of it has gone on.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
@@ -78,10 +75,10 @@ enum Due {
     Look,
 }
 
-fn builder() -> Builder {
+fn builder(streams: u32) -> Builder {
     let mut builder = Builder::new();
     builder
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(streams)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
@@ -119,7 +116,7 @@ impl Drop for Registered<'_> {
 impl Session {
     /// Sends the settings and reads the preface.
     async fn greet(&self, watched: Watched, timer: &mut Timer) -> Option<Open> {
-        let mut handshake = pin!(builder().handshake(watched));
+        let mut handshake = pin!(builder(self.worker.settings.limits.streams).handshake(watched));
         poll_fn(|cx| {
             self.worker.tick();
             self.lane.woken_by(cx.waker());

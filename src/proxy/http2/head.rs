@@ -52,7 +52,7 @@ pub(in crate::proxy) fn fit(head: &Parts) -> Result<(), u16> {
         return Err(431);
     }
     let asterisk = path == "*" && head.method == Method::OPTIONS;
-    if !(path.starts_with('/') || asterisk || head.method == Method::CONNECT) || path.contains('#') {
+    if !(path.starts_with('/') || asterisk || head.method == Method::CONNECT) {
         return Err(400);
     }
     if let Some(authority) = head.uri.authority() {

@@ -6,6 +6,7 @@ mod between;
 mod browser;
 mod certificates;
 mod django;
+pub mod frames;
 mod load;
 mod logger;
 mod ports;
