@@ -3,27 +3,64 @@
 use super::CliError;
 use super::error::USAGE;
 use super::output::{complain, plain, say};
-use crate::config::{AdminListen, Config, Fault};
+use crate::config::{AdminListen, Config, Fault, Parsed};
+use crate::model::Timestamp;
+use crate::transport::{Certificate, CertificatePart};
 use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) fn run(file: &Path) -> Result<ExitCode, CliError> {
     match Config::load(file) {
         Ok(parsed) => {
+            let (faults, warnings) = of_certificates(&parsed);
             warn(file, &parsed.warnings);
+            warn(file, &warnings);
+            if !faults.is_empty() {
+                return Ok(refuse(file, &faults));
+            }
             say(&format!("{}: ok: {}", plain(&file.display().to_string()), summary(&parsed.config)))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(faults) => {
             warn(file, &faults.warnings);
-            for fault in &faults.faults {
-                complain(&plain(&fault.in_file(Some(file))));
-            }
-            let count = faults.faults.len();
-            complain(&format!("{count} fault{}: this configuration is refused", if count == 1 { "" } else { "s" }));
-            Ok(ExitCode::from(USAGE))
+            Ok(refuse(file, &faults.faults))
         }
     }
+}
+
+fn refuse(file: &Path, faults: &[Fault]) -> ExitCode {
+    for fault in faults {
+        complain(&plain(&fault.in_file(Some(file))));
+    }
+    let count = faults.len();
+    complain(&format!("{count} fault{}: this configuration is refused", if count == 1 { "" } else { "s" }));
+    ExitCode::from(USAGE)
+}
+
+/// Faults and warnings of the files that visitors' TLS goes by.
+fn of_certificates(parsed: &Parsed) -> (Vec<Fault>, Vec<Fault>) {
+    let now = Timestamp::now();
+    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+    let certificates = parsed.config.server.tls.iter().flat_map(|tls| &tls.certificates);
+    for (index, files) in certificates.enumerate() {
+        let told = |part, message| {
+            let key = match part {
+                CertificatePart::Chain => "chain",
+                CertificatePart::Key => "key",
+            };
+            parsed.fault_of_file(format!("server.tls.certificates[{index}].{key}"), message)
+        };
+        let read = Certificate::read(files);
+        match read.and_then(|certificate| certificate.fault_at(now).map_or(Ok(certificate), Err)) {
+            // That was warned about already.
+            Err(fault) if fault.is_missing => {}
+            Err(fault) => faults.push(told(fault.part, fault.to_string())),
+            Ok(certificate) => {
+                warnings.extend(certificate.warning_at(now).map(|message| told(CertificatePart::Chain, message)));
+            }
+        }
+    }
+    (faults, warnings)
 }
 
 /// Tells warnings where faults are told.

@@ -39,6 +39,7 @@ pub use model::{
 };
 
 use reader::{Source, Table};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -55,6 +56,16 @@ pub struct Parsed {
     pub config: Config,
     /// What is not wrong but probably not meant, in the order of the file.
     pub warnings: Vec<Fault>,
+    /// Where the file names other files, by key.
+    files: BTreeMap<String, Position>,
+}
+
+impl Parsed {
+    /// A fault of a file that the configuration names under this key, such as `server.tls.certificates[0].chain`.
+    #[must_use]
+    pub fn fault_of_file(&self, key: String, message: String) -> Fault {
+        Fault { position: self.files.get(&key).copied(), path: key, message }
+    }
 }
 
 impl Config {
@@ -67,9 +78,10 @@ impl Config {
         let tree = Spanned::new(0..0, DeValue::Table(tree.into_inner()));
         let source = Source::new(text, base, &errors);
         let config = Table::root(&source, &tree, keys::ROOT).map(|root| read(&root, base));
+        let files = source.named_files();
         let (faults, warnings) = source.into_findings();
         match config {
-            Some(config) if faults.is_empty() => Ok(Parsed { config, warnings }),
+            Some(config) if faults.is_empty() => Ok(Parsed { config, warnings, files }),
             _ => Err(Faults::new(faults, warnings)),
         }
     }

@@ -8,6 +8,7 @@ use super::keys::{Keys, NOT_YET, nearest};
 use crate::model::Period;
 use ipnet::IpNet;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -24,13 +25,15 @@ pub(super) struct Source<'t> {
     unread_lines: Vec<usize>,
     faults: RefCell<Vec<Fault>>,
     warnings: RefCell<Vec<Fault>>,
+    files: RefCell<BTreeMap<String, Position>>,
 }
 
 impl<'t> Source<'t> {
     pub(super) fn new(text: &'t str, base: &'t Path, errors: &[toml::de::Error]) -> Self {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let faults = RefCell::default();
-        let mut source = Self { text, base, line_starts, unread_lines: vec![], faults, warnings: RefCell::default() };
+        let (warnings, files) = (RefCell::default(), RefCell::default());
+        let mut source = Self { text, base, line_starts, unread_lines: vec![], faults, warnings, files };
         for error in errors.iter().take(super::fault::LISTED) {
             let position = source.position(error.span().unwrap_or(0..0).start);
             // The parser stumbles on over the rest of a line; the first thing it says is the one that helps.
@@ -66,6 +69,11 @@ impl<'t> Source<'t> {
 
     fn is_broken(&self) -> bool {
         !self.unread_lines.is_empty()
+    }
+
+    /// Where the keys of files are that have to be there when the router starts.
+    pub(super) fn named_files(&self) -> BTreeMap<String, Position> {
+        self.files.take()
     }
 
     /// Faults and warnings, each in the order of the file.
@@ -235,6 +243,8 @@ impl<'t> Node<'t> {
     /// The path of a file that has to be there when the router starts.
     pub(super) fn file(&self) -> Option<PathBuf> {
         let path = self.path()?;
+        let position = self.source.position(self.value.span().start);
+        self.source.files.borrow_mut().insert(self.path.clone(), position);
         if !path.is_file() {
             self.warn(format!("{} is not there; make it before the router starts", path.display()));
         }

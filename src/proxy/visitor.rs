@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub(super) trusted: bool,
     /// Whether it came by TLS.
     pub(super) secure: bool,
+    /// The port that it is sent to for TLS, where it should have come by that.
+    pub(super) redirect: Option<u16>,
     /// Its address, as the values of headers.
     pub(super) header: HeaderValue,
     /// The last host that was asked for, and the `Forwarded` that goes with it.
@@ -78,8 +80,9 @@ impl Peer {
         let address = address.to_canonical();
         Rc::new(Self {
             address,
-            trusted: worker.settings.trusted_proxies.iter().any(|network| network.contains(&address)),
+            trusted: worker.settings.trusts(address),
             secure,
+            redirect: worker.settings.redirect.filter(|_| !secure),
             header: address_header(address),
             forwarded: RefCell::default(),
         })
@@ -179,6 +182,17 @@ impl Visitor {
         self.overdue.set(true);
     }
 
+    /// The deadline has passed, as one sees who looks after several lanes. Where the request decides what the visitor gets,
+    /// it is asked first.
+    pub(super) fn is_late(&self) {
+        let decides = matches!(self.phase.get(), Phase::Upload | Phase::Answer);
+        if !decides || self.is_overdue() {
+            self.cut.set(true);
+        }
+        self.set_overdue();
+        self.wake();
+    }
+
     /// Whether the deadline of the present phase has passed.
     pub(super) fn is_overdue(&self) -> bool {
         self.overdue.get()
@@ -261,7 +275,8 @@ impl Visitor {
         self.waker.get_or_init(|| waker.clone());
     }
 
-    fn wake(&self) {
+    /// Has the lane's task run again.
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }

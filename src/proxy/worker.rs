@@ -2,21 +2,22 @@
 
 use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
+use super::clients::Clients;
 use super::connections::Connections;
 use super::queue::Queues;
 use super::skew::SecondLooks;
 use super::upstream::KeptConnections;
 use super::visitor::Visitors;
-use super::{ProxySettings, listener};
+use super::{DoorSocket, ProxySettings, listener};
 use crate::routing::{Dice, Order, Reports, Table, WorkerEnd, WorkerId};
 use arc_swap::{ArcSwap, Cache};
+use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
-use std::net::TcpListener;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,7 @@ pub(super) struct Worker {
     pub(super) kept: KeptConnections,
     pub(super) visitors: Visitors,
     pub(super) connections: Rc<Connections>,
+    pub(super) clients: Rc<Clients>,
     pub(super) rescues: RescueBudget,
     pub(super) second_looks: SecondLooks,
     pub(super) queues: Queues,
@@ -39,6 +41,7 @@ pub(super) struct Worker {
     pub(super) request_ids: RequestIds,
     newest: RefCell<Newest>,
     now: Cell<Instant>,
+    date: RefCell<(Instant, HeaderValue)>,
 }
 
 /// A table, behind a count that belongs to this thread alone: the shared one would be moved between cores by every
@@ -70,12 +73,13 @@ impl Worker {
         let newest = Newest { snapshot: Rc::new(Snapshot(table.load_full())), cache: Cache::new(table) };
         Self {
             id,
+            connections: Connections::new(Arc::clone(reports.doors())),
+            clients: Clients::new(settings.limits.connections_per_client),
             settings,
             reports,
             dice: Dice::new(rand::random()),
             kept: KeptConnections::default(),
             visitors: Visitors::default(),
-            connections: Rc::default(),
             rescues: RescueBudget::new(now),
             second_looks: SecondLooks::default(),
             queues: Queues::default(),
@@ -83,6 +87,7 @@ impl Worker {
             request_ids: RequestIds::default(),
             newest: RefCell::new(newest),
             now: Cell::new(now),
+            date: RefCell::new((now, date(SystemTime::now()))),
         }
     }
 
@@ -109,6 +114,15 @@ impl Worker {
         now
     }
 
+    /// What the `Date` of an answer says now. It is read from the clock of the machine once per second.
+    pub(super) fn date(&self) -> HeaderValue {
+        let mut known = self.date.borrow_mut();
+        if self.now().saturating_duration_since(known.0) >= Duration::from_secs(1) {
+            *known = (self.now(), date(SystemTime::now()));
+        }
+        known.1.clone()
+    }
+
     fn obey(&self, order: Order) {
         let table = self.table();
         self.reports.acknowledge(table.version);
@@ -122,11 +136,16 @@ impl Worker {
     }
 }
 
+fn date(now: SystemTime) -> HeaderValue {
+    let text = httpdate::fmt_http_date(now);
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
+}
+
 /// Runs a worker until the shutdown, and until its requests have ended or the grace is over.
 pub(super) async fn run(
     settings: Arc<ProxySettings>,
     log: Option<access_log::Log>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<DoorSocket>,
     end: WorkerEnd,
     shutdown: CancellationToken,
 ) {

@@ -4,7 +4,9 @@
 mod application;
 mod between;
 mod browser;
+mod certificates;
 mod django;
+pub mod frames;
 mod load;
 mod logger;
 mod ports;
@@ -22,6 +24,7 @@ mod walkthrough;
 pub use application::Application;
 pub use between::{Between, Manner};
 pub use browser::Browser;
+pub use certificates::Issuer;
 pub use django::{Person, Site, USER};
 pub use load::Load;
 pub use logger::Logger;

@@ -20,6 +20,13 @@ impl RawConnection {
         Self(stream)
     }
 
+    /// From this address, one of loopback's.
+    pub async fn open_from(source: std::net::IpAddr, address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        Self(socket.connect(address).await.unwrap())
+    }
+
     pub async fn send(&mut self, bytes: &str) {
         self.0.write_all(bytes.as_bytes()).await.unwrap();
     }

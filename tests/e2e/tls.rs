@@ -1,0 +1,274 @@
+//! TLS with visitors, by curl and openssl, and the certificates that they are shown.
+
+use crate::harness::{Application, Issuer, LONG, RawConnection, Router, SHORT, Setup, free_address, run_binary, until};
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+struct World {
+    router: Router,
+    server0: Application,
+    _server1: Application,
+    issuer: Issuer,
+    tls: SocketAddr,
+}
+
+/// A router for `a.example` (number 1), and for `b.example` and those below `example` (number 2).
+async fn world(keys: &str, change: impl FnOnce(Setup) -> Setup) -> World {
+    let (server0, server1) = Application::pair().await;
+    let issuer = Issuer::new();
+    issuer.issue("a", &["a.example"], 1);
+    issuer.issue("b", &["b.example", "*.example"], 2);
+    let tls = free_address();
+    let server = issuer.tls(&format!("\"{tls}\""), &["a", "b"], keys);
+    let router = Router::start(change(Setup::before(&server0, &server1).server(&server))).await;
+    World { router, server0, _server1: server1, issuer, tls }
+}
+
+async fn shell(script: &str) -> (bool, String) {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(LONG, command.output()).await.expect(script).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text.into_owned())
+}
+
+impl World {
+    /// What curl gets, its words after it.
+    async fn curl(&self, host: &str, path: &str, options: &str) -> (bool, String) {
+        let (address, authority) = (self.tls, self.issuer.authority());
+        shell(&format!(
+            "curl -sS -i --max-time 30 --cacert {} --resolve {host}:{}:{} {options} https://{host}:{}{path}",
+            authority.display(),
+            address.port(),
+            address.ip(),
+            address.port(),
+        ))
+        .await
+    }
+
+    /// The number of the certificate that a visitor is shown who asks for a name.
+    async fn number(&self, name: &str) -> String {
+        let name = if name.is_empty() { "-noservername".to_owned() } else { format!("-servername {name}") };
+        let script = format!("openssl s_client -connect {} {name} </dev/null | openssl x509 -noout -serial", self.tls);
+        let (_, text) = shell(&script).await;
+        text.lines().find_map(|line| line.strip_prefix("serial=")).unwrap_or(&text).to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_is_served_by_every_version_of_tls_and_http() {
+    let world = world("", |setup| setup).await;
+    for (options, version) in [
+        ("--http1.1 --tls-max 1.2", "HTTP/1.1 200"),
+        ("--http1.1 --tlsv1.3", "HTTP/1.1 200"),
+        ("--no-alpn", "HTTP/1.1 200"),
+        ("--http2 --tls-max 1.2", "HTTP/2 200"),
+        ("--http2 --tlsv1.3", "HTTP/2 200"),
+    ] {
+        let (ok, text) = world.curl("a.example", "/curl", options).await;
+        assert!(ok && text.starts_with(version) && text.ends_with("server0\n"), "{options}: {text}");
+        let seen = world.server0.last_seen("/curl");
+        assert_eq!(seen.header("x-forwarded-proto").as_deref(), Some("https"), "{options}");
+        assert_eq!(seen.header("x-forwarded-for").as_deref(), Some("127.0.0.1"), "{options}");
+    }
+    let (ok, text) = world.curl("a.example", "/old", "--tlsv1.0 --tls-max 1.1 --ciphers DEFAULT@SECLEVEL=0").await;
+    assert!(!ok, "{text}");
+    let failures = world.router.metric("cutover_tls_handshake_failures_total").await;
+    assert!(failures[0].1 >= 1.0, "{failures:?}");
+    world.router.start_held_rollout().await;
+    let (_, text) = world.curl("a.example", "/cookie", "--http1.1").await;
+    let cookie = text.lines().find(|line| line.to_lowercase().starts_with("set-cookie: cutover="));
+    assert!(cookie.is_some_and(|cookie| cookie.contains("; Secure")), "{text}");
+    let log = world.router.log() + &world.router.output();
+    assert!(log.contains("serving TLS") && log.contains(&world.tls.to_string()), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_name_has_its_certificate_and_the_first_is_for_all_others() {
+    let world = world("", |setup| setup).await;
+    for (name, number) in [
+        ("a.example", "01"),
+        ("b.example", "02"),
+        ("c.example", "02"),
+        ("d.c.example", "01"),
+        ("other.test", "01"),
+        ("", "01"),
+    ] {
+        assert_eq!(world.number(name).await, number, "{name}");
+    }
+    for host in ["a.example", "b.example", "C.Example"] {
+        let (ok, text) = world.curl(host, "/", "").await;
+        assert!(ok, "{host}: {text}");
+    }
+    let (ok, _) = world.curl("other.test", "/", "").await;
+    assert!(!ok, "curl refuses a certificate of another name");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oldest_version_can_be_1_3() {
+    let world = world(", min_version = \"1.3\"", |setup| setup).await;
+    let (ok, text) = world.curl("a.example", "/", "--tls-max 1.2").await;
+    assert!(!ok, "{text}");
+    assert!(world.curl("a.example", "/", "").await.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_resumed_whichever_worker_gets_them() {
+    let world = world("", |setup| setup).await;
+    let session = world.issuer.chain("session");
+    let request = "GET / HTTP/1.1\\r\\nHost: a.example\\r\\nConnection: close\\r\\n\\r\\n";
+    for version in ["-tls1_2", "-tls1_3"] {
+        let client = |how: &str| {
+            format!(
+                "printf '{request}' | openssl s_client -connect {} -servername a.example -ign_eof {version} {how} {}",
+                world.tls,
+                session.display()
+            )
+        };
+        let (_, first) = shell(&client("-sess_out")).await;
+        assert!(first.contains("New, TLSv1") && first.contains("server0"), "{version}: {first}");
+        for _ in 0..6 {
+            let (_, again) = shell(&client("-sess_in")).await;
+            assert!(again.contains("Reused, TLSv1") && again.contains("server0"), "{version}: {again}");
+        }
+    }
+}
+
+/// Visitors who come again and again, with and without keeping their connection.
+async fn visit(client: reqwest::Client, url: String, done: Arc<AtomicBool>, answers: Arc<AtomicU64>) -> Vec<String> {
+    let mut failures = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        match client.get(&url).send().await {
+            Ok(answer) if answer.status() == 200 => drop(answers.fetch_add(1, Ordering::Relaxed)),
+            Ok(answer) => failures.push(answer.status().to_string()),
+            Err(error) => failures.push(format!("{error:?}")),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    failures
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_change_under_load_without_a_lost_request() {
+    let world = world("", |setup| setup).await;
+    let (done, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let authority = reqwest::Certificate::from_pem(&std::fs::read(world.issuer.authority()).unwrap()).unwrap();
+    let mut visitors = Vec::new();
+    for (kept, version) in [(8, false), (0, false), (8, true), (0, true)] {
+        let builder = reqwest::Client::builder().no_proxy().tls_certs_only([authority.clone()]);
+        let builder = builder.resolve("a.example", world.tls).pool_max_idle_per_host(kept).timeout(SHORT);
+        let client = if version { builder.http2_prior_knowledge() } else { builder.http1_only() }.build().unwrap();
+        let url = format!("https://a.example:{}/visit", world.tls.port());
+        visitors.push(tokio::spawn(visit(client, url, Arc::clone(&done), Arc::clone(&answers))));
+    }
+    for number in 3..6 {
+        let before = answers.load(Ordering::Relaxed);
+        world.issuer.issue("a", &["a.example"], number);
+        until("the new certificate is shown", SHORT, async || world.number("a.example").await == format!("0{number}"))
+            .await;
+        until("visitors are served", SHORT, async || answers.load(Ordering::Relaxed) > before + 20).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    for visitor in visitors {
+        assert_eq!(visitor.await.unwrap(), [""; 0]);
+    }
+    assert_eq!(world.number("b.example").await, "02", "the other stays");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_certificate_is_refused_loudly_and_the_old_one_stays() {
+    let world = world("", |setup| setup).await;
+    let expiry = world.router.metric("cutover_certificate_expiry_timestamp_seconds").await;
+    assert!(expiry.len() == 2 && expiry.iter().all(|(_, at)| *at > 2.5e9), "{expiry:?}");
+    let other = std::fs::read(world.issuer.key("b")).unwrap();
+    let warned = async |part: &str| {
+        let ready = world.router.readiness().await;
+        ready.status == 200
+            && ready.json()["warnings"].as_array().unwrap().iter().any(|warning| {
+                let warning = warning.as_str().unwrap();
+                warning.contains("the old one stays") && warning.contains(part)
+            })
+    };
+    std::fs::write(world.issuer.key("a"), other).unwrap();
+    until("another's key is refused", SHORT, async || warned("not the key of the first certificate").await).await;
+    assert_eq!(world.number("a.example").await, "01");
+    let told = world.router.log() + &world.router.output();
+    assert!(told.contains("ERROR") && told.contains("the old one stays"), "{told}");
+    let status = world.router.command(&["status"]).await.ok();
+    assert!(status.contains("a new certificate is refused"), "{status}");
+
+    world.issuer.issue_until("a", &["a.example"], 7, 2024);
+    until("one that has expired is refused", SHORT, async || warned("this certificate has expired").await).await;
+    assert_eq!(world.number("a.example").await, "01");
+    world.issuer.issue("a", &["a.example"], 8);
+    world.router.reload();
+    until("a good one is taken", SHORT, async || world.number("a.example").await == "08").await;
+    until("the warning has gone", SHORT, async || !warned("").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_tells_faults_of_certificates_with_their_line() {
+    let (server0, server1) = Application::pair().await;
+    let issuer = Issuer::new();
+    issuer.issue("good", &["a.example"], 1);
+    issuer.issue_until("late", &["a.example"], 2, 2024);
+    std::fs::copy(issuer.key("late"), issuer.key("other")).unwrap();
+    std::fs::copy(issuer.chain("good"), issuer.chain("other")).unwrap();
+    let tls = issuer.tls(&format!("\"{}\"", free_address()), &["good", "late", "other"], "");
+    let router = Router::prepare(Setup::before(&server0, &server1).server(&tls));
+    let config = router.config();
+    let checked = run_binary(&["check", "--config", config.to_str().unwrap()], &[], SHORT).await;
+    assert_eq!(checked.code, 2, "{checked:?}");
+    let line = |path: &str, part: &str| {
+        let found = checked.err.lines().find(|line| line.contains(path));
+        assert!(
+            found.is_some_and(|line| line.contains("cutover.toml:4:") && line.contains(part)),
+            "{path}: {checked:#?}"
+        );
+    };
+    line("server.tls.certificates[1].chain", "has expired, on 2024-01-01");
+    line("server.tls.certificates[2].key", "not the key of the first certificate");
+    assert!(checked.err.contains("2 faults"), "{checked:?}");
+    let run = run_binary(&["run", "--config", config.to_str().unwrap()], &[], SHORT).await;
+    assert!(run.code != 0 && run.err.contains("TLS can't be spoken: ") && run.err.contains("other.key"), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn visitors_without_tls_are_sent_to_it() {
+    let world = world(", redirect = 8443", |setup| setup.server("trusted_proxies = [\"127.0.7.0/24\"]")).await;
+    let mut visitor = world.router.visitor().of_host("a.example:8080");
+    let answer = visitor.get("/a%2Fb?x=%20y").await;
+    assert_eq!((answer.status, answer.header("location")), (308, Some("https://a.example:8443/a%2Fb?x=%20y")));
+    let answer = visitor.post("/form", "a=b").await;
+    assert_eq!((answer.status, answer.header("location")), (308, Some("https://a.example:8443/form")));
+    let answer = visitor.get("/.well-known/acme-challenge/token").await;
+    assert_eq!((answer.status, answer.by()), (200, "server0"));
+    assert_eq!(world.router.visitor().get_with("/", &[("host", "a:b:c")]).await.status, 400);
+    let (ok, text) = world.curl("a.example", "/secure", "").await;
+    assert!(ok && text.contains("server0"), "{text}");
+    let mut behind = world.router.visitor().from("127.0.7.1".parse().unwrap());
+    assert_eq!(behind.get_with("/", &[("x-forwarded-proto", "https")]).await.by(), "server0");
+    assert_eq!(behind.get("/").await.status, 308);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_and_silent_handshakes_have_their_time() {
+    let world = world("", |setup| setup.tables("[server.timeouts]\nhandshake = \"1s\"")).await;
+    for bytes in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+        let since = Instant::now();
+        let mut connection = RawConnection::open(world.tls).await;
+        connection.try_send(bytes).await.unwrap();
+        connection.read_to_end(SHORT).await;
+        assert!(since.elapsed() >= Duration::from_millis(900));
+    }
+    let mut connection = RawConnection::open(world.tls).await;
+    let _ = connection.try_send(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
+    connection.read_to_end(SHORT).await;
+    let failures = world.router.metric("cutover_tls_handshake_failures_total").await;
+    assert_eq!(failures, [(String::new(), 3.0)]);
+    assert!(world.curl("a.example", "/", "").await.0, "others are served");
+}
