@@ -4,12 +4,12 @@ use crate::control::{DecisionCount, Handle};
 use crate::model::view::{EvidenceView, GuardView, ServiceView};
 use crate::model::{HeldBy, Mode, Phase, Timestamp};
 use crate::routing::counters::{CodeClass, DURATION_BOUNDS, Durations, METHOD_LABELS};
-use crate::routing::{Pool, Reason, Route, Table};
+use crate::routing::{Pool, Reason, Route, Table, TurnedAway};
 use crate::telemetry::names::{self, Kind, Metric};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// All metrics at this moment, in the text format of Prometheus.
 ///
@@ -45,6 +45,7 @@ impl Collector for RouterMetrics {
     fn collect(&self) -> Vec<MetricFamily> {
         let mut gathered = Gathered::default();
         gathered.gauge(&names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+        gathered.doors(&self.handle);
         gathered.table(&self.handle.table());
         for (service, evidence) in self.handle.services_with_evidence() {
             gathered.service(&service, &evidence, Timestamp::now());
@@ -97,6 +98,25 @@ impl Gathered {
         let mut gauge = Gauge::default();
         gauge.set_value(value);
         self.sample(metric, labels).set_gauge(gauge);
+    }
+
+    /// Visitors' connections, and what they are shown.
+    fn doors(&mut self, handle: &Handle) {
+        self.gauge(&names::CONNECTIONS, &[], float(handle.doors(|tally| tally.connections.get())));
+        for reason in TurnedAway::ALL {
+            let count = handle.doors(|tally| tally.turned_away(reason));
+            self.counter(&names::CONNECTIONS_REFUSED, &[reason.as_str()], count);
+        }
+        let failures = handle.doors(|tally| tally.handshake_failures.get());
+        self.counter(&names::TLS_HANDSHAKE_FAILURES, &[], failures);
+        // One that is named twice would make the whole page unreadable for Prometheus.
+        let expiries: BTreeMap<_, _> =
+            handle.certificate_expiries().into_iter().map(|expiry| (expiry.certificate, expiry.ends)).collect();
+        for (certificate, ends) in expiries {
+            // Seconds are exact as floats for longer than any certificate lasts.
+            #[allow(clippy::cast_precision_loss)]
+            self.gauge(&names::CERTIFICATE_EXPIRY, &[&certificate], ends.as_second() as f64);
+        }
     }
 
     /// What the workers count, and what the table says.

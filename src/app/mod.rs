@@ -1,5 +1,6 @@
 //! Wiring: from a configuration to a running router.
 
+mod certificates;
 mod demo;
 mod options;
 mod reload;

@@ -2,22 +2,26 @@
 
 use crate::config::Config;
 use crate::control::Handle;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::signal::unix::Signal;
 
 /// Between two looks at the file.
-const EVERY: Duration = Duration::from_secs(1);
+pub(super) const EVERY: Duration = Duration::from_secs(1);
 
-fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
+/// By what a changed file is known: when it was written, how long it is, and which it is.
+pub(super) type Stamp = (SystemTime, u64, u64);
+
+pub(super) fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = file.metadata().ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
 /// The configuration's file, as it was when it was read last.
 pub(super) struct Followed {
     file: PathBuf,
-    known: Option<(SystemTime, u64)>,
+    known: Option<Stamp>,
 }
 
 impl Followed {

@@ -1,15 +1,16 @@
 //! A whole router: the store, the control plane, the admin API, the workers.
 
-use super::secret;
+use super::{certificates, secret};
 use crate::adapters::{Gates, Notices, PrometheusSource, SqliteStore};
-use crate::config::{AdminListen, Config};
+use crate::config::{AdminListen, Config, Listener, Server};
 use crate::control::ports::{MetricsSource, Notifier, Store};
 use crate::control::{Handle, Setup, StoreThread};
-use crate::proxy::{self, ProxySettings, Workers};
+use crate::proxy::{self, Door, DoorSocket, ProxySettings, Workers};
 use crate::routing::Live;
+use crate::transport::Certificates;
 use crate::{admin, control};
 use anyhow::{Context, anyhow};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -24,8 +25,12 @@ const FIRST_ROUND: Duration = Duration::from_secs(30);
 pub struct Router {
     /// The control plane.
     pub handle: Handle,
-    /// Where visitors connect.
+    /// What visitors are shown by TLS.
+    pub certificates: Option<Arc<Certificates>>,
+    /// Where visitors connect without TLS.
     pub listen: Vec<SocketAddr>,
+    /// Where they connect with TLS.
+    pub listen_tls: Vec<SocketAddr>,
     /// Where operators connect.
     pub admin: AdminListen,
     workers: Workers,
@@ -52,14 +57,18 @@ impl Router {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             count => count,
         };
-        let addresses: Vec<_> = config.server.listen.iter().map(|listener| listener.address).collect();
-        let listeners = proxy::bind(&addresses, worker_count)?;
-        let listen = listeners.iter().flatten().take(addresses.len()).map(TcpListener::local_addr);
-        let listen = listen.collect::<Result<_, _>>().context("the visitors' address")?;
+        let certificates = certificates::read(config.server.tls.as_ref())?;
+        let doors = doors(&config.server);
+        let listeners = proxy::bind(&doors, worker_count)?;
+        let listen = listeners.iter().flatten().take(doors.len()).map(DoorSocket::local_addr);
+        let mut listen: Vec<_> = listen.collect::<Result<_, _>>().context("the visitors' address")?;
+        let listen_tls = listen.split_off(config.server.listen.len());
         let metrics = config.prometheus.as_ref().map(PrometheusSource::new).transpose()?;
         let settings = ProxySettings {
             timeouts: config.server.timeouts,
             limits: config.server.limits,
+            tls: certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?,
+            redirect: config.server.tls.as_ref().and_then(|tls| tls.redirect),
             trusted_proxies: config.server.trusted_proxies.clone(),
             access_log: config.access_log,
             secret: Arc::clone(&secret),
@@ -78,6 +87,7 @@ impl Router {
             store: StoreThread::start(Box::new(store)).context("the store's thread")?,
             stored,
             metrics: metrics.map(|source| Arc::new(source) as Arc<dyn MetricsSource>),
+            certificates: certificates.clone(),
             gates: Arc::new(Gates::new()?),
             notifier,
         };
@@ -86,7 +96,18 @@ impl Router {
         let admin_api = tokio::spawn(admin::serve(admin_listener, handle.clone(), access, control_shutdown.clone()));
         wait_until_ready(&handle).await?;
         let workers = proxy::start(settings, listeners, ends, &proxy_shutdown).context("the workers' threads")?;
-        Ok(Self { handle, listen, admin, workers, control, admin_api, control_shutdown, proxy_shutdown })
+        Ok(Self {
+            handle,
+            certificates,
+            listen,
+            listen_tls,
+            admin,
+            workers,
+            control,
+            admin_api,
+            control_shutdown,
+            proxy_shutdown,
+        })
     }
 
     /// Stops: no new connections, requests in flight end within their grace, the state is written.
@@ -101,6 +122,13 @@ impl Router {
         self.control.await.context("the control plane")?;
         self.admin_api.await.context("the admin API")
     }
+}
+
+/// Where visitors connect, those with TLS last.
+fn doors(server: &Server) -> Vec<Door> {
+    let door = |secure| move |listener: &Listener| Door { listener: *listener, secure };
+    let with_tls = server.tls.iter().flat_map(|tls| &tls.listen);
+    server.listen.iter().map(door(false)).chain(with_tls.map(door(true))).collect()
 }
 
 async fn wait_until_ready(handle: &Handle) -> anyhow::Result<()> {

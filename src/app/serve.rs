@@ -1,12 +1,15 @@
 //! `cutover run`.
 
 use super::Router;
+use super::certificates::FollowedCertificates;
 use super::reload::Followed;
 use crate::app::RunOptions;
 use crate::control::Handle;
 use crate::telemetry;
+use crate::transport::Certificates;
 use anyhow::Context;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Serves until a signal ends it: SIGTERM or SIGINT lets requests in flight end, a second one does not.
@@ -25,14 +28,19 @@ async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     // A SIGHUP that comes during the start is kept until there is something to reload.
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut hangup_of_certificates = signal(SignalKind::hangup())?;
     let followed = options.file.clone().map(Followed::new);
     let router = Router::start(options.config.clone()).await?;
     for address in &router.listen {
         tracing::info!(%address, "serving");
     }
+    for address in &router.listen_tls {
+        tracing::info!(%address, "serving TLS");
+    }
     tracing::info!(admin = %router.admin, "ready");
     tokio::select! {
         () = follow_or_wait(followed, &mut hangup, &router.handle) => {}
+        () = follow_certificates(router.certificates.clone(), &mut hangup_of_certificates) => {}
         () = stopped(&mut interrupt, &mut terminate) => {}
     }
     tracing::info!("stopping; requests in flight may end, a second signal does not wait for them");
@@ -49,6 +57,13 @@ async fn follow_or_wait(followed: Option<Followed>, hangup: &mut Signal, handle:
     loop {
         hangup.recv().await;
         tracing::warn!("there is no configuration file that could be read again");
+    }
+}
+
+async fn follow_certificates(certificates: Option<Arc<Certificates>>, hangup: &mut Signal) {
+    match certificates {
+        Some(certificates) => FollowedCertificates::new(certificates).follow(hangup).await,
+        None => std::future::pending().await,
     }
 }
 

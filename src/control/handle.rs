@@ -12,8 +12,9 @@ use super::store::StoreThread;
 use super::view;
 use crate::config::Config;
 use crate::model::view::{DrainView, EvidenceView, ExplainView, HistoryView, ServiceView, SwitchView};
-use crate::model::{Period, PromQlCheck, ServiceName};
-use crate::routing::{Live, Route, Secret, Table, UnderWay};
+use crate::model::{Period, PromQlCheck, ServiceName, Timestamp};
+use crate::routing::{DoorTally, Live, Route, Secret, Table, UnderWay};
+use crate::transport::{Certificates, Expiry};
 use http::{HeaderMap, Method};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -107,6 +108,7 @@ pub struct Handle {
     pub(super) secret: Arc<Secret>,
     pub(super) store: StoreThread,
     pub(super) metrics: Option<Arc<dyn MetricsSource>>,
+    pub(super) certificates: Option<Arc<Certificates>>,
 }
 
 /// Whether the router can route, and what its operator should know.
@@ -114,7 +116,7 @@ pub struct Handle {
 pub struct Readiness {
     /// Whether the first round of health checks is done.
     pub ready: bool,
-    /// One sentence each, with the name of the service.
+    /// One sentence each, with the name of the service or the file of the certificate.
     pub warnings: Vec<String>,
 }
 
@@ -168,11 +170,14 @@ impl Handle {
     pub fn services_with_evidence(&self) -> Vec<(ServiceView, EvidenceView)> {
         let table = self.live.table();
         let published = self.published();
+        let warnings = self.certificate_warnings();
         let each = published.iter().enumerate();
         // A service has the same place in the table, but for the moment of a reload.
         each.map(|(at, published)| {
             let route = table.services.get(at).filter(|route| route.service == published.service.name);
-            (fresh(published, route.map(Arc::as_ref)), published.evidence.clone())
+            let mut service = fresh(published, route.map(Arc::as_ref));
+            service.warnings.extend_from_slice(&warnings);
+            (service, published.evidence.clone())
         })
         .collect()
     }
@@ -185,7 +190,9 @@ impl Handle {
         let published = self.find(name)?;
         let table = self.live.table();
         let route = table.services.iter().find(|route| route.service == published.service.name);
-        Ok(fresh(&published, route.map(Arc::as_ref)))
+        let mut service = fresh(&published, route.map(Arc::as_ref));
+        service.warnings.extend(self.certificate_warnings());
+        Ok(service)
     }
 
     /// The evidence of a service's rollout.
@@ -339,12 +346,29 @@ impl Handle {
     pub fn readiness(&self) -> Readiness {
         let published = self.published();
         let services = published.iter().map(|published| &published.service);
+        let of_services =
+            services.flat_map(|service| service.warnings.iter().map(|warning| format!("{}: {warning}", service.name)));
         Readiness {
             ready: self.shared.ready.load(Ordering::Acquire),
-            warnings: services
-                .flat_map(|service| service.warnings.iter().map(|warning| format!("{}: {warning}", service.name)))
-                .collect(),
+            warnings: of_services.chain(self.certificate_warnings()).collect(),
         }
+    }
+
+    /// What an operator should know of the certificates, which belong to every service.
+    fn certificate_warnings(&self) -> Vec<String> {
+        self.certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.warnings(Timestamp::now()))
+    }
+
+    /// Until when each certificate can be shown.
+    #[must_use]
+    pub fn certificate_expiries(&self) -> Vec<Expiry> {
+        self.certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.expiries())
+    }
+
+    /// The sum over all workers of something that they count of visitors' connections.
+    #[must_use]
+    pub fn doors(&self, count: impl Fn(&DoorTally) -> u64) -> u64 {
+        self.live.doors().map(count).sum()
     }
 
     /// Every change of a service from now on.

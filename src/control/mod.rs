@@ -53,6 +53,7 @@ pub use store::StoreThread;
 use crate::config::Config;
 use crate::rollout::ServiceState;
 use crate::routing::{Live, Secret, Suspicion};
+use crate::transport::Certificates;
 use conductor::{Conductor, Tools};
 use files::FirstLook;
 use ports::{GateKeeper, MetricsSource, Notifier, StoredService};
@@ -79,6 +80,8 @@ pub struct Setup {
     pub stored: Vec<StoredService>,
     /// Who answers PromQL checks.
     pub metrics: Option<Arc<dyn MetricsSource>>,
+    /// What visitors are shown by TLS.
+    pub certificates: Option<Arc<Certificates>>,
     /// Who asks gates.
     pub gates: Arc<dyn GateKeeper>,
     /// Who tells people what was decided.
@@ -99,7 +102,7 @@ const INBOX: usize = 4096;
 /// # Errors
 /// When the stored state says that a pool is in use which the configuration does not have.
 pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle, JoinHandle<()>), StateMismatch> {
-    let Setup { config, live, suspicions, secret, store, stored, metrics, gates, notifier } = setup;
+    let Setup { config, live, suspicions, secret, store, stored, metrics, certificates, gates, notifier } = setup;
     let stored: HashMap<_, (ServiceState, Option<String>)> =
         stored.into_iter().map(|service| (service.name, (service.state, service.evidence))).collect();
     let states = config.services.iter().filter_map(|service| Some((service, &stored.get(&service.name)?.0)));
@@ -116,6 +119,7 @@ pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle,
         secret: Arc::clone(&secret),
         store: store.clone(),
         metrics: metrics.clone(),
+        certificates,
     };
     let tools = Tools { live, secret, store, metrics, gates, notifier, shared, sender };
     let files = FirstLook::at(&config).await;

@@ -102,6 +102,7 @@ async fn bench() -> Bench {
         store: StoreThread::start(Box::new(store.clone())).unwrap(),
         stored: Vec::new(),
         metrics: None,
+        certificates: None,
         gates: Arc::new(Nobody),
         notifier: None,
     };

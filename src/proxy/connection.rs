@@ -131,7 +131,7 @@ async fn linger(mut stream: VisitorStream) {
 }
 
 /// Takes the connection off the worker's list, however its task ends.
-struct Registered(Rc<Visitor>);
+pub(super) struct Registered(pub(super) Rc<Visitor>);
 
 impl Drop for Registered {
     fn drop(&mut self) {

@@ -1,52 +1,101 @@
 //! The listening sockets, and the loop that accepts visitors.
 
-use super::visitor::{Peer, Visitor};
+use super::arrival::welcome;
 use super::worker::Worker;
-use super::{connection, http2};
-use crate::transport::VisitorStream;
+use crate::config::Listener;
 use futures_util::FutureExt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// Connections that may wait to be accepted, per socket; the kernel caps it at its own limit.
 const BACKLOG: i32 = 4096;
 
-/// Visitors' connections of one worker. More wait in the kernel's queue until others end.
-const MOST_CONNECTIONS: usize = 32_768;
-
 /// How long accepting rests when the process has no file descriptor left.
 const REST: Duration = Duration::from_millis(50);
 
-/// Binds every address once per worker, so that the kernel spreads the visitors over them. Port 0 becomes the same
-/// free port for all workers.
+/// A place where visitors connect, and how they begin there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Door {
+    /// Where, and whether a PROXY header comes first.
+    pub listener: Listener,
+    /// Whether TLS is spoken.
+    pub secure: bool,
+}
+
+/// A listening socket of a door.
+#[derive(Debug)]
+pub struct DoorSocket {
+    door: Door,
+    socket: TcpListener,
+}
+
+impl Door {
+    /// Without a PROXY header and without TLS.
+    #[must_use]
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { listener: address.into(), secure: false }
+    }
+}
+
+impl DoorSocket {
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// Binds every door once per worker, so that the kernel spreads the visitors over them. Port 0 becomes the same free
+/// port for all workers.
 ///
 /// # Errors
 /// When an address can't be bound: it is taken, or not of this machine.
-pub fn bind(listen: &[SocketAddr], workers: usize) -> io::Result<Vec<Vec<TcpListener>>> {
-    let mut sockets: Vec<Vec<TcpListener>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
-    for address in listen {
-        let mut address = *address;
-        if address.port() != 0 {
-            // A socket that shares its port would bind beside another program's; one that does not shows the clash.
-            drop(socket(address, false)?);
-        }
+pub fn bind(doors: &[Door], workers: usize) -> io::Result<Vec<Vec<DoorSocket>>> {
+    let kind = |address: SocketAddr| Kind { address, only_v6: has_twin(address, doors) };
+    // A socket that shares its port would bind beside another program's; one that does not shows the clash. All of them
+    // are tried before the first is bound to stay, for they may share a port among themselves.
+    for door in doors.iter().filter(|door| door.listener.address.port() != 0) {
+        drop(socket(kind(door.listener.address), false)?);
+    }
+    let mut sockets: Vec<Vec<DoorSocket>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
+    for door in doors {
+        let mut kind = kind(door.listener.address);
         for own in &mut sockets {
-            let socket = socket(address, true)?;
-            address = socket.local_addr()?;
-            own.push(socket);
+            let socket = socket(kind, true)?;
+            kind.address = socket.local_addr()?;
+            own.push(DoorSocket { door: *door, socket });
         }
     }
     Ok(sockets)
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+/// Whether the same port of every address of IPv4 has a door of its own, so that `[::]` is left with IPv6.
+fn has_twin(address: SocketAddr, doors: &[Door]) -> bool {
+    let twin = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    address.is_ipv6() && address.port() != 0 && doors.iter().any(|door| door.listener.address == twin)
+}
+
+/// What a socket is bound to.
+#[derive(Clone, Copy)]
+struct Kind {
+    address: SocketAddr,
+    /// Whether it leaves the addresses of IPv4 to another.
+    only_v6: bool,
+}
+
+fn socket(kind: Kind, shared: bool) -> io::Result<TcpListener> {
+    let address = kind.address;
     let told = |error: io::Error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}"));
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(told)?;
+    if kind.only_v6 {
+        socket.set_only_v6(true).map_err(told)?;
+    }
     socket.set_reuse_address(true).map_err(told)?;
     socket.set_reuse_port(shared).map_err(told)?;
     socket.bind(&address.into()).map_err(told)?;
@@ -58,14 +107,17 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 }
 
 /// Accepts visitors until the shutdown.
-pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, shutdown: CancellationToken) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
+pub(super) async fn accept(worker: Rc<Worker>, own: DoorSocket, shutdown: CancellationToken) {
+    let door = own.door;
+    let most = worker.settings.limits.connections as u64;
+    let listener = match tokio::net::TcpListener::from_std(own.socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a worker can't use its listening socket"),
     };
     loop {
         let room = async {
-            while worker.connections.count() >= MOST_CONNECTIONS {
+            // More wait in the kernel's queue until others end.
+            while worker.connections.count() >= most {
                 worker.connections.fewer().await;
             }
             listener.accept().await
@@ -75,7 +127,7 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, shutdown: 
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => welcome(&worker, stream, peer),
+            Ok((stream, peer)) => welcome(&worker, stream, peer, door),
             Err(error) if is_the_visitors(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "can't accept a visitor");
@@ -85,32 +137,8 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, shutdown: 
     }
     // Who has come already is served once more: closing the socket would turn them away.
     while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        welcome(&worker, stream, peer);
+        welcome(&worker, stream, peer, door);
     }
-}
-
-fn welcome(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    // Answers go out as they are written; without this a small one may wait for an acknowledgement.
-    let _ = stream.set_nodelay(true);
-    let peer = Peer::new(worker, peer.ip(), false);
-    let counted = worker.connections.enter();
-    let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async {
-        let head = worker.settings.timeouts.head.get();
-        if let Ok(true) = tokio::time::timeout(head, begins_http2(&stream)).await {
-            Box::pin(http2::serve(VisitorStream::Plain(stream), worker, peer)).await;
-        } else {
-            let visitor = Visitor::new(worker, peer);
-            connection::serve(VisitorStream::Plain(stream), visitor).await;
-        }
-        drop(counted);
-    });
-}
-
-/// Whether a connection begins with the preface of HTTP/2.
-async fn begins_http2(stream: &TcpStream) -> bool {
-    let mut first = [0; 16];
-    matches!(stream.peek(&mut first).await, Ok(16) if first == *b"PRI * HTTP/2.0\r\n")
 }
 
 /// Whether the connection was gone before it could be accepted.
@@ -127,7 +155,7 @@ mod tests {
 
     #[test]
     fn all_workers_share_one_port() {
-        let sockets = bind(&["127.0.0.1:0".parse().unwrap()], 3).unwrap();
+        let sockets = bind(&[Door::plain("127.0.0.1:0".parse().unwrap())], 3).unwrap();
         let ports: Vec<u16> = sockets.iter().map(|own| own[0].local_addr().unwrap().port()).collect();
         assert!(ports.len() == 3 && ports[0] != 0 && ports.iter().all(|port| *port == ports[0]), "{ports:?}");
     }
@@ -135,8 +163,20 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_told() {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = bind(&[other.local_addr().unwrap()], 1).unwrap_err();
+        let error = bind(&[Door::plain(other.local_addr().unwrap())], 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&other.local_addr().unwrap().to_string()), "{error}");
+    }
+    #[test]
+    fn both_families_have_the_same_port() {
+        let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+        for addresses in [["0.0.0.0", "[::]"], ["[::]", "0.0.0.0"], ["127.0.0.1", "[::]"], ["[::]", "127.0.0.1"]] {
+            let doors = addresses.map(|address| Door::plain(format!("{address}:{port}").parse().unwrap()));
+            let sockets = bind(&doors, 2).unwrap_or_else(|error| panic!("{addresses:?}: {error}"));
+            let reached = std::net::TcpStream::connect(("127.0.0.1", port)).map(drop);
+            assert!(reached.is_ok() && sockets.iter().all(|own| own.len() == 2), "{addresses:?}: {reached:?}");
+        }
+        let sockets = bind(&[Door::plain(format!("[::]:{port}").parse().unwrap())], 1).unwrap();
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "alone it has both: {sockets:?}");
     }
 }

@@ -4,10 +4,10 @@
 //! walks:
 //!
 //! ```text
-//! listener ─ connection ─ request ─ routing::Table ─ upstream ─ body ─ record
-//!   accept     time-outs    one linear     which         a target's    both     counts, when
-//!                           function      pool and       connection    ways     the last byte
-//!                                         target                                has gone
+//! listener ─ arrival ─ connection ─ request ─ routing::Table ─ upstream ─ body ─ record
+//!   accept    PROXY,     time-outs    one linear     which         a target's    both     counts, when
+//!             TLS, ver-  (HTTP/2:     function      pool and       connection    ways     the last byte
+//!             sion       http2)                     target                                has gone
 //! ```
 //!
 //! Nothing on this walk is shared between workers but the table, which is read through one atomic pointer.
@@ -15,12 +15,14 @@
 mod accept;
 mod access_log;
 mod answers;
+mod arrival;
 mod assets;
 mod attempt;
 mod body;
 mod budget;
 mod caching;
 mod client;
+mod clients;
 mod connection;
 mod connections;
 mod gather;
@@ -34,6 +36,7 @@ mod preview;
 mod pump;
 mod queue;
 mod record;
+mod redirect;
 mod request;
 mod restriction;
 mod second;
@@ -47,13 +50,14 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use listener::bind;
+pub use listener::{Door, DoorSocket, bind};
 
 use crate::config::{AccessLog, ServerLimits, Timeouts};
 use crate::routing::{Secret, WorkerEnd};
 use ipnet::IpNet;
+use rustls::ServerConfig;
 use std::io;
-use std::net::TcpListener;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -66,8 +70,12 @@ use tokio_util::sync::CancellationToken;
 pub struct ProxySettings {
     /// Time-outs towards visitors and targets.
     pub timeouts: Timeouts,
-    /// How much visitors may ask for at once.
+    /// How much visitors may have open at once; each worker has its share.
     pub limits: ServerLimits,
+    /// What TLS with visitors goes by, where there is any.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// The port that visitors without TLS are sent to.
+    pub redirect: Option<u16>,
     /// Networks of proxies whose word about the visitor is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What is logged of requests.
@@ -76,6 +84,13 @@ pub struct ProxySettings {
     pub secret: Arc<Secret>,
     /// How long requests may go on after the shutdown began.
     pub grace: Duration,
+}
+
+impl ProxySettings {
+    /// Whether the word of the proxy at this address is believed.
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// The running workers.
@@ -92,14 +107,15 @@ pub struct Workers {
 /// # Errors
 /// When a thread or its runtime can't be made, or there are not as many sets of sockets as workers.
 pub fn start(
-    settings: ProxySettings,
-    listeners: Vec<Vec<TcpListener>>,
+    mut settings: ProxySettings,
+    listeners: Vec<Vec<DoorSocket>>,
     ends: Vec<WorkerEnd>,
     shutdown: &CancellationToken,
 ) -> io::Result<Workers> {
     if listeners.len() != ends.len() {
         return Err(io::Error::other("every worker needs its listening sockets"));
     }
+    settings.limits = connections::share(settings.limits, ends.len());
     let settings = Arc::new(settings);
     let log = access_log::start(&settings.access_log)?;
     let (alive_mark, alive) = mpsc::channel(1);

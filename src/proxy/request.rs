@@ -13,7 +13,7 @@ use super::record::{Move, Place, Record};
 use super::restriction::{self, Restricted};
 use super::visitor::{Phase, Visitor};
 use super::waiting::{self, Waits};
-use super::{http2, maintenance, preview, second, skew};
+use super::{http2, maintenance, preview, redirect, second, skew};
 use crate::config::Caching;
 use crate::model::{Happening, Timestamp};
 use crate::routing::{Asked, Destination, Gate, Reason, VisitorId};
@@ -119,6 +119,9 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Inbound>) -> Result<Onward, Sto
     let client = Client::of(visitor, &head.headers);
     if let Some(line) = record.line() {
         line.client = client.address;
+    }
+    if let Some(port) = redirect::port(visitor, client, &head) {
+        return Err(Stopped::answered(redirect::response(record, &wanted, &head, &host, port)));
     }
     if preview::is_in_query(&head.uri) {
         let (table, secret) = (visitor.worker.table(), &visitor.worker.settings.secret);

@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub(super) trusted: bool,
     /// Whether it came by TLS.
     pub(super) secure: bool,
+    /// The port that it is sent to for TLS, where it should have come by that.
+    pub(super) redirect: Option<u16>,
     /// Its address, as the values of headers.
     pub(super) header: HeaderValue,
     /// The last host that was asked for, and the `Forwarded` that goes with it.
@@ -78,8 +80,9 @@ impl Peer {
         let address = address.to_canonical();
         Rc::new(Self {
             address,
-            trusted: worker.settings.trusted_proxies.iter().any(|network| network.contains(&address)),
+            trusted: worker.settings.trusts(address),
             secure,
+            redirect: worker.settings.redirect.filter(|_| !secure),
             header: address_header(address),
             forwarded: RefCell::default(),
         })

@@ -2,18 +2,18 @@
 
 use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
+use super::clients::Clients;
 use super::connections::Connections;
 use super::queue::Queues;
 use super::skew::SecondLooks;
 use super::upstream::KeptConnections;
 use super::visitor::Visitors;
-use super::{ProxySettings, listener};
+use super::{DoorSocket, ProxySettings, listener};
 use crate::routing::{Dice, Order, Reports, Table, WorkerEnd, WorkerId};
 use arc_swap::{ArcSwap, Cache};
 use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
-use std::net::TcpListener;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ pub(super) struct Worker {
     pub(super) kept: KeptConnections,
     pub(super) visitors: Visitors,
     pub(super) connections: Rc<Connections>,
+    pub(super) clients: Rc<Clients>,
     pub(super) rescues: RescueBudget,
     pub(super) second_looks: SecondLooks,
     pub(super) queues: Queues,
@@ -72,12 +73,13 @@ impl Worker {
         let newest = Newest { snapshot: Rc::new(Snapshot(table.load_full())), cache: Cache::new(table) };
         Self {
             id,
+            connections: Connections::new(Arc::clone(reports.doors())),
+            clients: Clients::new(settings.limits.connections_per_client),
             settings,
             reports,
             dice: Dice::new(rand::random()),
             kept: KeptConnections::default(),
             visitors: Visitors::default(),
-            connections: Rc::default(),
             rescues: RescueBudget::new(now),
             second_looks: SecondLooks::default(),
             queues: Queues::default(),
@@ -143,7 +145,7 @@ fn date(now: SystemTime) -> HeaderValue {
 pub(super) async fn run(
     settings: Arc<ProxySettings>,
     log: Option<access_log::Log>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<DoorSocket>,
     end: WorkerEnd,
     shutdown: CancellationToken,
 ) {

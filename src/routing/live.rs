@@ -1,6 +1,7 @@
 //! The one pointer to the table in force, and what the control plane says to the workers besides.
 
 use super::counters::{PerWorker, PoolLoad, TargetLoad, WorkerId};
+use super::doors::DoorTally;
 use super::table::Table;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub struct Live {
 struct Seat {
     acknowledged: Arc<AtomicU64>,
     orders: mpsc::Sender<Order>,
+    doors: Arc<DoorTally>,
 }
 
 /// A target that could not be connected to; the control plane looks into it at once.
@@ -63,6 +65,7 @@ pub struct WorkerEnd {
 pub struct Reports {
     suspicions: mpsc::Sender<Suspicion>,
     acknowledged: Arc<AtomicU64>,
+    doors: Arc<DoorTally>,
 }
 
 impl Reports {
@@ -70,6 +73,12 @@ impl Reports {
     /// pool by now. True because a worker has one thread, and no request awaits between the two.
     pub fn acknowledge(&self, version: u64) {
         self.acknowledged.store(version, Ordering::Release);
+    }
+
+    /// What the worker counts of visitors' connections.
+    #[must_use]
+    pub fn doors(&self) -> &Arc<DoorTally> {
+        &self.doors
     }
 
     /// Tells of a target that could not be connected to. Never waits: when much is suspected already, enough is known.
@@ -95,13 +104,18 @@ impl Live {
             .map(|number| {
                 let (orders, told) = mpsc::channel(ORDERS);
                 let acknowledged = Arc::new(AtomicU64::new(0));
+                let doors = Arc::new(DoorTally::default());
                 let end = WorkerEnd {
                     id: WorkerId(number),
                     table: Arc::clone(&table),
                     orders: told,
-                    reports: Reports { suspicions: suspicions.clone(), acknowledged: Arc::clone(&acknowledged) },
+                    reports: Reports {
+                        suspicions: suspicions.clone(),
+                        acknowledged: Arc::clone(&acknowledged),
+                        doors: Arc::clone(&doors),
+                    },
                 };
-                (Seat { acknowledged, orders }, end)
+                (Seat { acknowledged, orders, doors }, end)
             })
             .unzip::<_, _, Vec<_>, _>();
         (Self { table, seats: seats.into() }, ends, suspected)
@@ -126,6 +140,11 @@ impl Live {
             // A full queue holds an order that makes the worker acknowledge already.
             let _ = seat.orders.try_send(Order::Acknowledge);
         }
+    }
+
+    /// What the workers count of visitors' connections.
+    pub fn doors(&self) -> impl Iterator<Item = &DoorTally> {
+        self.seats.iter().map(|seat| &*seat.doors)
     }
 
     /// Whether every worker has acknowledged this version or a newer one.

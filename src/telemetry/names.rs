@@ -41,6 +41,14 @@ macro_rules! metrics {
 metrics! {
     BUILD_INFO: Gauge "cutover_build_info" ["version"]
         "Always 1; the label says which version runs.";
+    CONNECTIONS: Gauge "cutover_connections" []
+        "Visitors' connections at this moment.";
+    CONNECTIONS_REFUSED: Counter "cutover_connections_refused_total" ["reason"]
+        "Connections that were closed before anything was asked: too many of one client, or a PROXY header that nobody trusts or that is none.";
+    TLS_HANDSHAKE_FAILURES: Counter "cutover_tls_handshake_failures_total" []
+        "TLS handshakes with visitors that failed or took too long.";
+    CERTIFICATE_EXPIRY: Gauge "cutover_certificate_expiry_timestamp_seconds" ["certificate"]
+        "When the first certificate of the chain in this file ends, in seconds since 1970; of the one that is shown.";
     REQUESTS: Counter "cutover_requests_total" ["service", "pool", "release", "code_class"]
         "Requests that have ended, by the pool that answered; aborted: the visitor hung up before it, or the target broke it off.";
     REQUEST_DURATION: Histogram "cutover_request_duration_seconds" ["service", "pool", "release"]

@@ -1,7 +1,20 @@
 //! Byte streams between machines, without any HTTP: what a visitor's connection and one to a target are made of.
+//!
+//! A visitor's connection may begin with a PROXY header, and may be TLS by the certificate that the name it asks for
+//! has:
+//!
+//! ```text
+//! files ─► certificate ─► resolver (by SNI; swapped whole) ─► certificates (what is in force, what was refused)
+//! ```
 
+mod certificate;
+mod certificates;
+pub mod proxy_header;
+mod resolver;
 mod stream;
 mod target;
 
-pub use stream::{TargetStream, VisitorStream};
+pub use certificate::{Certificate, CertificateFault, CertificatePart};
+pub use certificates::{Certificates, Expiry, Reloaded};
+pub use stream::{Rewound, TargetStream, VisitorStream};
 pub use target::connect;

@@ -1,5 +1,6 @@
 //! The kinds of stream, each behind one type, so that what reads and writes need not care.
 
+use bytes::{Buf, Bytes};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,9 +12,16 @@ use tokio_rustls::{client, server};
 #[derive(Debug)]
 pub enum VisitorStream {
     /// As it comes.
-    Plain(TcpStream),
+    Plain(Rewound),
     /// By TLS.
-    Tls(Box<server::TlsStream<TcpStream>>),
+    Tls(Box<server::TlsStream<Rewound>>),
+}
+
+/// A connection whose first bytes were read already, and are read again before the others.
+#[derive(Debug)]
+pub struct Rewound {
+    first: Bytes,
+    stream: TcpStream,
 }
 
 /// A target's end.
@@ -32,9 +40,33 @@ impl VisitorStream {
     #[must_use]
     pub fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream) => &stream.stream,
+            Self::Tls(stream) => &stream.get_ref().0.stream,
         }
+    }
+}
+
+impl Rewound {
+    /// A connection, and what was read from it.
+    #[must_use]
+    pub fn new(stream: TcpStream, first: Bytes) -> Self {
+        Self { first, stream }
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        let count = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first[..count]);
+        self.first.advance(count);
+        if self.first.is_empty() {
+            // Its memory is not kept for as long as the connection lasts.
+            self.first = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -83,6 +115,32 @@ macro_rules! streams {
             }
         }
     )+};
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 streams! {

@@ -4,7 +4,7 @@ use crate::config::{AccessLog, Caching, ServerLimits, StickyBy, Timeouts, Unsafe
 use crate::model::{
     BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Timestamp, Until,
 };
-use crate::proxy::{ProxySettings, Workers, bind, start};
+use crate::proxy::{Door, ProxySettings, Workers, bind, start};
 use crate::routing::counters::TargetLoad;
 use crate::routing::{
     Bucketer, Draws, HostIndex, Link, Live, MaintenanceAnswer, Measures, PerWorker, Pool, ReadOnly, Reason,
@@ -158,12 +158,14 @@ impl World {
         let settings = ProxySettings {
             timeouts: setting.timeouts,
             limits: ServerLimits::default(),
+            tls: None,
+            redirect: None,
             trusted_proxies: setting.trusted.iter().map(|network| network.parse().unwrap()).collect(),
             access_log: AccessLog::default(),
             secret: Arc::clone(&secret),
             grace: Duration::from_secs(5),
         };
-        let listeners = bind(&["127.0.0.1:0".parse().unwrap()], WORKERS).unwrap();
+        let listeners = bind(&[Door::plain("127.0.0.1:0".parse().unwrap())], WORKERS).unwrap();
         let address = listeners[0][0].local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let draws = Arc::new(Draws::new(WORKERS, Instant::now(), measures()));

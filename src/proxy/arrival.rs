@@ -1,0 +1,231 @@
+//! From the accept of a connection to the first byte of HTTP.
+//!
+//! ```text
+//!          ┌─ PROXY header? ─ who is it? ─ TLS? ─ by ALPN ─────┐
+//! accept ──┤                      │                            ├─► connection (HTTP/1.1) or http2
+//!          └─ who is it? ─────────┴─ none: by its first bytes ─┘
+//! ```
+//!
+//! All of it together has one time. What most connections are, HTTP/1.1 without either, is read once: the bytes that
+//! tell the version are handed on with the stream.
+
+use super::connection::{self, Registered, Timer};
+use super::listener::Door;
+use super::visitor::{Peer, Visitor};
+use super::worker::Worker;
+use super::{clients, http2};
+use crate::routing::TurnedAway;
+use crate::transport::{Rewound, VisitorStream, proxy_header};
+use bytes::BytesMut;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+use tokio_rustls::TlsAcceptor;
+
+/// What HTTP/2 begins with where the visitor knows that it is spoken (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The most that is read to tell the version: most heads are shorter, and are handed on whole.
+const FIRST_READ: usize = 4096;
+
+/// Receives a connection.
+pub(super) fn welcome(worker: &Rc<Worker>, stream: TcpStream, from: SocketAddr, door: Door) {
+    // Answers go out as they are written; without this a small one may wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let counted = worker.connections.enter();
+    let worker = Rc::clone(worker);
+    let by = worker.tick() + worker.settings.timeouts.handshake.get();
+    if door.secure || door.listener.proxy_protocol {
+        tokio::task::spawn_local(async move {
+            if let Some((lane, _admitted)) = Box::pin(greet(worker, stream, from, door, by)).await {
+                lane.serve(by).await;
+            }
+            drop(counted);
+        });
+        return;
+    }
+    let peer = Peer::new(&worker, from.ip(), false);
+    let Some(admitted) = worker.clients.admit(&peer) else {
+        return worker.reports.doors().turns_away(TurnedAway::ClientLimit);
+    };
+    let visitor = Visitor::new(worker, peer);
+    tokio::task::spawn_local(async move {
+        undecided(stream, BytesMut::new(), visitor, by).await;
+        drop((admitted, counted));
+    });
+}
+
+/// A connection whose visitor is known.
+enum Greeted {
+    /// Without TLS; the first bytes will tell the version.
+    Plain(TcpStream, BytesMut, Rc<Worker>, Rc<Peer>),
+    Http1(VisitorStream, Rc<Worker>, Rc<Peer>),
+    Http2(VisitorStream, Rc<Worker>, Rc<Peer>),
+}
+
+impl Greeted {
+    async fn serve(self, by: Instant) {
+        match self {
+            Self::Plain(stream, first, worker, peer) => undecided(stream, first, Visitor::new(worker, peer), by).await,
+            Self::Http1(stream, worker, peer) => connection::serve(stream, Visitor::new(worker, peer)).await,
+            Self::Http2(stream, worker, peer) => Box::pin(http2::serve(stream, worker, peer)).await,
+        }
+    }
+}
+
+/// Reads the PROXY header and speaks TLS, where the door asks for it. `None` where the connection is to be closed.
+async fn greet(
+    worker: Rc<Worker>,
+    mut stream: TcpStream,
+    from: SocketAddr,
+    door: Door,
+    by: Instant,
+) -> Option<(Greeted, clients::Admitted)> {
+    let tally = worker.reports.doors();
+    let (mut first, mut address, mut secure) = (BytesMut::new(), from.ip(), door.secure);
+    if door.listener.proxy_protocol {
+        if !worker.settings.trusts(address.to_canonical()) {
+            tally.turns_away(TurnedAway::UntrustedProxy);
+            return None;
+        }
+        let Ok(Ok(told)) = timeout_at(by.into(), introduced(&mut stream, &mut first)).await else {
+            tally.turns_away(TurnedAway::NoProxyHeader);
+            return None;
+        };
+        address = told.source.unwrap_or(address);
+        secure |= told.secure;
+    }
+    let peer = Peer::new(&worker, address, secure);
+    let Some(admitted) = worker.clients.admit(&peer) else {
+        tally.turns_away(TurnedAway::ClientLimit);
+        return None;
+    };
+    let Some(tls) = worker.settings.tls.as_ref().filter(|_| door.secure) else {
+        return Some((Greeted::Plain(stream, first, worker, peer), admitted));
+    };
+    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(Rewound::new(stream, first.freeze()));
+    let fault = match timeout_at(by.into(), handshake).await {
+        Ok(Ok(stream)) => {
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let stream = VisitorStream::Tls(Box::new(stream));
+            let kind = if is_http2 { Greeted::Http2 } else { Greeted::Http1 };
+            return Some((kind(stream, worker, peer), admitted));
+        }
+        Ok(Err(error)) => error,
+        Err(_) => io::ErrorKind::TimedOut.into(),
+    };
+    tally.handshake_failures.add(1);
+    tracing::debug!(client = %peer.address, %fault, "a TLS handshake failed");
+    None
+}
+
+/// Reads the PROXY header; what came behind it is left.
+async fn introduced(stream: &mut TcpStream, first: &mut BytesMut) -> io::Result<proxy_header::Told> {
+    loop {
+        if let Some(told) = proxy_header::read(first).map_err(io::Error::other)? {
+            let _ = first.split_to(told.length);
+            return Ok(told);
+        }
+        stream.readable().await?;
+        let mut buffer = [0; proxy_header::LONGEST];
+        match stream.try_read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => first.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// The version of HTTP that a connection begins with; `None` while that is not clear.
+fn version(first: &[u8]) -> Option<Version> {
+    match first {
+        _ if first.starts_with(PREFACE) => Some(Version::Http2),
+        _ if PREFACE.starts_with(first) => None,
+        _ => Some(Version::Http1),
+    }
+}
+
+/// Serves a connection without TLS by the version of HTTP that it begins with.
+async fn undecided(stream: TcpStream, mut first: BytesMut, visitor: Rc<Visitor>, by: Instant) {
+    let _registered = Registered(Rc::clone(&visitor));
+    let decided = decide(&stream, &mut first, &visitor, by).await;
+    let stream = VisitorStream::Plain(Rewound::new(stream, first.freeze()));
+    match decided {
+        Some(Version::Http1) => connection::serve(stream, visitor).await,
+        Some(Version::Http2) => {
+            // Its streams have lanes of their own.
+            visitor.end();
+            let (worker, peer) = (Rc::clone(&visitor.worker), Rc::clone(&visitor.peer));
+            Box::pin(http2::serve(stream, worker, peer)).await;
+        }
+        None => {}
+    }
+}
+
+/// Reads until the version is clear. `None` where the connection is to be closed.
+async fn decide(stream: &TcpStream, first: &mut BytesMut, visitor: &Visitor, by: Instant) -> Option<Version> {
+    // A connection on which nothing comes is not kept for longer than one on which a head begins.
+    let by = visitor.deadline().map_or(by, |head| by.min(head));
+    let mut timer = Timer::new(visitor.worker.now());
+    poll_fn(|cx| {
+        visitor.worker.tick();
+        visitor.woken_by(cx.waker());
+        loop {
+            if let Some(version) = version(first) {
+                return Poll::Ready(Some(version));
+            }
+            match stream.poll_read_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                // Only now, for a request may have come that nobody has read yet.
+                Poll::Pending if visitor.is_closing() => return Poll::Ready(None),
+                Poll::Pending => return timer.poll_at(by, &visitor.worker, cx).map(|()| None),
+            }
+            let mut buffer = [0; FIRST_READ];
+            match stream.try_read(&mut buffer) {
+                Ok(0) => return Poll::Ready(None),
+                Ok(count) => first.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(None),
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_clear_as_soon_as_it_can_be() {
+        for (first, expected) in [
+            (&b""[..], None),
+            (b"P", None),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r", None),
+            (PREFACE, Some(Version::Http2)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0", Some(Version::Http2)),
+            (b"G", Some(Version::Http1)),
+            (b"PO", Some(Version::Http1)),
+            (b"PRI * HTTP/1.1\r\n", Some(Version::Http1)),
+            (b"PRI * HTTP/2.0\r\n\r\nXX", Some(Version::Http1)),
+            (b"\r\n", Some(Version::Http1)),
+        ] {
+            assert_eq!(version(first), expected, "{:?}", String::from_utf8_lossy(first));
+        }
+    }
+}
