@@ -164,8 +164,8 @@ async fn a_window_that_does_not_open_ends_its_stream_alone() {
     let (router, server0, _server1) = router(SMALL).await;
     let mut connection = FrameConnection::with_settings(router.address(), &[(4, 10)]).await;
     let since = Instant::now();
-    connection.send(&get(1, "/bytes/1000000")).await;
-    connection.send(&get(3, "/bytes/1000000")).await;
+    connection.send(&get(1, "/bytes/20000000")).await;
+    connection.send(&get(3, "/bytes/20000000")).await;
     // The second reads on, slowly.
     let mut reset = None;
     while reset.is_none() {

@@ -2,7 +2,7 @@
 
 use super::stream;
 use super::wire::{Watched, Wire};
-use crate::proxy::connection::{LINGER, MAX_HEAD, Timer};
+use crate::proxy::connection::{LINGER, MAX_HEAD, Registered, Timer};
 use crate::proxy::visitor::{Peer, Phase, Visitor};
 use crate::proxy::worker::Worker;
 use crate::transport::VisitorStream;
@@ -97,19 +97,10 @@ pub(in crate::proxy) async fn serve(stream: VisitorStream, worker: Rc<Worker>, p
     let watched = Watched::new(stream, Rc::clone(&worker), Rc::clone(&wire));
     let session =
         Rc::new(Session { worker, peer, lane, streams: RefCell::default(), wire, begun, next_look: Cell::new(begun) });
-    let _registered = Registered(&session.lane);
+    let _registered = Registered(Rc::clone(&session.lane));
     let mut timer = Timer::new(begun);
     if let Some(connection) = session.greet(watched, &mut timer).await {
         Box::pin(session.run(connection, timer)).await;
-    }
-}
-
-/// Takes the connection's own lane off the worker's list, however its task ends.
-struct Registered<'a>(&'a Visitor);
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.0.end();
     }
 }
 
@@ -135,7 +126,7 @@ impl Session {
     /// Takes the streams as they come, until the connection has ended.
     async fn run(self: &Rc<Self>, mut connection: Open, mut timer: Timer) {
         let mut leaving = None;
-        let mut ending = false;
+        let mut ending = None;
         poll_fn(|cx| {
             self.worker.tick();
             self.wire.begin_turn();
@@ -148,8 +139,8 @@ impl Session {
                     Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
                     Poll::Pending => {}
                 }
-                if let Some(reason) = self.wire.fault.get().filter(|_| !ending) {
-                    ending = true;
+                if let Some(reason) = self.wire.fault.get().filter(|_| ending.is_none()) {
+                    ending = Some(self.worker.now());
                     connection.abrupt_shutdown(reason);
                     continue;
                 }
@@ -159,17 +150,20 @@ impl Session {
                     connection.graceful_shutdown();
                     continue;
                 }
-                match self.poll_due(leaving, &mut timer, cx) {
+                let due = match ending {
+                    // It was told; that it does not even take this keeps nobody waiting.
+                    Some(since) => timer.poll_at(since + LINGER.0, &self.worker, cx).map(|()| Due::Cut),
+                    None => self.poll_due(leaving, connection.has_streams(), &mut timer, cx),
+                };
+                match due {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Due::Look) => {}
                     Poll::Ready(Due::Leave) => {
                         leaving = Some(self.worker.now());
                         connection.graceful_shutdown();
                     }
-                    // It was told already, and does not even take that.
-                    Poll::Ready(Due::End(_)) if ending => return Poll::Ready(()),
                     Poll::Ready(Due::End(reason)) => {
-                        ending = true;
+                        ending = Some(self.worker.now());
                         connection.abrupt_shutdown(reason);
                     }
                     Poll::Ready(Due::Cut) => return Poll::Ready(()),
@@ -199,17 +193,17 @@ impl Session {
         tokio::task::spawn_local(stream::serve(lane, request, respond));
     }
 
-    /// Ready when something is due.
-    fn poll_due(&self, leaving: Option<Instant>, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Due> {
+    /// Ready when something is due. `unsent` says whether an answer may be on its way still.
+    fn poll_due(&self, leaving: Option<Instant>, unsent: bool, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Due> {
         if self.lane.phase() == Phase::Router && self.streams.borrow().is_empty() {
             self.lane.enter(Phase::Idle);
         }
-        let Some((at, due)) = self.dues(leaving).min_by_key(|(at, _)| *at) else { return Poll::Pending };
+        let Some((at, due)) = self.dues(leaving, unsent).min_by_key(|(at, _)| *at) else { return Poll::Pending };
         timer.poll_at(at, &self.worker, cx).map(|()| due)
     }
 
     /// What will be due when.
-    fn dues(&self, leaving: Option<Instant>) -> impl Iterator<Item = (Instant, Due)> {
+    fn dues(&self, leaving: Option<Instant>, unsent: bool) -> impl Iterator<Item = (Instant, Due)> {
         let timeouts = &self.worker.settings.timeouts;
         let wire = &self.wire;
         let over = wire.ended.get().map(|since| (since + LINGER.0, Due::Cut));
@@ -218,7 +212,7 @@ impl Session {
             wire.within_head.get().map(|since| (since + timeouts.head.get(), Due::End(Reason::ENHANCE_YOUR_CALM)));
         let mute =
             (!wire.acknowledged.get()).then(|| (self.begun + timeouts.head.get(), Due::End(Reason::SETTINGS_TIMEOUT)));
-        let rest = if self.streams.borrow().is_empty() {
+        let rest = if self.streams.borrow().is_empty() && !(unsent && leaving.is_some()) {
             match leaving {
                 Some(since) => Some((since + FAREWELL, Due::End(Reason::NO_ERROR))),
                 None => self.lane.deadline().map(|at| (at, Due::Leave)),

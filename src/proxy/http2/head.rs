@@ -63,6 +63,8 @@ pub(in crate::proxy) fn fit(head: &Parts) -> Result<(), u16> {
         if authority.contains('@') || !same {
             return Err(400);
         }
+    } else if !head.headers.contains_key(HOST) {
+        return Err(400);
     }
     // RFC 9113 §8.2.1: no value begins or ends with white space.
     let padded = |value: &HeaderValue| value.as_bytes().trim_ascii().len() != value.len();
@@ -87,6 +89,7 @@ mod tests {
         for (method, uri, headers, expected) in [
             ("GET", "http://a.example/", &[][..], Ok(())),
             ("GET", "/", &[("host", "a.example")], Ok(())),
+            ("GET", "/", &[], Err(400)),
             ("GET", "http://a.example/", &[("host", "A.example")], Ok(())),
             ("GET", "http://a.example/", &[("host", "b.example")], Err(400)),
             ("GET", "http://a.example/", &[("host", "a.example"), ("host", "b.example")], Err(400)),
