@@ -30,6 +30,7 @@ mod listener;
 mod maintenance;
 mod outgoing;
 mod preview;
+mod pump;
 mod queue;
 mod record;
 mod request;
