@@ -4,6 +4,7 @@ use super::CliError;
 use super::error::USAGE;
 use super::output::{complain, plain, say};
 use crate::config::{AdminListen, Config, Fault};
+use crate::transport::Means;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,6 +12,13 @@ pub(super) fn run(file: &Path) -> Result<ExitCode, CliError> {
     match Config::load(file) {
         Ok(parsed) => {
             warn(file, &parsed.warnings);
+            let faults = Means::faults_of(&parsed.config);
+            if !faults.is_empty() {
+                for fault in &faults {
+                    complain(&plain(&format!("{}: {fault}", file.display())));
+                }
+                return Ok(refused(faults.len()));
+            }
             say(&format!("{}: ok: {}", plain(&file.display().to_string()), summary(&parsed.config)))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -19,11 +27,14 @@ pub(super) fn run(file: &Path) -> Result<ExitCode, CliError> {
             for fault in &faults.faults {
                 complain(&plain(&fault.in_file(Some(file))));
             }
-            let count = faults.faults.len();
-            complain(&format!("{count} fault{}: this configuration is refused", if count == 1 { "" } else { "s" }));
-            Ok(ExitCode::from(USAGE))
+            Ok(refused(faults.faults.len()))
         }
     }
+}
+
+fn refused(faults: usize) -> ExitCode {
+    complain(&format!("{faults} fault{}: this configuration is refused", if faults == 1 { "" } else { "s" }));
+    ExitCode::from(USAGE)
 }
 
 /// Tells warnings where faults are told.

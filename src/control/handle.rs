@@ -329,7 +329,8 @@ impl Handle {
         let stopping = || vec!["the router is stopping".to_owned()];
         let (reply, replied) = oneshot::channel();
         let files = FirstLook::at(&config).await;
-        let message = Message::Reload { config: Box::new(config), files, reply };
+        let ways = Ways::of(&config).await?;
+        let message = Message::Reload { config: Box::new(config), files, ways, reply };
         self.inbox.send(message).await.map_err(|_| stopping())?;
         replied.await.map_err(|_| stopping())?
     }

@@ -1,6 +1,6 @@
 //! A router for a test: a table made by hand, and real workers.
 
-use crate::config::{AccessLog, Caching, StickyBy, Timeouts, UnsafeStatus};
+use crate::config::{AccessLog, Caching, Protocol, StickyBy, Timeouts, UnsafeStatus};
 use crate::model::{
     BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Timestamp, Until,
 };
@@ -10,6 +10,7 @@ use crate::routing::{
     Bucketer, Draws, HostIndex, Link, Live, MaintenanceAnswer, Measures, PerWorker, Pool, ReadOnly, Reason,
     Restriction, RetryAfter, Route, Secret, SeenVisitors, Split, Suspicion, Table, Target, Waiting, Writes,
 };
+use crate::transport::{Means, Reach};
 use http::HeaderValue;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl TestPool {
         let targets: Vec<Target> = self
             .targets
             .iter()
-            .map(|(address, load)| Target { address: address.parse().unwrap(), load: Arc::clone(load) })
+            .map(|(address, load)| Target { reach: Reach::new(address.parse().unwrap(), &Means::default()).into(), load: Arc::clone(load) })
             .collect();
         Pool {
             name: self.name.parse().unwrap(),
@@ -57,6 +58,7 @@ impl TestPool {
             release_header: Some("r1".parse().unwrap()),
             healthy: if self.healthy { (0..targets.len()).collect() } else { Box::default() },
             targets: targets.into(),
+            protocol: Protocol::H1,
             drained: self.drained,
             load: Arc::clone(&self.load),
             tally: Arc::clone(&self.tally),
