@@ -269,13 +269,13 @@ fn durations<'d>(workers: impl Iterator<Item = &'d Durations>) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Protocol;
     use crate::model::view::CheckView;
     use crate::model::{BasisPoints, Verdict};
     use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
     use crate::routing::{
         Bucketer, Draws, MaintenanceAnswer, Measures, PerWorker, RetryAfter, Secret, Split, Target, Waiting, WorkerId,
     };
-    use crate::config::Protocol;
     use crate::transport::{Means, Reach};
     use std::sync::Arc;
     use std::time::Duration;

@@ -45,7 +45,9 @@ impl Ways {
         let means = reading.await.map_err(|error| vec![format!("the ways to the targets: {error}")])??;
         let targets = config.services.iter().flat_map(|service| &service.pools).flat_map(|pool| &pool.targets);
         let names: HashSet<Name> = targets
-            .filter_map(|target| Reach::new(target.clone(), &Means::default()).name().map(|(host, port)| (Arc::clone(host), port)))
+            .filter_map(|target| {
+                Reach::new(target.clone(), &Means::default()).name().map(|(host, port)| (Arc::clone(host), port))
+            })
             .collect();
         Ok(Self { means, found: look_up_all(names).await })
     }
@@ -142,14 +144,13 @@ async fn keep_looking(reach: Arc<Reach>, every: Duration) {
         let pause = if reach.lookup().addresses.is_empty() { every.min(SOON) } else { every };
         tokio::time::sleep(pause).await;
         let mut lookup = Box::pin(look_up(Arc::clone(host), port));
-        let found = match timeout(PATIENCE, &mut lookup).await {
-            Ok(found) => found,
-            Err(_) => {
-                let fault = format!("the name server does not answer within {PATIENCE:?}");
-                tell(&reach, reach.learn(Err(fault)));
-                // Not another one beside it: each takes a thread.
-                lookup.await
-            }
+        let found = if let Ok(found) = timeout(PATIENCE, &mut lookup).await {
+            found
+        } else {
+            let fault = format!("the name server does not answer within {PATIENCE:?}");
+            tell(&reach, reach.learn(Err(fault)));
+            // Not another one beside it: each takes a thread.
+            lookup.await
         };
         tell(&reach, reach.learn(found.map_err(|error| error.to_string())));
     }

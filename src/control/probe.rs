@@ -83,9 +83,9 @@ async fn by_http2(stream: TargetStream, request: request::Builder, host: &str, s
     builder.enable_push(false).max_header_list_size(MAX_HEAD);
     let (sender, connection) = builder.handshake::<_, Bytes>(stream).await?;
     let driver = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
-    let path = request.uri_ref().and_then(|uri| uri.path_and_query()).map_or("/", |path| path.as_str());
+    let path = request.uri_ref().and_then(|uri| uri.path_and_query()).map_or("/", |path| path.as_str()).to_owned();
     let scheme = if secure { "https" } else { "http" };
-    let uri = http::Uri::builder().scheme(scheme).authority(host).path_and_query(path).build()?;
+    let uri = http::Uri::builder().scheme(scheme).authority(host).path_and_query(&*path).build()?;
     let request = request.uri(uri).version(http::Version::HTTP_2).body(())?;
     let (answer, _) = sender.ready().await?.send_request(request, true)?;
     Ok(Passed { answer: answer.await?.map(Answer::Http2), _driver: driver })

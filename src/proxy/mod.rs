@@ -28,6 +28,7 @@ mod headers;
 mod inbound;
 mod listener;
 mod maintenance;
+mod multiplex;
 mod outgoing;
 mod preview;
 mod pump;

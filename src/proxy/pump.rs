@@ -78,6 +78,11 @@ impl<B: Body<Data = Bytes, Error = Broken> + Unpin> Pump<B> {
         }
     }
 
+    /// The body, with what is left of it.
+    pub(super) fn into_body(self) -> B {
+        self.body
+    }
+
     /// Ends the stream before the end of the body.
     pub(super) fn reset(&mut self, reason: Reason) {
         self.stream.send_reset(reason);
@@ -91,13 +96,11 @@ impl<B: Body<Data = Bytes, Error = Broken> + Unpin> Pump<B> {
             if room > 0 {
                 return Poll::Ready(Ok(room));
             }
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(room) => drop(room?),
-                None => {
-                    let reason = ready!(self.stream.poll_reset(cx))?;
-                    return Poll::Ready(Err(Halted::Reset(reason)));
-                }
-            }
+            let Some(room) = ready!(self.stream.poll_capacity(cx)) else {
+                let reason = ready!(self.stream.poll_reset(cx))?;
+                return Poll::Ready(Err(Halted::Reset(reason)));
+            };
+            room?;
         }
     }
 }

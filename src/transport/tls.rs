@@ -32,9 +32,7 @@ struct Verified {
 
 impl PartialEq for Means {
     fn eq(&self, other: &Self) -> bool {
-        let of = |means: &Self| {
-            means.tls.as_ref().map(|tls| (tls.server_name.clone(), tls.authorities.clone()))
-        };
+        let of = |means: &Self| means.tls.as_ref().map(|tls| (tls.server_name.clone(), tls.authorities.clone()));
         self.protocol == other.protocol && of(self) == of(other)
     }
 }
@@ -205,7 +203,7 @@ mod tests {
             (Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()), "can't be used"),
             (Some("-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n".to_owned()), "can't be read"),
             (Some(format!("{}-----BEGIN CERTIFICATE-----\n", authority())), "can't be read"),
-            (Some("x".repeat(LARGEST as usize + 1)), "is larger than 1024 KiB"),
+            (Some("x".repeat(1024 * 1024 + 1)), "is larger than 1024 KiB"),
         ] {
             if let Some(text) = text {
                 std::fs::write(&file, text).unwrap();

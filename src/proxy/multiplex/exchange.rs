@@ -3,20 +3,19 @@
 use super::links::Lane;
 use super::remembered::Remembered;
 use crate::model::Happening;
-use crate::proxy::body::RequestBody;
 use crate::proxy::headers::X_FORWARDED_PROTO;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::pump::{Halted, Pump};
 use crate::proxy::visitor::{Phase, Visitor};
 use crate::routing::Pool;
-use bytes::Bytes;
+use h2::Reason;
 use h2::client::ResponseFuture;
-use h2::{Reason, SendStream};
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Request, Response, Uri, Version};
+use http_body::Body;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -63,13 +62,10 @@ impl Lane {
         let mut sender = self.link.sender();
         let ends = body.is_end_stream();
         let ready = poll_fn(|cx| sender.poll_ready(cx)).await;
-        let (answer, stream) = match ready.and_then(|()| sender.send_request(head, ends)) {
-            Ok(begun) => begun,
-            Err(_) => {
-                self.link.retire();
-                outgoing.give_back(Request::from_parts(parts, body));
-                return Streamed::Unsent;
-            }
+        let Ok((answer, stream)) = ready.and_then(|()| sender.send_request(head, ends)) else {
+            self.link.retire();
+            outgoing.give_back(Request::from_parts(parts, body));
+            return Streamed::Unsent;
         };
         visitor.enter(Phase::Answer);
         let mut upload = Upload { pump: Pump::new(Remembered::new(body), stream), going: !ends };
@@ -186,7 +182,8 @@ mod tests {
     use super::*;
 
     fn head(target: &str, headers: &[(&str, &str)]) -> Option<Request<()>> {
-        let builder = headers.iter().fold(Request::builder().uri(target), |builder, (name, value)| builder.header(*name, *value));
+        let builder =
+            headers.iter().fold(Request::builder().uri(target), |builder, (name, value)| builder.header(*name, *value));
         head_for_http2(&builder.body(()).unwrap().into_parts().0)
     }
 

@@ -1,14 +1,18 @@
 //! A worker's connections by HTTP/2, and the lanes on them.
 
 use super::link::Link;
+use crate::proxy::visitor::{Phase, Visitor};
 use crate::proxy::worker::Worker;
 use crate::routing::counters::TargetLoad;
 use crate::routing::{Table, Target};
 use crate::transport::Reach;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -64,12 +68,9 @@ pub(in crate::proxy) enum NoLane {
 
 impl Links {
     /// A lane on a connection to a target: one that is there, or else a new one. Waits while there are as many as there
-    /// may be, until the request that it is for `is_overdue`.
-    pub(in crate::proxy) async fn lane(
-        worker: &Rc<Worker>,
-        target: &Target,
-        waits: impl AsyncFn(&Notify) -> bool,
-    ) -> Result<Lane, NoLane> {
+    /// may be, for as long as the target has for an answer.
+    pub(in crate::proxy) async fn lane(visitor: &Visitor, target: &Target) -> Result<Lane, NoLane> {
+        let worker = &visitor.worker;
         let mut fresh = false;
         loop {
             match worker.links.find(worker, target, fresh) {
@@ -81,7 +82,7 @@ impl Links {
                     fresh = true;
                 }
                 Found::Full(room) => {
-                    if !waits(&room).await {
+                    if !has_room(visitor, &room).await {
                         return Err(NoLane::Full);
                     }
                 }
@@ -137,6 +138,20 @@ impl Links {
         let used: HashSet<_> = pools.flat_map(|pool| &pool.targets).map(|target| Arc::as_ptr(&target.load)).collect();
         sets.retain(|target, _| used.contains(target));
     }
+}
+
+/// Waits for a request to end: whether one did in time.
+async fn has_room(visitor: &Visitor, room: &Notify) -> bool {
+    if visitor.phase() != Phase::Answer {
+        visitor.enter(Phase::Answer);
+    }
+    let mut ended = pin!(room.notified());
+    poll_fn(|cx| match ended.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending if visitor.is_overdue() => Poll::Ready(false),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 impl Set {

@@ -15,4 +15,5 @@ mod links;
 mod remembered;
 
 pub(super) use exchange::{Streamed, Streaming};
-pub(super) use links::{Lane, Links};
+pub(super) use links::{Links, NoLane};
+pub(super) use remembered::Beginning;

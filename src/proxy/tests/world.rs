@@ -49,7 +49,10 @@ impl TestPool {
         let targets: Vec<Target> = self
             .targets
             .iter()
-            .map(|(address, load)| Target { reach: Reach::new(address.parse().unwrap(), &Means::default()).into(), load: Arc::clone(load) })
+            .map(|(address, load)| Target {
+                reach: Reach::new(address.parse().unwrap(), &Means::default()).into(),
+                load: Arc::clone(load),
+            })
             .collect();
         Pool {
             name: self.name.parse().unwrap(),
