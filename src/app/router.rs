@@ -59,6 +59,7 @@ impl Router {
         let metrics = config.prometheus.as_ref().map(PrometheusSource::new).transpose()?;
         let settings = ProxySettings {
             timeouts: config.server.timeouts,
+            limits: config.server.limits,
             trusted_proxies: config.server.trusted_proxies.clone(),
             access_log: config.access_log,
             secret: Arc::clone(&secret),

@@ -7,6 +7,7 @@ use super::gather::Gather;
 use super::inbound::Inbound;
 use super::request;
 use super::visitor::{Phase, Visitor};
+use super::worker::Worker;
 use crate::transport::VisitorStream;
 use http::Request;
 use hyper::body::Incoming;
@@ -24,14 +25,14 @@ use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 /// The longest head of a request.
-const MAX_HEAD: usize = 32 * 1024;
+pub(super) const MAX_HEAD: usize = 32 * 1024;
 
 /// The most that is held of a body on its way, per direction.
 pub(super) const MAX_BUFFER: usize = 64 * 1024;
 
 /// How long, and for how many bytes, the router goes on reading after it has answered a request whose body it did not
 /// want: closing at once would reset the connection, and the answer could be lost.
-const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
+pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
 
 /// What a visitor gets whose head took too long, if it had begun at all.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -139,22 +140,27 @@ impl Drop for Registered {
 }
 
 /// The one timer of a connection.
-struct Timer {
+pub(super) struct Timer {
     sleep: Pin<Box<Sleep>>,
     /// When it fires; `None` when it has fired or was never armed.
     armed: Option<Instant>,
 }
 
 impl Timer {
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { sleep: Box::pin(tokio::time::sleep_until(now.into())), armed: None }
     }
 
     /// Ready when the deadline of the present phase has passed.
     fn poll_deadline(&mut self, visitor: &Visitor, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = visitor.deadline() else { return Poll::Pending };
+        self.poll_at(deadline, &visitor.worker, cx)
+    }
+
+    /// Ready when this deadline has passed.
+    pub(super) fn poll_at(&mut self, deadline: Instant, worker: &Worker, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let Some(deadline) = visitor.deadline() else { return Poll::Pending };
-            let now = visitor.worker.now();
+            let now = worker.now();
             if now >= deadline {
                 return Poll::Ready(());
             }
@@ -170,7 +176,7 @@ impl Timer {
                 return Poll::Pending;
             }
             self.armed = None;
-            visitor.worker.tick();
+            worker.tick();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The listening sockets, and the loop that accepts visitors.
 
-use super::connection;
 use super::visitor::{Peer, Visitor};
 use super::worker::Worker;
+use super::{connection, http2};
 use crate::transport::VisitorStream;
 use futures_util::FutureExt;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -92,12 +92,25 @@ pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, shutdown: 
 fn welcome(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     // Answers go out as they are written; without this a small one may wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let visitor = Visitor::new(Rc::clone(worker), Peer::new(worker, peer.ip(), false));
+    let peer = Peer::new(worker, peer.ip(), false);
     let counted = worker.connections.enter();
+    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async {
-        connection::serve(VisitorStream::Plain(stream), visitor).await;
+        let head = worker.settings.timeouts.head.get();
+        if let Ok(true) = tokio::time::timeout(head, begins_http2(&stream)).await {
+            Box::pin(http2::serve(VisitorStream::Plain(stream), worker, peer)).await;
+        } else {
+            let visitor = Visitor::new(worker, peer);
+            connection::serve(VisitorStream::Plain(stream), visitor).await;
+        }
         drop(counted);
     });
+}
+
+/// Whether a connection begins with the preface of HTTP/2.
+async fn begins_http2(stream: &TcpStream) -> bool {
+    let mut first = [0; 16];
+    matches!(stream.peek(&mut first).await, Ok(16) if first == *b"PRI * HTTP/2.0\r\n")
 }
 
 /// Whether the connection was gone before it could be accepted.

@@ -25,6 +25,7 @@ mod connection;
 mod connections;
 mod gather;
 mod headers;
+mod http2;
 mod inbound;
 mod listener;
 mod maintenance;
@@ -49,7 +50,7 @@ mod tests;
 
 pub use listener::bind;
 
-use crate::config::{AccessLog, Timeouts};
+use crate::config::{AccessLog, ServerLimits, Timeouts};
 use crate::routing::{Secret, WorkerEnd};
 use ipnet::IpNet;
 use std::io;
@@ -66,6 +67,8 @@ use tokio_util::sync::CancellationToken;
 pub struct ProxySettings {
     /// Time-outs towards visitors and targets.
     pub timeouts: Timeouts,
+    /// How much visitors may ask for at once.
+    pub limits: ServerLimits,
     /// Networks of proxies whose word about the visitor is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What is logged of requests.

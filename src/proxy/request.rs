@@ -13,7 +13,7 @@ use super::record::{Move, Place, Record};
 use super::restriction::{self, Restricted};
 use super::visitor::{Phase, Visitor};
 use super::waiting::{self, Waits};
-use super::{maintenance, preview, second, skew};
+use super::{http2, maintenance, preview, second, skew};
 use crate::config::Caching;
 use crate::model::{Happening, Timestamp};
 use crate::routing::{Asked, Destination, Gate, Reason, VisitorId};
@@ -381,6 +381,9 @@ impl Journey {
 /// Checks a head, and brings it into the form in which it goes on: the path alone, and its host. Fails with the status
 /// for the visitor.
 fn fit_to_pass(head: &mut Parts, found: Found) -> Result<HeaderValue, u16> {
+    if head.version == Version::HTTP_2 {
+        http2::fit(head)?;
+    }
     if head.method == Method::CONNECT {
         return Err(501);
     }

@@ -179,6 +179,17 @@ impl Visitor {
         self.overdue.set(true);
     }
 
+    /// The deadline has passed, as one sees who looks after several lanes. Where the request decides what the visitor gets,
+    /// it is asked first.
+    pub(super) fn is_late(&self) {
+        let decides = matches!(self.phase.get(), Phase::Upload | Phase::Answer);
+        if !decides || self.is_overdue() {
+            self.cut.set(true);
+        }
+        self.set_overdue();
+        self.wake();
+    }
+
     /// Whether the deadline of the present phase has passed.
     pub(super) fn is_overdue(&self) -> bool {
         self.overdue.get()
@@ -261,7 +272,8 @@ impl Visitor {
         self.waker.get_or_init(|| waker.clone());
     }
 
-    fn wake(&self) {
+    /// Has the lane's task run again.
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }

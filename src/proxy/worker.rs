@@ -11,13 +11,14 @@ use super::visitor::Visitors;
 use super::{ProxySettings, listener};
 use crate::routing::{Dice, Order, Reports, Table, WorkerEnd, WorkerId};
 use arc_swap::{ArcSwap, Cache};
+use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,7 @@ pub(super) struct Worker {
     pub(super) request_ids: RequestIds,
     newest: RefCell<Newest>,
     now: Cell<Instant>,
+    date: RefCell<(Instant, HeaderValue)>,
 }
 
 /// A table, behind a count that belongs to this thread alone: the shared one would be moved between cores by every
@@ -86,6 +88,7 @@ impl Worker {
             request_ids: RequestIds::default(),
             newest: RefCell::new(newest),
             now: Cell::new(now),
+            date: RefCell::new((now, date(SystemTime::now()))),
         }
     }
 
@@ -112,6 +115,15 @@ impl Worker {
         now
     }
 
+    /// What the `Date` of an answer says now. It is read from the clock of the machine once per second.
+    pub(super) fn date(&self) -> HeaderValue {
+        let mut known = self.date.borrow_mut();
+        if self.now().saturating_duration_since(known.0) >= Duration::from_secs(1) {
+            *known = (self.now(), date(SystemTime::now()));
+        }
+        known.1.clone()
+    }
+
     fn obey(&self, order: Order) {
         let table = self.table();
         self.reports.acknowledge(table.version);
@@ -126,6 +138,11 @@ impl Worker {
             Order::Cut(of, answer) => drop(answer.try_send(self.visitors.cut(&of))),
         }
     }
+}
+
+fn date(now: SystemTime) -> HeaderValue {
+    let text = httpdate::fmt_http_date(now);
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Runs a worker until the shutdown, and until its requests have ended or the grace is over.

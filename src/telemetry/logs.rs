@@ -8,8 +8,8 @@ use tracing_subscriber::EnvFilter;
 /// The environment variable that says what is logged: a level, or directives such as `info,cutover::control=debug`.
 pub const LOG_VARIABLE: &str = "CUTOVER_LOG";
 
-/// What is logged where the variable says nothing.
-const DEFAULT_FILTER: &str = "info";
+/// What is logged where the variable says nothing. h2 warns of what any visitor can send, as often as it is sent.
+const DEFAULT_FILTER: &str = "info,h2=error";
 
 /// The log can't be set up.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! A router for a test: a table made by hand, and real workers.
 
-use crate::config::{AccessLog, Caching, Protocol, StickyBy, Timeouts, UnsafeStatus};
+use crate::config::{AccessLog, Caching, Protocol, ServerLimits, StickyBy, Timeouts, UnsafeStatus};
 use crate::model::{
     BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Timestamp, Until,
 };
@@ -29,6 +29,7 @@ pub(super) struct TestPool {
     pub(super) targets: Vec<(String, Arc<TargetLoad>)>,
     pub(super) healthy: bool,
     pub(super) drained: bool,
+    pub(super) protocol: Protocol,
     load: Arc<PerWorker<crate::routing::counters::PoolLoad>>,
     pub(super) tally: Arc<PerWorker<crate::routing::counters::PoolTally>>,
 }
@@ -40,6 +41,7 @@ impl TestPool {
             targets: targets.iter().map(|target| (target.to_string(), Arc::new(TargetLoad::new(WORKERS)))).collect(),
             healthy: true,
             drained: false,
+            protocol: Protocol::H1,
             load: Arc::new(PerWorker::new(WORKERS)),
             tally: Arc::new(PerWorker::new(WORKERS)),
         }
@@ -61,7 +63,7 @@ impl TestPool {
             release_header: Some("r1".parse().unwrap()),
             healthy: if self.healthy { (0..targets.len()).collect() } else { Box::default() },
             targets: targets.into(),
-            protocol: Protocol::H1,
+            protocol: self.protocol,
             drained: self.drained,
             load: Arc::clone(&self.load),
             tally: Arc::clone(&self.tally),
@@ -162,6 +164,7 @@ impl World {
         let secret = Arc::new(Secret::new(b"test"));
         let settings = ProxySettings {
             timeouts: setting.timeouts,
+            limits: ServerLimits::default(),
             trusted_proxies: setting.trusted.iter().map(|network| network.parse().unwrap()).collect(),
             access_log: AccessLog::default(),
             secret: Arc::clone(&secret),

@@ -1,0 +1,259 @@
+//! A visitor's connection: its streams, its end, and one timer for all of it.
+
+use super::stream;
+use super::wire::{Watched, Wire};
+use crate::proxy::connection::{LINGER, MAX_HEAD, Timer};
+use crate::proxy::visitor::{Peer, Phase, Visitor};
+use crate::proxy::worker::Worker;
+use crate::transport::VisitorStream;
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// What a visitor may send of one body before any of it has gone on.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// What a visitor may send of all bodies together before any of it has gone on.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What is held of one answer for a socket that takes no more.
+const SEND_BUFFER: usize = 32 * 1024;
+
+/// The largest frame: the least that a visitor must be allowed.
+const FRAME: u32 = 16 * 1024;
+
+/// Streams that the visitor resets before the router has looked at them. One turn can bring many.
+const UNSEEN_RESETS: usize = 50;
+
+/// Streams that the router resets for a fault of the visitor's before the connection is ended (CVE-2025-8671: each may
+/// have sent a request to a target in vain).
+const FAULTY_STREAMS: usize = 200;
+
+/// How often the streams' deadlines are looked at.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// How long a visitor that was told to go may still begin streams, for it may not know yet.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+type Open = Connection<Watched, Bytes>;
+
+/// What the parts of a connection share.
+pub(super) struct Session {
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    /// The connection as a whole: whether it waits for a request.
+    lane: Rc<Visitor>,
+    /// One for each stream that is under way.
+    streams: RefCell<Vec<Rc<Visitor>>>,
+    wire: Rc<Wire>,
+    begun: Instant,
+    next_look: Cell<Instant>,
+}
+
+/// A lane for as long as it is used.
+pub(super) struct Lane {
+    session: Rc<Session>,
+    pub(super) visitor: Rc<Visitor>,
+}
+
+/// What the connection's time has come for.
+enum Due {
+    /// Nothing is to be awaited any more.
+    Cut,
+    /// The visitor is told why, and the connection ends.
+    End(Reason),
+    /// The visitor is told to begin no more streams.
+    Leave,
+    /// Nothing but a look at the streams.
+    Look,
+}
+
+fn builder(streams: u32) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(streams)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(UNSEEN_RESETS)
+        .max_local_error_reset_streams(Some(FAULTY_STREAMS));
+    builder
+}
+
+/// Serves a visitor's connection, whose preface is still to be read, until it ends.
+pub(in crate::proxy) async fn serve(stream: VisitorStream, worker: Rc<Worker>, peer: Rc<Peer>) {
+    let begun = worker.tick();
+    let wire = Wire::new();
+    let lane = Visitor::new(Rc::clone(&worker), Rc::clone(&peer));
+    let watched = Watched::new(stream, Rc::clone(&worker), Rc::clone(&wire));
+    let session =
+        Rc::new(Session { worker, peer, lane, streams: RefCell::default(), wire, begun, next_look: Cell::new(begun) });
+    let _registered = Registered(&session.lane);
+    let mut timer = Timer::new(begun);
+    if let Some(connection) = session.greet(watched, &mut timer).await {
+        Box::pin(session.run(connection, timer)).await;
+    }
+}
+
+/// Takes the connection's own lane off the worker's list, however its task ends.
+struct Registered<'a>(&'a Visitor);
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Session {
+    /// Sends the settings and reads the preface.
+    async fn greet(&self, watched: Watched, timer: &mut Timer) -> Option<Open> {
+        let mut handshake = pin!(builder(self.worker.settings.limits.streams).handshake(watched));
+        poll_fn(|cx| {
+            self.worker.tick();
+            self.lane.woken_by(cx.waker());
+            self.wire.begin_turn();
+            if let Poll::Ready(open) = handshake.as_mut().poll(cx) {
+                return Poll::Ready(open.ok());
+            }
+            if self.lane.is_closing() {
+                return Poll::Ready(None);
+            }
+            timer.poll_at(self.begun + self.worker.settings.timeouts.head.get(), &self.worker, cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// Takes the streams as they come, until the connection has ended.
+    async fn run(self: &Rc<Self>, mut connection: Open, mut timer: Timer) {
+        let mut leaving = None;
+        let mut ending = false;
+        poll_fn(|cx| {
+            self.worker.tick();
+            self.wire.begin_turn();
+            loop {
+                match connection.poll_accept(cx) {
+                    Poll::Ready(Some(Ok((request, respond)))) => {
+                        self.begin(request, respond, leaving);
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                    Poll::Pending => {}
+                }
+                if let Some(reason) = self.wire.fault.get().filter(|_| !ending) {
+                    ending = true;
+                    connection.abrupt_shutdown(reason);
+                    continue;
+                }
+                // Only now, for a stream may have begun that nobody has seen yet.
+                if self.lane.is_closing() && leaving.is_none() {
+                    leaving = Some(self.worker.now());
+                    connection.graceful_shutdown();
+                    continue;
+                }
+                match self.poll_due(leaving, &mut timer, cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Due::Look) => {}
+                    Poll::Ready(Due::Leave) => {
+                        leaving = Some(self.worker.now());
+                        connection.graceful_shutdown();
+                    }
+                    // It was told already, and does not even take that.
+                    Poll::Ready(Due::End(_)) if ending => return Poll::Ready(()),
+                    Poll::Ready(Due::End(reason)) => {
+                        ending = true;
+                        connection.abrupt_shutdown(reason);
+                    }
+                    Poll::Ready(Due::Cut) => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// A stream begins.
+    fn begin(
+        self: &Rc<Self>,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        leaving: Option<Instant>,
+    ) {
+        if self.wire.fault.get().is_some() {
+            return;
+        }
+        if leaving.is_some_and(|since| self.worker.now() > since + FAREWELL) {
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        self.lane.enter(Phase::Router);
+        let visitor = Visitor::new(Rc::clone(&self.worker), Rc::clone(&self.peer));
+        self.streams.borrow_mut().push(Rc::clone(&visitor));
+        let lane = Lane { session: Rc::clone(self), visitor };
+        tokio::task::spawn_local(stream::serve(lane, request, respond));
+    }
+
+    /// Ready when something is due.
+    fn poll_due(&self, leaving: Option<Instant>, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Due> {
+        if self.lane.phase() == Phase::Router && self.streams.borrow().is_empty() {
+            self.lane.enter(Phase::Idle);
+        }
+        let Some((at, due)) = self.dues(leaving).min_by_key(|(at, _)| *at) else { return Poll::Pending };
+        timer.poll_at(at, &self.worker, cx).map(|()| due)
+    }
+
+    /// What will be due when.
+    fn dues(&self, leaving: Option<Instant>) -> impl Iterator<Item = (Instant, Due)> {
+        let timeouts = &self.worker.settings.timeouts;
+        let wire = &self.wire;
+        let over = wire.ended.get().map(|since| (since + LINGER.0, Due::Cut));
+        let blocked = wire.blocked.get().map(|since| (since + timeouts.stall.get(), Due::Cut));
+        let slow =
+            wire.within_head.get().map(|since| (since + timeouts.head.get(), Due::End(Reason::ENHANCE_YOUR_CALM)));
+        let mute =
+            (!wire.acknowledged.get()).then(|| (self.begun + timeouts.head.get(), Due::End(Reason::SETTINGS_TIMEOUT)));
+        let rest = if self.streams.borrow().is_empty() {
+            match leaving {
+                Some(since) => Some((since + FAREWELL, Due::End(Reason::NO_ERROR))),
+                None => self.lane.deadline().map(|at| (at, Due::Leave)),
+            }
+        } else {
+            Some((self.look_over(), Due::Look))
+        };
+        [over, blocked, slow, mute, rest].into_iter().flatten()
+    }
+
+    /// Ends the streams whose time is over; when to look again.
+    fn look_over(&self) -> Instant {
+        let now = self.worker.now();
+        if now < self.next_look.get() {
+            return self.next_look.get();
+        }
+        self.next_look.set(now + SWEEP);
+        for visitor in self.streams.borrow().iter() {
+            if visitor.deadline().is_some_and(|deadline| now >= deadline) {
+                visitor.is_late();
+            }
+        }
+        self.next_look.get()
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.visitor.end();
+        let mut streams = self.session.streams.borrow_mut();
+        if let Some(index) = streams.iter().position(|visitor| Rc::ptr_eq(visitor, &self.visitor)) {
+            streams.swap_remove(index);
+        }
+        if streams.is_empty() {
+            self.session.lane.wake();
+        }
+    }
+}

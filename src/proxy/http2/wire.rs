@@ -1,0 +1,179 @@
+//! The byte stream below a visitor's HTTP/2: it counts the frames that come by, lets a busy connection read only so much
+//! at a time, and takes notes for the time-outs.
+
+use super::frames::{Frames, Kind};
+use super::patience::Patience;
+use crate::proxy::gather::Gather;
+use crate::proxy::worker::Worker;
+use crate::transport::VisitorStream;
+use h2::Reason;
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What one connection may read before others have their turn.
+const TURN: usize = 64 * 1024;
+
+/// What is read, and forgotten, once the connection has been ended from this side: closing it with bytes unread would
+/// reset it, and the visitor might never see why.
+const MOST_FORGOTTEN: usize = 1024 * 1024;
+
+/// What is known of the stream while it is in h2's hands.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// What may still be read in this turn.
+    turn: Cell<usize>,
+    /// What the visitor did wrong.
+    pub(super) fault: Cell<Option<Reason>>,
+    /// Whether the visitor has acknowledged the settings.
+    pub(super) acknowledged: Cell<bool>,
+    /// Since when the rest of a head is awaited.
+    pub(super) within_head: Cell<Option<Instant>>,
+    /// Since when the visitor takes nothing of what is to be written.
+    pub(super) blocked: Cell<Option<Instant>>,
+    /// Since when the connection is over for this side.
+    pub(super) ended: Cell<Option<Instant>>,
+}
+
+impl Wire {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            turn: Cell::new(TURN),
+            fault: Cell::new(None),
+            acknowledged: Cell::new(false),
+            within_head: Cell::new(None),
+            blocked: Cell::new(None),
+            ended: Cell::new(None),
+        })
+    }
+
+    /// It is this connection's turn again.
+    pub(super) fn begin_turn(&self) {
+        self.turn.set(TURN);
+    }
+}
+
+/// The stream.
+pub(super) struct Watched {
+    stream: Gather,
+    worker: Rc<Worker>,
+    wire: Rc<Wire>,
+    frames: Frames,
+    patience: Patience,
+    begun: bool,
+    forgotten: usize,
+}
+
+impl Watched {
+    pub(super) fn new(stream: VisitorStream, worker: Rc<Worker>, wire: Rc<Wire>) -> Self {
+        let patience = Patience::new(worker.now());
+        Self { stream: Gather(stream), worker, wire, frames: Frames::new(), patience, begun: false, forgotten: 0 }
+    }
+
+    /// Takes note of what was read.
+    fn has_read(&mut self, bytes: &[u8]) {
+        let Self { wire, frames, patience, begun, .. } = self;
+        let now = self.worker.now();
+        patience.wait(now);
+        frames.pass(bytes, |frame| {
+            if !*begun {
+                *begun = true;
+                // RFC 9113 §3.4: the preface ends with it, and h2 does not ask for it.
+                if frame.kind != Kind::Settings || frame.first_flag {
+                    wire.fault.set(Some(Reason::PROTOCOL_ERROR));
+                }
+            }
+            if frame.kind == Kind::Settings && frame.first_flag {
+                wire.acknowledged.set(true);
+            }
+            if !patience.bears(frame) {
+                wire.fault.set(Some(Reason::ENHANCE_YOUR_CALM));
+            }
+        });
+        let since = frames.is_within_head().then(|| wire.within_head.get().unwrap_or(now));
+        wire.within_head.set(since);
+    }
+
+    /// Takes note of whether the visitor took something.
+    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Ready(Ok(count)) => {
+                self.patience.served(*count);
+                self.wire.blocked.set(None);
+            }
+            Poll::Ready(Err(_)) => self.wire.blocked.set(None),
+            Poll::Pending => {
+                let since = self.wire.blocked.get().unwrap_or(self.worker.now());
+                self.wire.blocked.set(Some(since));
+            }
+        }
+        written
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.wire.fault.get().is_some() {
+            // Who looks after the connection ends it before anything more is read.
+            return Poll::Pending;
+        }
+        let left = self.wire.turn.get();
+        if left == 0 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let bytes = &buffer.filled()[before..];
+        self.wire.turn.set(left.saturating_sub(bytes.len()));
+        self.has_read(bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.note(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Ready once the visitor has ended its side too, or has sent too much into nothing.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, wire, worker, forgotten, .. } = &mut *self;
+        if wire.ended.get().is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            wire.ended.set(Some(worker.now()));
+        }
+        let mut space = [0; 4096];
+        while *forgotten < MOST_FORGOTTEN {
+            let mut buffer = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                break;
+            }
+            *forgotten += buffer.filled().len();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
