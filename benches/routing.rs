@@ -3,13 +3,14 @@
 //! `cargo bench --bench routing`
 #![allow(clippy::expect_used)] // its own names and addresses are right
 
-use cutover::config::{Caching, StickyBy, UnsafeStatus};
+use cutover::config::{Caching, Protocol, StickyBy, UnsafeStatus};
 use cutover::model::{BasisPoints, HostPattern, PathPrefix, Timestamp};
 use cutover::routing::counters::TargetLoad;
 use cutover::routing::{
     Asked, Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route,
     Secret, Split, Table, Target, VisitorId, Waiting, mentions_preview,
 };
+use cutover::transport::{Means, Reach};
 use divan::{Bencher, black_box};
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderValue, Method};
@@ -32,13 +33,15 @@ fn secret() -> Secret {
 
 fn pool(name: &str, target: u16) -> Pool {
     let address = format!("127.0.0.1:{target}").parse().expect("an address");
+    let reach = Arc::new(Reach::new(address, &Means::default()));
     Pool {
         name: name.parse().expect("a name"),
         release: None,
         name_header: HeaderValue::from_str(name).expect("a header"),
         release_header: None,
-        targets: Box::new([Target { address, load: Arc::new(TargetLoad::new(WORKERS)) }]),
+        targets: Box::new([Target { reach, load: Arc::new(TargetLoad::new(WORKERS)) }]),
         healthy: Box::new([0]),
+        protocol: Protocol::H1,
         drained: false,
         load: Arc::new(PerWorker::new(WORKERS)),
         tally: Arc::new(PerWorker::new(WORKERS)),

@@ -174,7 +174,7 @@ impl Gathered {
 
     fn targets(&mut self, service: &str, pool: &Pool) {
         for (index, target) in pool.targets.iter().enumerate() {
-            let labels = [service, pool.name.as_str(), &target.address.to_string()];
+            let labels = [service, pool.name.as_str(), &target.reach.address().to_string()];
             self.gauge(&names::TARGET_HEALTHY, &labels, truth(pool.healthy.contains(&index)));
         }
     }
@@ -289,23 +289,27 @@ fn durations<'d>(workers: impl Iterator<Item = &'d Durations>) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Protocol;
     use crate::model::view::CheckView;
     use crate::model::{BasisPoints, Verdict};
     use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
     use crate::routing::{
         Bucketer, Draws, MaintenanceAnswer, Measures, PerWorker, RetryAfter, Secret, Split, Target, Waiting, WorkerId,
     };
+    use crate::transport::{Means, Reach};
     use std::sync::Arc;
     use std::time::Duration;
 
     fn pool(name: &str) -> Pool {
+        let reach = Reach::new("127.0.0.1:9000".parse().unwrap(), &Means::default());
         Pool {
             name: name.parse().unwrap(),
             release: Some("v1".parse().unwrap()),
             name_header: name.parse().unwrap(),
             release_header: None,
-            targets: [Target { address: "127.0.0.1:9000".parse().unwrap(), load: Arc::new(TargetLoad::new(2)) }].into(),
+            targets: [Target { reach: reach.into(), load: Arc::new(TargetLoad::new(2)) }].into(),
             healthy: [0].into(),
+            protocol: Protocol::H1,
             drained: false,
             load: Arc::new(PerWorker::<PoolLoad>::new(2)),
             tally: Arc::new(PerWorker::<PoolTally>::new(2)),

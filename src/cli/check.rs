@@ -5,7 +5,7 @@ use super::error::USAGE;
 use super::output::{complain, plain, say};
 use crate::config::{AdminListen, Config, Fault, Parsed};
 use crate::model::Timestamp;
-use crate::transport::{Certificate, CertificatePart};
+use crate::transport::{Certificate, CertificatePart, Means};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ pub(super) fn run(file: &Path) -> Result<ExitCode, CliError> {
             let (faults, warnings) = of_certificates(&parsed);
             warn(file, &parsed.warnings);
             warn(file, &warnings);
+            let faults: Vec<_> = faults.into_iter().chain(of_targets(&parsed)).collect();
             if !faults.is_empty() {
                 return Ok(refuse(file, &faults));
             }
@@ -61,6 +62,14 @@ fn of_certificates(parsed: &Parsed) -> (Vec<Fault>, Vec<Fault>) {
         }
     }
     (faults, warnings)
+}
+
+/// Faults of the files that targets are verified by.
+fn of_targets(parsed: &Parsed) -> impl Iterator<Item = Fault> {
+    Means::faults_of(&parsed.config).into_iter().map(|fault| {
+        let index = parsed.config.services.iter().position(|service| service.name == fault.service).unwrap_or_default();
+        parsed.fault_of_file(format!("service[{index}].pool.{}.tls.ca_file", fault.pool), fault.reason)
+    })
 }
 
 /// Tells warnings where faults are told.

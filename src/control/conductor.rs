@@ -17,6 +17,7 @@ use super::gathering::Gathering;
 use super::handle::{Published, Shared};
 use super::health::HealthChecks;
 use super::message::{Done, Message, Notice, Request};
+use super::names::{Lookups, Ways};
 use super::ports::{GateKeeper, MetricsSource, Notifier};
 use super::reloading::new_service;
 use super::service::ServiceControl;
@@ -59,6 +60,7 @@ pub(super) struct Conductor {
     pub(super) hosts: Arc<HostIndex>,
     pub(super) version: u64,
     pub(super) checks: HealthChecks,
+    pub(super) lookups: Lookups,
     pub(super) files: AbortOnDropHandle<()>,
 }
 
@@ -67,7 +69,7 @@ impl Conductor {
     pub(super) fn new(
         tools: Tools,
         config: Config,
-        files: FirstLook,
+        (files, ways): (FirstLook, &Ways),
         mut stored: HashMap<ServiceName, (ServiceState, Option<String>)>,
     ) -> Self {
         let workers = tools.live.workers();
@@ -76,10 +78,11 @@ impl Conductor {
             .iter()
             .map(|service| {
                 let state = stored.remove(&service.name);
-                new_service(service.clone(), state, workers)
+                new_service(service.clone(), state, workers, ways)
             })
             .collect();
         let checks = HealthChecks::new(tools.sender.clone());
+        let lookups = Lookups::new(config.server.dns_refresh.get());
         let mut conductor = Self {
             tools,
             config,
@@ -89,6 +92,7 @@ impl Conductor {
             hosts: Arc::default(),
             version: 0,
             checks,
+            lookups,
             files: AbortOnDropHandle::new(tokio::spawn(std::future::ready(()))),
         };
         conductor.adopt_config(files);
@@ -130,9 +134,9 @@ impl Conductor {
             }
             Message::Notice(notice) => self.notice(notice),
             Message::Written { service, sequence, result } => self.written(&service, sequence, result),
-            Message::Reload { config, files, reply } => {
+            Message::Reload { config, files, ways, reply } => {
                 // Who asked may be gone; the log has it.
-                let _ = reply.send(self.reload(*config, files));
+                let _ = reply.send(self.reload(*config, files, &ways));
             }
         }
     }
@@ -284,7 +288,7 @@ impl Conductor {
                 let says_another = target.release != release;
                 if says_another {
                     let release = release.as_ref().map(ToString::to_string);
-                    tracing::info!(%service, %pool, target = %target.address, release, "another release is reported");
+                    tracing::info!(%service, %pool, target = %target.address(), release, "another release is reported");
                 }
                 target.release = release;
                 if target.fault == fault {
@@ -293,7 +297,7 @@ impl Conductor {
                         self.show(at, true);
                     }
                 } else {
-                    tracing::warn!(%service, %pool, target = %target.address, fault, "health changed");
+                    tracing::warn!(%service, %pool, target = %target.address(), fault, "health changed");
                     target.fault = fault;
                     self.publish(at);
                     self.tick_service(at);

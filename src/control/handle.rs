@@ -6,6 +6,7 @@ use super::files::FirstLook;
 use super::linking::Mount;
 use super::meanwhile::Counted;
 use super::message::{Done, Message, Request};
+use super::names::Ways;
 use super::ports::{HistoryQuestion, MetricsSource};
 use super::service::ServiceControl;
 use super::store::StoreThread;
@@ -336,7 +337,8 @@ impl Handle {
         let stopping = || vec!["the router is stopping".to_owned()];
         let (reply, replied) = oneshot::channel();
         let files = FirstLook::at(&config).await;
-        let message = Message::Reload { config: Box::new(config), files, reply };
+        let ways = Box::new(Ways::of(&config).await?);
+        let message = Message::Reload { config: Box::new(config), files, ways, reply };
         self.inbox.send(message).await.map_err(|_| stopping())?;
         replied.await.map_err(|_| stopping())?
     }

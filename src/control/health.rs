@@ -8,9 +8,10 @@ use super::message::{Message, Notice};
 use super::probe;
 use super::service::ServiceControl;
 use crate::config::Health;
-use crate::model::{PoolName, ServiceName, TargetAddress};
+use crate::model::{PoolName, ServiceName};
 use crate::routing::Suspicion;
 use crate::routing::counters::TargetLoad;
+use crate::transport::Reach;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ impl Streak {
 pub(super) struct Checked {
     pub(super) service: ServiceName,
     pub(super) pool: PoolName,
-    pub(super) address: TargetAddress,
+    pub(super) reach: Arc<Reach>,
     pub(super) load: Arc<TargetLoad>,
     pub(super) health: Health,
 }
@@ -158,7 +159,7 @@ async fn watch_over(
     let mut release = None;
     let mut urgent = false;
     loop {
-        let result = probe::check(&target.address, &target.health).await;
+        let result = probe::check(&target.reach, &target.health).await;
         target.load.cleared();
         let has_turned = streak.observe(result.is_ok(), urgent, *outage.borrow(), &target.health);
         let says = match &result {

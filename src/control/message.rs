@@ -3,6 +3,7 @@
 use super::command::{Command, CommandError};
 use super::files::FirstLook;
 use super::holding::HoldReply;
+use super::names::Ways;
 use super::ports::StoreError;
 use crate::analysis::PromQlReport;
 use crate::config::Config;
@@ -29,7 +30,7 @@ pub(super) enum Message {
     /// The store has answered.
     Written { service: ServiceName, sequence: u64, result: Result<(), StoreError> },
     /// The configuration file has changed.
-    Reload { config: Box<Config>, files: FirstLook, reply: oneshot::Sender<Result<(), Vec<String>>> },
+    Reload { config: Box<Config>, files: FirstLook, ways: Box<Ways>, reply: oneshot::Sender<Result<(), Vec<String>>> },
 }
 
 /// A command on its way.

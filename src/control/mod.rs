@@ -25,6 +25,7 @@ mod linking;
 mod maintenance;
 mod meanwhile;
 mod message;
+mod names;
 mod polling;
 pub mod ports;
 mod probe;
@@ -56,6 +57,7 @@ use crate::routing::{Live, Secret, Suspicion};
 use crate::transport::Certificates;
 use conductor::{Conductor, Tools};
 use files::FirstLook;
+use names::Ways;
 use ports::{GateKeeper, MetricsSource, Notifier, StoredService};
 use reloading::state_faults;
 use std::collections::HashMap;
@@ -88,10 +90,16 @@ pub struct Setup {
     pub notifier: Option<Arc<dyn Notifier>>,
 }
 
-/// The state and the configuration contradict each other.
+/// Why the control plane does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}; name these pools in the configuration again, or start with another state file", .0.join("; "))]
-pub struct StateMismatch(Vec<String>);
+pub enum StartError {
+    /// The state and the configuration contradict each other.
+    #[error("{}; name these pools in the configuration again, or start with another state file", .0.join("; "))]
+    StateMismatch(Vec<String>),
+    /// Targets can't be spoken to as the configuration has it.
+    #[error("{}", .0.join("; "))]
+    Targets(Vec<String>),
+}
 
 /// Messages that may wait for the conductor; who sends more waits.
 const INBOX: usize = 4096;
@@ -100,16 +108,18 @@ const INBOX: usize = 4096;
 /// up until they are checked. It ends when the token is cancelled.
 ///
 /// # Errors
-/// When the stored state says that a pool is in use which the configuration does not have.
-pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle, JoinHandle<()>), StateMismatch> {
+/// When the stored state says that a pool is in use which the configuration does not have, or what targets are to be
+/// verified by can't be used.
+pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle, JoinHandle<()>), StartError> {
     let Setup { config, live, suspicions, secret, store, stored, metrics, certificates, gates, notifier } = setup;
     let stored: HashMap<_, (ServiceState, Option<String>)> =
         stored.into_iter().map(|service| (service.name, (service.state, service.evidence))).collect();
     let states = config.services.iter().filter_map(|service| Some((service, &stored.get(&service.name)?.0)));
     let faults: Vec<String> = states.flat_map(|(service, state)| state_faults(service, state)).collect();
     if !faults.is_empty() {
-        return Err(StateMismatch(faults));
+        return Err(StartError::StateMismatch(faults));
     }
+    let ways = Ways::of(&config).await.map_err(StartError::Targets)?;
     let (sender, inbox) = mpsc::channel(INBOX);
     let shared = Arc::new(handle::Shared::new());
     let handle = Handle {
@@ -123,7 +133,7 @@ pub async fn start(setup: Setup, shutdown: CancellationToken) -> Result<(Handle,
     };
     let tools = Tools { live, secret, store, metrics, gates, notifier, shared, sender };
     let files = FirstLook::at(&config).await;
-    let conductor = Conductor::new(tools, config, files, stored);
+    let conductor = Conductor::new(tools, config, (files, &ways), stored);
     let task = tokio::spawn(conductor.run(inbox, suspicions, shutdown));
     Ok((handle, task))
 }

@@ -5,6 +5,7 @@ use super::files::{self, FirstLook};
 use super::gathering::Gathering;
 use super::handle::Published;
 use super::health::Checked;
+use super::names::Ways;
 use super::restriction;
 use super::service::ServiceControl;
 use crate::analysis::Evidence;
@@ -20,7 +21,7 @@ const ASKED_AGAIN: &str = "asked again after a restart";
 
 impl Conductor {
     /// Puts another configuration in force, whole, in one swap.
-    pub(super) fn reload(&mut self, config: Config, files: FirstLook) -> Result<(), Vec<String>> {
+    pub(super) fn reload(&mut self, config: Config, files: FirstLook, ways: &Ways) -> Result<(), Vec<String>> {
         let faults = self.faults_of(&config);
         if !faults.is_empty() {
             return Err(faults);
@@ -31,10 +32,10 @@ impl Conductor {
             let control = match before.iter().position(|control| control.config.name == service.name) {
                 Some(at) => {
                     let mut control = before.swap_remove(at);
-                    control.reconfigure(service.clone(), workers);
+                    control.reconfigure(service.clone(), workers, ways);
                     control
                 }
-                None => new_service(service.clone(), self.dormant.remove(&service.name), workers),
+                None => new_service(service.clone(), self.dormant.remove(&service.name), workers, ways),
             };
             self.services.push(control);
         }
@@ -107,6 +108,8 @@ impl Conductor {
             self.follow_gates(at, ASKED_AGAIN);
         }
         self.swap();
+        let targets = self.services.iter().flat_map(|service| &service.pools).flat_map(|pool| &pool.targets);
+        self.lookups.follow(targets.map(|target| &target.reach));
         self.checks.follow(self.services.iter().flat_map(checked).collect());
         for service in &self.services {
             self.checks.hurry(service);
@@ -123,12 +126,13 @@ pub(super) fn new_service(
     config: ServiceConfig,
     stored: Option<(ServiceState, Option<String>)>,
     workers: usize,
+    ways: &Ways,
 ) -> ServiceControl {
     let Some((state, evidence)) = stored else {
         let state = ServiceState::new(config.live.clone());
-        return ServiceControl::new(config, state, workers);
+        return ServiceControl::new(config, state, workers, ways);
     };
-    let mut service = ServiceControl::new(config, state, workers);
+    let mut service = ServiceControl::new(config, state, workers, ways);
     service.writing.stored = Some(service.state.revision);
     let watched = service.state.watch_until.is_some();
     if let Some(rollout) = service.state.rollout.as_ref().filter(|_| watched || service.state.candidate.is_some()) {
@@ -168,7 +172,7 @@ fn checked(service: &ServiceControl) -> impl Iterator<Item = Checked> {
         pool.targets.iter().map(move |target| Checked {
             service: service.config.name.clone(),
             pool: pool.name.clone(),
-            address: target.address.clone(),
+            reach: Arc::clone(&target.reach),
             load: Arc::clone(&target.load),
             health: service.config.health.clone(),
         })

@@ -8,6 +8,7 @@ use super::holding::{Holding, waiting};
 use super::maintenance;
 use super::meanwhile::Counted;
 use super::message::Files;
+use super::names::Ways;
 use super::restriction;
 use super::writing::Writing;
 use crate::config::{Maintenance, Pool as PoolConfig, Service as ServiceConfig};
@@ -16,6 +17,7 @@ use crate::model::{Check, Mode, ModeSource, Phase, PoolName, PromQlCheck, Releas
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
+use crate::transport::{Means, Reach};
 use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,6 +58,8 @@ pub(super) struct ServiceControl {
 #[derive(Debug)]
 pub(super) struct PoolControl {
     pub(super) name: PoolName,
+    /// By what its targets are spoken to.
+    means: Means,
     pub(super) targets: Vec<TargetControl>,
     pub(super) load: Arc<PerWorker<PoolLoad>>,
     pub(super) tally: Arc<PerWorker<PoolTally>>,
@@ -65,7 +69,7 @@ pub(super) struct PoolControl {
 /// A target.
 #[derive(Debug)]
 pub(super) struct TargetControl {
-    pub(super) address: TargetAddress,
+    pub(super) reach: Arc<Reach>,
     pub(super) load: Arc<TargetLoad>,
     /// Whether it was checked at all.
     pub(super) checked: bool,
@@ -76,10 +80,12 @@ pub(super) struct TargetControl {
 }
 
 impl PoolControl {
-    fn new(config: &PoolConfig, workers: usize) -> Self {
+    fn new(config: &PoolConfig, workers: usize, means: Means, ways: &Ways) -> Self {
+        let target = |address| TargetControl::new(ways.reach(address, &means), workers);
         Self {
             name: config.name.clone(),
-            targets: config.targets.iter().map(|address| TargetControl::new(address, workers)).collect(),
+            targets: config.targets.iter().map(target).collect(),
+            means,
             load: Arc::new(PerWorker::new(workers)),
             tally: Arc::new(PerWorker::new(workers)),
             tallied: None,
@@ -96,23 +102,28 @@ impl PoolControl {
         let faults: Vec<String> = self
             .targets
             .iter()
-            .filter_map(|target| Some(format!("{}: {}", target.address, target.fault.as_deref()?)))
+            .filter_map(|target| Some(format!("{}: {}", target.address(), target.fault.as_deref()?)))
             .collect();
         format!("pool {} has no healthy target ({})", self.name, faults.join("; "))
     }
 }
 
 impl TargetControl {
-    fn new(address: &TargetAddress, workers: usize) -> Self {
-        let load = Arc::new(TargetLoad::new(workers));
-        Self { address: address.clone(), load, checked: false, fault: None, release: None }
+    fn new(reach: Arc<Reach>, workers: usize) -> Self {
+        Self { reach, load: Arc::new(TargetLoad::new(workers)), checked: false, fault: None, release: None }
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> &TargetAddress {
+        self.reach.address()
     }
 }
 
 impl ServiceControl {
-    pub(super) fn new(config: ServiceConfig, state: ServiceState, workers: usize) -> Self {
+    pub(super) fn new(config: ServiceConfig, state: ServiceState, workers: usize, ways: &Ways) -> Self {
+        let pool = |pool: &PoolConfig| PoolControl::new(pool, workers, ways.means(&config.name, &pool.name), ways);
         Self {
-            pools: config.pools.iter().map(|pool| PoolControl::new(pool, workers)).collect(),
+            pools: config.pools.iter().map(pool).collect(),
             promql: promql(&config),
             config,
             state,
@@ -133,19 +144,25 @@ impl ServiceControl {
     }
 
     /// Takes over a new configuration. Pools and targets that stay keep their counts, connections and health.
-    pub(super) fn reconfigure(&mut self, config: ServiceConfig, workers: usize) {
+    pub(super) fn reconfigure(&mut self, config: ServiceConfig, workers: usize, ways: &Ways) {
         let mut before = std::mem::take(&mut self.pools);
         for pool in &config.pools {
+            let means = ways.means(&config.name, &pool.name);
             let Some(at) = before.iter().position(|old| old.name == pool.name) else {
-                self.pools.push(PoolControl::new(pool, workers));
+                self.pools.push(PoolControl::new(pool, workers, means, ways));
                 continue;
             };
             let mut kept = before.swap_remove(at);
             let mut targets = std::mem::take(&mut kept.targets);
+            if kept.means != means {
+                // Spoken to in another way, a target is another one: no connection of before may be used again.
+                targets.clear();
+                kept.means = means;
+            }
             for address in &pool.targets {
-                let old = targets.iter().position(|target| target.address == *address);
-                kept.targets
-                    .push(old.map_or_else(|| TargetControl::new(address, workers), |at| targets.swap_remove(at)));
+                let old = targets.iter().position(|target| target.address() == address);
+                let new = || TargetControl::new(ways.reach(address, &kept.means), workers);
+                kept.targets.push(old.map_or_else(new, |at| targets.swap_remove(at)));
             }
             self.pools.push(kept);
         }
@@ -299,9 +316,10 @@ impl ServiceControl {
                     targets: pool
                         .targets
                         .iter()
-                        .map(|target| Target { address: target.address.clone(), load: Arc::clone(&target.load) })
+                        .map(|target| Target { reach: Arc::clone(&target.reach), load: Arc::clone(&target.load) })
                         .collect(),
                     healthy: (0..pool.targets.len()).filter(|at| pool.targets[*at].fault.is_none()).collect(),
+                    protocol: pool.means.protocol(),
                     drained: drained.contains(&pool.name),
                     load: Arc::clone(&pool.load),
                     tally: Arc::clone(&pool.tally),

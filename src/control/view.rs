@@ -48,7 +48,7 @@ fn pool_view(control: &ServiceControl, pool: &PoolControl) -> PoolView {
             .targets
             .iter()
             .map(|target| TargetView {
-                address: target.address.to_string(),
+                address: target.address().to_string(),
                 healthy: target.fault.is_none(),
                 fault: target.fault.clone(),
                 release: target.release.clone(),
@@ -180,7 +180,7 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
 
 /// What is said of the targets that say another release than their pool is known for.
 fn other_releases<'p>(pool: &'p PoolControl, known: Option<&'p ReleaseId>) -> impl Iterator<Item = String> + 'p {
-    let said = pool.targets.iter().filter_map(|target| Some((&target.address, target.release.as_ref()?)));
+    let said = pool.targets.iter().filter_map(|target| Some((target.address(), target.release.as_ref()?)));
     said.zip(std::iter::repeat(known)).filter_map(|((address, said), known)| {
         let known = known.filter(|known| *known != said)?;
         Some(format!(

@@ -133,7 +133,7 @@ impl Line {
         self.service = Some(route.service.clone());
         self.pool = Some(pool.name.clone());
         self.release.clone_from(&pool.release);
-        self.target = target.and_then(|index| pool.targets.get(index)).map(|target| target.address.clone());
+        self.target = target.and_then(|index| pool.targets.get(index)).map(|target| target.reach.address().clone());
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::headers::{Found, GRPC_STATUS, is_only_chunked};
 use super::inbound::Inbound;
+use super::multiplex::{Links, NoLane, Streamed};
 use super::outgoing::Outgoing;
 use super::record::Place;
 use super::upstream::{Busy, Exchanged, connect};
 use super::visitor::Visitor;
+use crate::config::Protocol;
 use crate::model::{Happening, grpc_status_fails};
 use crate::routing::{Pool, Target};
 use http::header::CONTENT_LENGTH;
@@ -57,6 +59,15 @@ pub(super) async fn attempt(
     while let Some(index) = pool.choose(worker.id, &worker.dice, but) {
         let target = &pool.targets[index];
         place.tries(index);
+        if pool.protocol == Protocol::H2 {
+            match Box::pin(on_stream(visitor, pool, target, outgoing)).await {
+                Tried::Unsent if *connects > 0 => *connects -= 1,
+                tried => return tried,
+            }
+            worker.reports.suspect(&target.load);
+            but = Some(index);
+            continue;
+        }
         match on_kept(visitor, pool, target, outgoing).await {
             Tried::Unsent => {}
             tried @ (Tried::Answered { .. } | Tried::Failed(_)) => return tried,
@@ -101,6 +112,31 @@ async fn on_fresh(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing:
         // It accepts connections and closes them at once.
         Exchanged::Unsent => Tried::Unsent,
     }
+}
+
+/// Streams that a request is tried on which the target does not look at, one after the other.
+const MOST_UNLOOKED_AT: u32 = 3;
+
+/// Sends a request on a stream of a connection by HTTP/2.
+async fn on_stream(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: &mut Outgoing) -> Tried {
+    for _ in 0..MOST_UNLOOKED_AT {
+        let lane = match Links::lane(visitor, target).await {
+            Ok(lane) => lane,
+            Err(NoLane::Unreachable) => return Tried::Unsent,
+            Err(NoLane::Full) => return Tried::Failed(Happening::HeadTimeout),
+        };
+        let fresh = lane.is_fresh();
+        match lane.exchange(visitor, pool, outgoing).await {
+            Streamed::Answered(response, streaming) => {
+                return judge(response, Busy::on_stream(&visitor.worker, streaming));
+            }
+            Streamed::Unsent => {}
+            // As far as anyone can tell; the target has closed a connection that was idle. Asking again does no harm.
+            Streamed::Failed(Happening::ClosedBeforeHead) if !fresh && outgoing.is_repeatable() => {}
+            Streamed::Failed(happening) => return Tried::Failed(happening),
+        }
+    }
+    Tried::Unsent
 }
 
 /// Whether the one length that a head gives is a number (RFC 9110 §8.6).

@@ -2,6 +2,7 @@
 //! is taken only when there is room for it; so a slow reader slows the writer, and nothing is held whole.
 
 use super::inbound::{Broken, Inbound};
+use super::multiplex::Beginning;
 use super::record::Record;
 use super::upstream::Busy;
 use super::visitor::Visitor;
@@ -26,6 +27,14 @@ pub(super) enum RequestBody {
         /// Whether all of it has come.
         done: bool,
     },
+    /// It was sent in part to a target that did not look at it.
+    Again(Box<Again>),
+}
+
+/// A body whose beginning is sent again.
+pub(super) struct Again {
+    beginning: Beginning,
+    rest: RequestBody,
 }
 
 impl RequestBody {
@@ -37,6 +46,11 @@ impl RequestBody {
         }
         Self::Streamed { incoming, visitor: Rc::clone(visitor), done: false }
     }
+
+    /// The body that begins with what was taken from it before.
+    pub(super) fn again(beginning: Beginning, rest: Self) -> Self {
+        Self::Again(Box::new(Again { beginning, rest }))
+    }
 }
 
 impl Body for RequestBody {
@@ -46,6 +60,10 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            Self::Again(again) => match again.beginning.next() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None => Pin::new(&mut again.rest).poll_frame(cx),
+            },
             Self::Streamed { incoming, visitor, done } => {
                 let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
                     visitor.awaits_upload();
@@ -66,6 +84,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Again(again) => again.beginning.is_empty() && again.rest.is_end_stream(),
             Self::Streamed { incoming, .. } => incoming.is_end_stream(),
         }
     }
@@ -73,6 +92,8 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Again(again) if again.beginning.is_empty() => again.rest.size_hint(),
+            Self::Again(_) => SizeHint::default(),
             Self::Streamed { incoming, .. } => incoming.size_hint(),
         }
     }
@@ -82,7 +103,8 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         match self {
             Self::Streamed { incoming, visitor, done: false } if !incoming.is_end_stream() => visitor.leave_unread(),
-            Self::Empty | Self::Streamed { .. } => {}
+            // What is left of one that is sent again says it itself.
+            Self::Empty | Self::Again(_) | Self::Streamed { .. } => {}
         }
     }
 }

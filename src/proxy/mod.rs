@@ -31,6 +31,7 @@ mod http2;
 mod inbound;
 mod listener;
 mod maintenance;
+mod multiplex;
 mod outgoing;
 mod preview;
 mod pump;

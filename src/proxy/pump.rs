@@ -78,6 +78,11 @@ impl<B: Body<Data = Bytes, Error = Broken> + Unpin> Pump<B> {
         }
     }
 
+    /// The body, with what is left of it.
+    pub(super) fn into_body(self) -> B {
+        self.body
+    }
+
     /// Ends the stream before the end of the body.
     pub(super) fn reset(&mut self, reason: Reason) {
         self.stream.send_reset(reason);

@@ -200,7 +200,7 @@ impl Record {
     /// Gives a request that names no host the name of a target: HTTP/1.1 can't do without.
     pub(super) fn name_host(&self, headers: &mut HeaderMap) {
         let target = self.place.as_ref().and_then(|place| place.pool().targets.first());
-        let name = target.and_then(|target| HeaderValue::try_from(target.address.to_string()).ok());
+        let name = target.and_then(|target| HeaderValue::try_from(target.reach.address().host_header()).ok());
         if let Some(name) = name.filter(|_| !headers.contains_key(HOST)) {
             headers.insert(HOST, name);
         }

@@ -4,13 +4,14 @@
 use super::body::RequestBody;
 use super::connection::MAX_BUFFER;
 use super::inbound::Inbound;
+use super::multiplex::Streaming;
 use super::outgoing::Outgoing;
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
 use crate::model::Happening;
 use crate::routing::counters::TargetLoad;
 use crate::routing::{Pool, Table, Target};
-use crate::transport::{self, TargetStream};
+use crate::transport::{Connected, TargetStream};
 use http::Response;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -18,6 +19,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +45,8 @@ struct Upstream {
     /// Dropped as soon as it has ended: it tells a request that it never sent only then.
     connection: Option<Connection<TokioIo<TargetStream>, RequestBody>>,
     load: Arc<TargetLoad>,
+    /// The address that it goes to, where the target has a name.
+    peer: Option<SocketAddr>,
     idle_since: Instant,
 }
 
@@ -51,6 +55,8 @@ pub(super) struct Busy {
     worker: Rc<Worker>,
     /// Taken only when it is dropped.
     upstream: Option<Box<Upstream>>,
+    /// In its place, one of many requests on a connection by HTTP/2, which has a task of its own.
+    stream: Option<Box<Streaming>>,
 }
 
 /// What came of a request on a connection.
@@ -74,14 +80,19 @@ impl KeptConnections {
         let mut kept = self.0.borrow_mut();
         let list = kept.get_mut(&Arc::as_ptr(&target.load))?;
         let longest = if again { KEEP } else { KEEP_FOR_ONCE };
-        // The last one was used last.
-        let upstream = list.pop()?;
-        if worker.now().saturating_duration_since(upstream.idle_since) > longest {
-            // The others are older still; the sweep takes those that are too old for anything.
-            list.push(upstream);
-            return None;
+        loop {
+            // The last one was used last.
+            let upstream = list.pop()?;
+            if worker.now().saturating_duration_since(upstream.idle_since) > longest {
+                // The others are older still; the sweep takes those that are too old for anything.
+                list.push(upstream);
+                return None;
+            }
+            // Another machine may have the address by now that the target's name had before.
+            if target.reach.is_at(upstream.peer) {
+                return Some(Busy::new(worker, upstream));
+            }
         }
-        Some(Busy::new(worker, upstream))
     }
 
     fn keep(&self, upstream: Box<Upstream>) {
@@ -114,21 +125,26 @@ impl KeptConnections {
 
 /// Connects to a target.
 pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<Busy> {
-    let connecting = transport::connect(&target.address);
-    let stream = tokio::time::timeout(worker.settings.timeouts.connect.get(), connecting).await??;
+    let connecting = target.reach.connect(worker.settings.timeouts.connect.get());
+    let Connected { stream, peer } = connecting.await.map_err(io::Error::other)?;
     let mut builder = http1::Builder::new();
     // Most requests are a head alone: one plain `send` of it.
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
-    let upstream = Upstream { sender, connection: Some(connection), load, idle_since: worker.now() };
+    let upstream = Upstream { sender, connection: Some(connection), load, peer, idle_since: worker.now() };
     Ok(Busy::new(worker, Box::new(upstream)))
 }
 
 impl Busy {
     fn new(worker: &Rc<Worker>, upstream: Box<Upstream>) -> Self {
         upstream.load.in_flight.of(worker.id).enter();
-        Self { worker: Rc::clone(worker), upstream: Some(upstream) }
+        Self { worker: Rc::clone(worker), upstream: Some(upstream), stream: None }
+    }
+
+    /// One that is on a stream.
+    pub(super) fn on_stream(worker: &Rc<Worker>, streaming: Streaming) -> Self {
+        Self { worker: Rc::clone(worker), upstream: None, stream: Some(Box::new(streaming)) }
     }
 
     /// Moves bytes, as far as the socket lets it.
@@ -184,7 +200,7 @@ impl Upstream {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let Some(mut upstream) = self.upstream.take() else { return };
+        let Some(mut upstream) = self.upstream.take() else { return drop(self.stream.take()) };
         upstream.load.in_flight.of(self.worker.id).leave();
         // Ready only when both bodies have passed wholly.
         if upstream.connection.is_some() && upstream.sender.is_ready() {

@@ -4,6 +4,7 @@ use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
 use super::clients::Clients;
 use super::connections::Connections;
+use super::multiplex::Links;
 use super::queue::Queues;
 use super::skew::SecondLooks;
 use super::upstream::KeptConnections;
@@ -31,6 +32,7 @@ pub(super) struct Worker {
     pub(super) reports: Reports,
     pub(super) dice: Dice,
     pub(super) kept: KeptConnections,
+    pub(super) links: Links,
     pub(super) visitors: Visitors,
     pub(super) connections: Rc<Connections>,
     pub(super) clients: Rc<Clients>,
@@ -79,6 +81,7 @@ impl Worker {
             reports,
             dice: Dice::new(rand::random()),
             kept: KeptConnections::default(),
+            links: Links::default(),
             visitors: Visitors::default(),
             rescues: RescueBudget::new(now),
             second_looks: SecondLooks::default(),
@@ -128,7 +131,10 @@ impl Worker {
         self.reports.acknowledge(table.version);
         self.queues.look(&table, self.tick());
         match order {
-            Order::Acknowledge => self.kept.keep_only(&table),
+            Order::Acknowledge => {
+                self.kept.keep_only(&table);
+                self.links.keep_only(&table);
+            }
             // Only one answer per worker is ever sent, and there is room for all.
             Order::Count(of, answer) => drop(answer.try_send(self.visitors.count_of(&of))),
             Order::Cut(of, answer) => drop(answer.try_send(self.visitors.cut(&of))),
@@ -172,7 +178,10 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             Some(order) = orders.recv() => worker.obey(order),
-            _ = sweep.tick() => worker.kept.sweep(worker.tick()),
+            _ = sweep.tick() => {
+                worker.kept.sweep(worker.tick());
+                worker.links.sweep(worker.now());
+            }
             () = &mut end => break,
         }
     }

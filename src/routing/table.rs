@@ -8,8 +8,9 @@ use super::maintenance::MaintenanceAnswer;
 use super::restriction::{Passage, Restriction};
 use super::split::{Draw, Secret, Split};
 use super::waiting::Waiting;
-use crate::config::{Caching, StickyBy};
-use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, TargetAddress, Timestamp};
+use crate::config::{Caching, Protocol, StickyBy};
+use crate::model::{HostPattern, PathPrefix, PoolName, ReleaseId, ServiceName, Timestamp};
+use crate::transport::Reach;
 use http::{HeaderMap, HeaderValue, Method};
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -99,6 +100,8 @@ pub struct Pool {
     pub targets: Box<[Target]>,
     /// The indices of the targets that requests are sent to.
     pub healthy: Box<[usize]>,
+    /// What its targets speak.
+    pub protocol: Protocol,
     /// Whether the pool was drained: nothing may reach it until it is used again.
     pub drained: bool,
     /// What is counted of the pool whatever runs in it.
@@ -110,8 +113,8 @@ pub struct Pool {
 /// A target, as requests see it.
 #[derive(Debug)]
 pub struct Target {
-    /// Where it listens.
-    pub address: TargetAddress,
+    /// The way to it.
+    pub reach: Arc<Reach>,
     /// What is counted of it. Its identity too: connections are kept for as long as a target has the same load.
     pub load: Arc<TargetLoad>,
 }

@@ -6,15 +6,27 @@
 //! ```text
 //! files ─► certificate ─► resolver (by SNI; swapped whole) ─► certificates (what is in force, what was refused)
 //! ```
+//!
+//! A target may be reached by its name, and by TLS:
+//!
+//! ```text
+//! config::Pool ─► means ─┐
+//!                        ├─► reach ─► connect ─► TargetStream
+//! names (look-ups) ──────┘
+//! ```
 
 mod certificate;
 mod certificates;
+mod names;
 pub mod proxy_header;
 mod resolver;
 mod stream;
 mod target;
+mod tls;
 
 pub use certificate::{Certificate, CertificateFault, CertificatePart};
 pub use certificates::{Certificates, Expiry, Reloaded};
+pub use names::{Learned, Lookup, look_up};
 pub use stream::{Rewound, TargetStream, VisitorStream};
-pub use target::connect;
+pub use target::{ConnectError, Connected, Reach};
+pub use tls::{Means, MeansFault};

@@ -3,6 +3,7 @@
 mod answers;
 mod counting;
 mod faults;
+mod multiplexed;
 mod passing;
 mod split;
 mod time;

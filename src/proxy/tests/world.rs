@@ -1,6 +1,6 @@
 //! A router for a test: a table made by hand, and real workers.
 
-use crate::config::{AccessLog, Caching, ServerLimits, StickyBy, Timeouts, UnsafeStatus};
+use crate::config::{AccessLog, Caching, Protocol, ServerLimits, StickyBy, Timeouts, UnsafeStatus};
 use crate::model::{
     BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Timestamp, Until,
 };
@@ -10,6 +10,7 @@ use crate::routing::{
     Bucketer, Draws, HostIndex, Link, Live, MaintenanceAnswer, Measures, PerWorker, Pool, ReadOnly, Reason,
     Restriction, RetryAfter, Route, Secret, SeenVisitors, Split, Suspicion, Table, Target, Waiting, Writes,
 };
+use crate::transport::{Means, Reach};
 use http::HeaderValue;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(super) struct TestPool {
     pub(super) targets: Vec<(String, Arc<TargetLoad>)>,
     pub(super) healthy: bool,
     pub(super) drained: bool,
+    pub(super) protocol: Protocol,
     load: Arc<PerWorker<crate::routing::counters::PoolLoad>>,
     pub(super) tally: Arc<PerWorker<crate::routing::counters::PoolTally>>,
 }
@@ -39,6 +41,7 @@ impl TestPool {
             targets: targets.iter().map(|target| (target.to_string(), Arc::new(TargetLoad::new(WORKERS)))).collect(),
             healthy: true,
             drained: false,
+            protocol: Protocol::H1,
             load: Arc::new(PerWorker::new(WORKERS)),
             tally: Arc::new(PerWorker::new(WORKERS)),
         }
@@ -48,7 +51,10 @@ impl TestPool {
         let targets: Vec<Target> = self
             .targets
             .iter()
-            .map(|(address, load)| Target { address: address.parse().unwrap(), load: Arc::clone(load) })
+            .map(|(address, load)| Target {
+                reach: Reach::new(address.parse().unwrap(), &Means::default()).into(),
+                load: Arc::clone(load),
+            })
             .collect();
         Pool {
             name: self.name.parse().unwrap(),
@@ -57,6 +63,7 @@ impl TestPool {
             release_header: Some("r1".parse().unwrap()),
             healthy: if self.healthy { (0..targets.len()).collect() } else { Box::default() },
             targets: targets.into(),
+            protocol: self.protocol,
             drained: self.drained,
             load: Arc::clone(&self.load),
             tally: Arc::clone(&self.tally),

@@ -136,7 +136,16 @@ impl Router {
 
     /// Starts the process without waiting for it.
     pub fn launch(&self) {
-        let mut command = Command::new(BINARY);
+        let mut command = match &self.setup.hosts {
+            None => Command::new(BINARY),
+            Some(hosts) => {
+                // A mount that no other process sees; the shell becomes the router.
+                let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(hosts).arg(BINARY);
+                command
+            }
+        };
         command.args(["run", "--config"]).arg(self.config()).current_dir(self.folder()).stdin(Stdio::null());
         command.envs(self.setup.environment.iter().copied());
         command.stdout(self.log_file("router.out")).stderr(self.log_file("router.err"));

@@ -3,7 +3,7 @@
 use super::{Application, free_address};
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The ways in, and one service with its pools.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Setup {
     pub pools: Vec<(String, Vec<SocketAddr>, String)>,
     /// Variables of the router's process, beside those of the test's.
     pub environment: Vec<(&'static str, &'static str)>,
+    /// The `/etc/hosts` that the router's process sees, in place of this machine's. Takes root to set up.
+    pub hosts: Option<PathBuf>,
     server_keys: String,
     tables: String,
     service_keys: String,
@@ -61,6 +63,7 @@ impl Setup {
                 .map(|(name, target, release)| ((*name).to_owned(), vec![*target], (*release).to_owned()))
                 .collect(),
             environment: Vec::new(),
+            hosts: None,
             server_keys: "workers = 2\n".into(),
             tables: String::new(),
             service_keys: String::new(),

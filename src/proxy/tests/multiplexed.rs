@@ -1,0 +1,352 @@
+//! Targets that speak HTTP/2.
+
+use super::wire::{Visitor, ask, eventually, get};
+use super::world::{Setting, TestPool, World};
+use crate::config::Protocol;
+use crate::model::Period;
+use bytes::Bytes;
+use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Request, Response};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// What happened to an origin.
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    requests: Mutex<Vec<Request<()>>>,
+    resets: AtomicUsize,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+    refusals: AtomicUsize,
+    /// Ends the wait of `/held`.
+    release: Notify,
+}
+
+/// A server that does what the path says.
+struct Origin {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+impl Origin {
+    async fn new() -> Self {
+        Self::with(100, |_| false).await
+    }
+
+    /// With that many streams per connection, and which connections, by number, say goodbye after their first request.
+    async fn with(streams: u32, leaves: fn(usize) -> bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::<Seen>::default();
+        let known = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = seen.connections.fetch_add(1, Ordering::SeqCst);
+                let seen = Arc::clone(&seen);
+                tokio::spawn(async move {
+                    let mut builder = server::Builder::new();
+                    builder.max_concurrent_streams(streams);
+                    let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        tokio::spawn(serve(request, respond, Arc::clone(&seen)));
+                        if leaves(number) {
+                            connection.graceful_shutdown();
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, seen: known }
+    }
+
+    fn world(&self, change: impl FnOnce(&mut Setting)) -> World {
+        let mut pool = TestPool::new("server0", &[self.address]);
+        pool.protocol = Protocol::H2;
+        let mut setting = Setting::of(vec![pool]);
+        change(&mut setting);
+        World::new(setting)
+    }
+
+    fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.seen.requests.lock().unwrap().iter().map(|request| request.uri().path().to_owned()).collect()
+    }
+}
+
+/// Counts what is under way.
+struct UnderWay(Arc<Seen>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, seen: Arc<Seen>) {
+    let now = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+    seen.most_under_way.fetch_max(now, Ordering::SeqCst);
+    let _under_way = UnderWay(Arc::clone(&seen));
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let echoed = Response::builder().header("x-app", "yes");
+    seen.requests.lock().unwrap().push(Request::from_parts(head, ()));
+    match path.as_str() {
+        "/echo" => echo(body, respond.send_response(echoed.body(()).unwrap(), false).unwrap()).await,
+        "/refused-once" if seen.refusals.fetch_add(1, Ordering::SeqCst) == 0 => {
+            // Only after it has some of the body.
+            let mut body = body;
+            let _ = body.data().await;
+            respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        "/refused-once" => echo(body, respond.send_response(echoed.body(()).unwrap(), false).unwrap()).await,
+        "/refused" => respond.send_reset(Reason::REFUSED_STREAM),
+        "/failed" => respond.send_reset(Reason::INTERNAL_ERROR),
+        "/held" => {
+            tokio::select! {
+                () = seen.release.notified() => {
+                    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+                    stream.send_data("free".into(), true).unwrap();
+                }
+                _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => {
+                    seen.resets.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+        "/early" => {
+            let mut stream = respond.send_response(Response::builder().status(413).body(()).unwrap(), false).unwrap();
+            stream.send_data("enough".into(), true).unwrap();
+            stream.send_reset(Reason::NO_ERROR);
+        }
+        "/cut" => {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            stream.send_data("half".into(), false).unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.send_reset(Reason::INTERNAL_ERROR);
+        }
+        "/call" => {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            stream.send_data("message".into(), false).unwrap();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "13".parse().unwrap());
+            stream.send_trailers(trailers).unwrap();
+        }
+        _ => drop(respond.send_response(Response::builder().status(204).body(()).unwrap(), true)),
+    }
+}
+
+async fn echo(mut body: RecvStream, mut stream: SendStream<Bytes>) {
+    while let Some(Ok(data)) = body.data().await {
+        let _ = body.flow_control().release_capacity(data.len());
+        stream.reserve_capacity(data.len());
+        let mut data = data;
+        while !data.is_empty() {
+            let Some(Ok(room)) = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await else { return };
+            stream.send_data(data.split_to(room.min(data.len())), false).unwrap();
+        }
+    }
+    let _ = stream.send_data(Bytes::new(), true);
+}
+
+#[tokio::test]
+async fn many_requests_share_a_connection() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    let mut visitors = Vec::new();
+    for _ in 0..20 {
+        let mut visitor = Visitor::connect(world.address).await;
+        visitor.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        visitors.push(visitor);
+    }
+    eventually("all are under way", || origin.requests().len() == 20).await;
+    assert_eq!((origin.connections(), world.under_way()), (1, 40), "in the pool, and at the target");
+    origin.seen.release.notify_waiters();
+    for visitor in &mut visitors {
+        let answer = visitor.answer().await;
+        assert!(answer.status == 200 && answer.body().contains("free"), "{answer:?}");
+    }
+    eventually("nothing is under way", || world.under_way() == 0).await;
+    assert_eq!(get(world.address, "/").await.status, 204);
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_request_says_in_http2_what_it_said_before() {
+    let origin = Origin::new().await;
+    let world = origin.world(|setting| setting.trusted = vec!["127.0.0.0/8"]);
+    let request = "POST /echo?a=b HTTP/1.1\r\nHost: shop.example:81\r\nX-Forwarded-Proto: https\r\nTE: trailers\r\n\
+                   Upgrade: websocket\r\nConnection: upgrade, te\r\nKeep-Alive: 1\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   5\r\nhello\r\n0\r\n\r\n";
+    let answer = ask(world.address, request).await;
+    assert_eq!((answer.status, answer.header("x-app")), (200, Some("yes")));
+    assert!(answer.body().contains("hello"), "{answer:?}");
+    let requests = origin.seen.requests.lock().unwrap();
+    assert_eq!(requests[0].uri(), "https://shop.example:81/echo?a=b");
+    assert_eq!(requests[0].headers()["te"], "trailers");
+    for name in ["host", "upgrade", "connection", "keep-alive", "transfer-encoding"] {
+        assert!(!requests[0].headers().contains_key(name), "{name}");
+    }
+    drop(requests);
+    ask(world.address, "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(origin.requests()[1], "*");
+}
+
+#[tokio::test]
+async fn what_the_target_did_not_look_at_is_sent_again_with_its_body() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    let answer = ask(world.address, "POST /refused-once HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.body().contains("hello"), "{answer:?}");
+    assert_eq!(origin.requests().len(), 2);
+    // But not for ever.
+    assert_eq!(get(world.address, "/refused").await.status, 503);
+    assert!(origin.requests().len() < 20, "{:?}", origin.requests());
+}
+
+#[tokio::test]
+async fn what_the_target_may_have_looked_at_is_not() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    assert_eq!(ask(world.address, "POST /failed HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.status, 502);
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_goodbye_is_replaced() {
+    let origin = Origin::with(100, |number| number < 3).await;
+    let world = origin.world(|_| {});
+    let mut visitor = Visitor::connect(world.address).await;
+    for _ in 0..6 {
+        let answer = visitor.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
+        assert_eq!(answer.status, 204);
+    }
+    assert_eq!((origin.connections(), origin.requests().len()), (4, 6));
+}
+
+#[tokio::test]
+async fn the_targets_limit_of_streams_is_kept_and_more_connections_are_made_up_to_a_limit() {
+    let origin = Origin::with(2, |_| false).await;
+    let world = origin.world(|_| {});
+    // It says its limit in its first frame.
+    assert_eq!(get(world.address, "/").await.status, 204);
+    let mut visitors = Vec::new();
+    for _ in 0..20 {
+        let mut visitor = Visitor::connect(world.address).await;
+        visitor.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        visitors.push(visitor);
+    }
+    eventually("all places are taken", || origin.requests().len() == 17).await;
+    let releasing = tokio::spawn({
+        let seen = Arc::clone(&origin.seen);
+        async move {
+            loop {
+                seen.release.notify_waiters();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    });
+    for visitor in &mut visitors {
+        assert_eq!(visitor.answer().await.status, 200);
+    }
+    releasing.abort();
+    assert_eq!((origin.connections(), origin.seen.most_under_way.load(Ordering::SeqCst)), (8, 16));
+}
+
+#[tokio::test]
+async fn an_answer_may_come_before_the_request_has_ended() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    let mut visitor = Visitor::connect(world.address).await;
+    visitor.send("POST /early HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nbegin").await;
+    let answer = visitor.answer().await;
+    assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+    assert!(answer.body().contains("enough"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn both_ways_go_on_at_the_same_time() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    // More than all buffers on the way hold: it comes back while it is sent.
+    let body = "x".repeat(3_000_000);
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let sending = tokio::spawn({
+        let request = format!(
+            "POST /echo HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        async move {
+            writing.write_all(request.as_bytes()).await.unwrap();
+            writing
+        }
+    });
+    let mut answer = Vec::new();
+    tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut answer)).await.unwrap().unwrap();
+    drop(sending.await.unwrap());
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(rest.matches('x').count(), body.len());
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_cut_for_the_visitor_and_a_call_that_failed_in_its_trailers_counts() {
+    let origin = Origin::new().await;
+    let world = origin.world(|setting| setting.weight = Some(10_000));
+    let answer = get(world.address, "/cut").await;
+    assert!(answer.text().contains("half") && !answer.text().ends_with("0\r\n\r\n"), "{answer:?}");
+    assert_eq!(get(world.address, "/call").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_visitor_who_hangs_up_ends_the_stream_and_a_time_out_too() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    let mut visitor = Visitor::connect(world.address).await;
+    visitor.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("it is under way", || origin.requests().len() == 1).await;
+    drop(visitor);
+    eventually("the stream is reset", || origin.seen.resets.load(Ordering::SeqCst) == 1).await;
+    let impatient = origin.world(|setting| setting.timeouts.answer = Period::from_millis(100));
+    assert_eq!(get(impatient.address, "/held").await.status, 504);
+    eventually("the stream is reset", || origin.seen.resets.load(Ordering::SeqCst) == 2).await;
+    eventually("nothing is under way", || world.under_way() + impatient.under_way() == 0).await;
+}
+
+#[tokio::test]
+async fn a_target_that_speaks_http1_only_is_a_502_and_one_that_is_not_there_no_target() {
+    let origin = super::wire::Origin::new(|_| super::wire::ok("")).await;
+    let mut pool = TestPool::new("server0", &[origin.address]);
+    pool.protocol = Protocol::H2;
+    let world = World::new(Setting::of(vec![pool]));
+    assert_eq!(get(world.address, "/").await.status, 502);
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut pool = TestPool::new("server0", &[gone]);
+    pool.protocol = Protocol::H2;
+    let world = World::new(Setting::of(vec![pool]));
+    assert_eq!(get(world.address, "/").await.status, 503);
+    assert!(world.suspected() > 0);
+}
+
+#[tokio::test]
+async fn the_connection_to_a_pool_that_is_drained_is_closed() {
+    let origin = Origin::new().await;
+    let mut world = origin.world(|_| {});
+    assert_eq!(get(world.address, "/").await.status, 204);
+    world.setting.pools[0].drained = true;
+    world.publish();
+    let seen = Arc::clone(&origin.seen);
+    // The connection's task holds one, and the acceptor and the origin.
+    eventually("the connection is closed", || Arc::strong_count(&seen) == 3).await;
+}
