@@ -54,6 +54,8 @@ pub struct Timeouts {
     pub answer: Period,
     /// Without a byte moving in a body, either way.
     pub stall: Period,
+    /// Without a byte moving in a WebSocket or another tunnel, either way.
+    pub tunnel: Period,
 }
 
 impl Default for Timeouts {
@@ -64,6 +66,7 @@ impl Default for Timeouts {
             connect: Period::from_secs(2),
             answer: Period::from_secs(30),
             stall: Period::from_secs(60),
+            tunnel: Period::from_secs(3600),
         }
     }
 }

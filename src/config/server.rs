@@ -86,6 +86,7 @@ fn timeouts(node: &Node) -> Option<Timeouts> {
         connect: period("connect", default.connect),
         answer: period("answer", default.answer),
         stall: period("stall", default.stall),
+        tunnel: period("tunnel", default.tunnel),
     })
 }
 

@@ -93,6 +93,8 @@ pub(super) enum AnswerBody {
     Relayed(Relay),
     /// The router made it.
     Whole(Whole),
+    /// There is none: what follows the head is another protocol.
+    Tunnel,
 }
 
 /// A body that the router made.
@@ -184,6 +186,7 @@ impl Body for AnswerBody {
                 whole.record.passes(content.as_ref().map_or(0, Bytes::len));
                 Poll::Ready(content.map(|content| Ok(Frame::data(content))))
             }
+            Self::Tunnel => Poll::Ready(None),
         }
     }
 
@@ -191,6 +194,7 @@ impl Body for AnswerBody {
         match self {
             Self::Relayed(relay) => relay.incoming.is_end_stream(),
             Self::Whole(whole) => whole.content.is_none(),
+            Self::Tunnel => true,
         }
     }
 
@@ -200,6 +204,7 @@ impl Body for AnswerBody {
             Self::Whole(whole) => {
                 SizeHint::with_exact(whole.content.as_ref().map_or(0, |content| content.len() as u64))
             }
+            Self::Tunnel => SizeHint::with_exact(0),
         }
     }
 }

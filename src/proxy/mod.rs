@@ -36,9 +36,13 @@ mod request;
 mod restriction;
 mod second;
 mod skew;
+mod timer;
+mod tunnel;
+mod upgrade;
 mod upstream;
 mod visitor;
 mod waiting;
+mod websocket;
 mod window;
 mod worker;
 

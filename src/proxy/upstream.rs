@@ -11,7 +11,9 @@ use crate::model::Happening;
 use crate::routing::counters::TargetLoad;
 use crate::routing::{Pool, Table, Target};
 use crate::transport::{self, TargetStream};
-use http::Response;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
@@ -42,6 +44,8 @@ struct Upstream {
     sender: SendRequest<RequestBody>,
     /// Dropped as soon as it has ended: it tells a request that it never sent only then.
     connection: Option<Connection<TokioIo<TargetStream>, RequestBody>>,
+    /// Whether it has ended with a 101, so that only its stream is of use any more.
+    handed_over: bool,
     load: Arc<TargetLoad>,
     idle_since: Instant,
 }
@@ -121,7 +125,7 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
-    let upstream = Upstream { sender, connection: Some(connection), load, idle_since: worker.now() };
+    let upstream = Upstream { sender, connection: Some(connection), handed_over: false, load, idle_since: worker.now() };
     Ok(Busy::new(worker, Box::new(upstream)))
 }
 
@@ -138,6 +142,18 @@ impl Busy {
         }
     }
 
+    /// Whether it has ended with a 101, so that its stream can be had.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.handed_over)
+    }
+
+    /// The stream that a 101 has handed over, and what came on it behind the 101.
+    pub(super) fn take_stream(&mut self) -> Option<(TargetStream, Bytes)> {
+        let upstream = self.upstream.as_mut().filter(|upstream| upstream.handed_over)?;
+        let parts = upstream.connection.take()?.into_parts();
+        Some((parts.io.into_inner(), parts.read_buf))
+    }
+
     /// Sends a request and awaits the head of the answer.
     pub(super) async fn exchange(&mut self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Exchanged {
         let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent };
@@ -147,8 +163,17 @@ impl Busy {
         // must not be put off by tokio's budget, which would wake it instead.
         let mut answer = pin!(unconstrained(upstream.sender.try_send_request(request)));
         let answered = poll_fn(|cx| {
-            upstream.drive(cx);
-            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            let ended = upstream.advances(cx).is_ready();
+            let mut look = || answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let mut looked = look();
+            if ended {
+                upstream.handed_over = matches!(&looked, Poll::Ready(Ok(response)) if is_over(response));
+                upstream.ends();
+                if looked.is_pending() {
+                    looked = look();
+                }
+            }
+            match looked {
                 Poll::Ready(answered) => Poll::Ready(Ok(answered)),
                 Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),
                 Poll::Pending => Poll::Pending,
@@ -175,11 +200,29 @@ impl Busy {
 
 impl Upstream {
     fn drive(&mut self, cx: &mut Context<'_>) {
-        // How it ended is told to the request, or to the body of the answer.
-        if self.connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
+        if self.advances(cx).is_ready() {
+            self.ends();
+        }
+    }
+
+    /// Moves bytes, until the connection has ended. How it ended is told to the request, or to the body of the answer.
+    fn advances(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.connection {
+            Some(connection) if !self.handed_over => Pin::new(connection).poll(cx).map(drop),
+            Some(_) | None => Poll::Pending,
+        }
+    }
+
+    fn ends(&mut self) {
+        if !self.handed_over {
             self.connection = None;
         }
     }
+}
+
+/// Whether HTTP is over on the connection that this answer came by.
+fn is_over(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
 impl Drop for Busy {
