@@ -26,7 +26,7 @@ async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {
     // A SIGHUP that comes during the start is kept until there is something to reload.
     let mut hangup = signal(SignalKind::hangup())?;
     let followed = options.file.clone().map(Followed::new);
-    let router = Router::start(options.config.clone()).await?;
+    let router = Router::start(options.config.clone(), options.grace).await?;
     for address in &router.listen {
         tracing::info!(%address, "serving");
     }

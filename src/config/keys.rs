@@ -20,7 +20,7 @@ macro_rules! keys {
 
 keys! {
     ROOT = "the top level": ["server", "admin", "state", "prometheus", "access_log", "notify", "service"], [];
-    SERVER = "[server]": ["listen", "workers", "secret_file", "trusted_proxies", "timeouts"], ["tls"];
+    SERVER = "[server]": ["listen", "workers", "secret_file", "trusted_proxies", "timeouts", "grace"], ["tls"];
     TIMEOUTS = "[server.timeouts]": ["head", "idle", "connect", "answer", "stall", "tunnel"], [];
     ADMIN = "[admin]": ["listen", "token_file"], [];
     STATE = "[state]": ["path"], ["etcd"];

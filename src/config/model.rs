@@ -39,6 +39,13 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// Time-outs towards visitors and targets.
     pub timeouts: Timeouts,
+    /// How long requests may go on after a signal to stop.
+    pub grace: Period,
+}
+
+impl Server {
+    /// The grace where nothing is said: what service managers wait before they kill is usually longer.
+    pub const GRACE: Period = Period::from_secs(30);
 }
 
 /// `[server.timeouts]`.

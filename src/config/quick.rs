@@ -110,6 +110,7 @@ fn router(listen: SocketAddr, service: Service, state: Option<PathBuf>) -> Confi
             secret_file: secret_beside(&state),
             trusted_proxies: Vec::new(),
             timeouts: Timeouts::default(),
+            grace: Server::GRACE,
         },
         admin: Admin { listen: AdminListen::Tcp(DEFAULT_ADMIN), token_file: None },
         notify: Vec::new(),

@@ -27,6 +27,7 @@ pub(super) fn server(root: &Table, state: &Path) -> Server {
         secret_file: secret_beside(state),
         trusted_proxies: Vec::new(),
         timeouts: Timeouts::default(),
+        grace: Server::GRACE,
     };
     let Some(table) = root.read("server", |node| node.table(keys::SERVER)) else { return server };
     if let Some(listen) = table.read("listen", listen) {
@@ -36,6 +37,7 @@ pub(super) fn server(root: &Table, state: &Path) -> Server {
     server.workers = workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or(server.workers);
     server.secret_file = table.read("secret_file", Node::path).unwrap_or(server.secret_file);
     server.trusted_proxies = table.read("trusted_proxies", trusted_proxies).unwrap_or_default();
+    server.grace = table.read("grace", Node::period).unwrap_or(server.grace);
     server.timeouts = table.read("timeouts", timeouts).unwrap_or_default();
     server
 }

@@ -68,11 +68,9 @@ impl Found {
                 "cookie" => found.cookie = true,
                 "service-worker" => found.service_worker = true,
                 "cache-control" | "surrogate-control" | "x-accel-expires" | "edge-control" => found.caching = true,
-                "keep-alive"
-                | "proxy-connection"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "http2-settings" => found.hop_by_hop = true,
+                "keep-alive" | "proxy-connection" | "proxy-authenticate" | "proxy-authorization" | "http2-settings" => {
+                    found.hop_by_hop = true
+                }
                 "upgrade" => (found.hop_by_hop, found.upgrade) = (true, true),
                 "expect" => (found.hop_by_hop, found.expect) = (true, true),
                 other => {

@@ -59,8 +59,9 @@ impl Tunnel {
     ) -> Pin<Box<dyn Future<Output = ()>>> {
         let visitor = Rc::clone(visitor);
         Box::pin(async move {
-            let Self { mut busy, record, mut frames } = *self;
+            let Self { mut busy, mut record, mut frames } = *self;
             let Some((far, early)) = busy.take_stream() else { return };
+            record.passes(early.len());
             if let Some(frames) = &mut frames {
                 frames.follow(&early);
             }

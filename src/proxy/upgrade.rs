@@ -94,7 +94,10 @@ mod tests {
         let agreed = |pairs: &[(&'static str, &'static str)]| agreed(&asked, &headers(pairs));
         let connection = ("connection", "Upgrade");
         assert_eq!(agreed(&[connection, ("upgrade", "WebSocket")]).unwrap(), "WebSocket");
-        assert_eq!(agreed(&[connection, ("upgrade", "irc/6.9"), ("upgrade", "websocket")]).unwrap(), "irc/6.9, websocket");
+        assert_eq!(
+            agreed(&[connection, ("upgrade", "irc/6.9"), ("upgrade", "websocket")]).unwrap(),
+            "irc/6.9, websocket"
+        );
         for not in [
             &[("upgrade", "websocket")][..],
             &[connection],

@@ -125,7 +125,8 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
-    let upstream = Upstream { sender, connection: Some(connection), handed_over: false, load, idle_since: worker.now() };
+    let upstream =
+        Upstream { sender, connection: Some(connection), handed_over: false, load, idle_since: worker.now() };
     Ok(Busy::new(worker, Box::new(upstream)))
 }
 
