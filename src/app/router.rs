@@ -52,8 +52,9 @@ impl Router {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             count => count,
         };
-        let listeners = proxy::bind(&config.server.listen, worker_count)?;
-        let listen = listeners.iter().flatten().take(config.server.listen.len()).map(TcpListener::local_addr);
+        let addresses: Vec<_> = config.server.listen.iter().map(|listener| listener.address).collect();
+        let listeners = proxy::bind(&addresses, worker_count)?;
+        let listen = listeners.iter().flatten().take(addresses.len()).map(TcpListener::local_addr);
         let listen = listen.collect::<Result<_, _>>().context("the visitors' address")?;
         let metrics = config.prometheus.as_ref().map(PrometheusSource::new).transpose()?;
         let settings = ProxySettings {

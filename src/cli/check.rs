@@ -38,7 +38,7 @@ fn summary(config: &Config) -> String {
     let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let pools: Vec<_> = config.services.iter().flat_map(|service| &service.pools).collect();
     let targets = pools.iter().map(|pool| pool.targets.len()).sum();
-    let listen: Vec<String> = config.server.listen.iter().map(ToString::to_string).collect();
+    let listen: Vec<String> = config.server.listeners().map(|listener| listener.address.to_string()).collect();
     let admin = match &config.admin.listen {
         AdminListen::Tcp(address) => address.to_string(),
         AdminListen::Unix(path) => format!("unix:{}", plain(&path.display().to_string())),

@@ -20,8 +20,14 @@ macro_rules! keys {
 
 keys! {
     ROOT = "the top level": ["server", "admin", "state", "prometheus", "access_log", "notify", "service"], [];
-    SERVER = "[server]": ["listen", "workers", "secret_file", "trusted_proxies", "timeouts", "grace"], ["tls"];
-    TIMEOUTS = "[server.timeouts]": ["head", "idle", "connect", "answer", "stall", "tunnel"], [];
+    SERVER = "[server]":
+        ["listen", "tls", "workers", "secret_file", "trusted_proxies", "timeouts", "limits", "dns_refresh", "grace"],
+        [];
+    LISTENER = "an address to listen on": ["address", "proxy_protocol"], [];
+    TLS = "[server.tls]": ["listen", "certificates", "min_version", "redirect"], [];
+    CERTIFICATE = "a certificate": ["chain", "key"], [];
+    TIMEOUTS = "[server.timeouts]": ["handshake", "head", "idle", "connect", "answer", "stall", "tunnel"], [];
+    SERVER_LIMITS = "[server.limits]": ["connections", "connections_per_client", "streams"], [];
     ADMIN = "[admin]": ["listen", "token_file"], [];
     STATE = "[state]": ["path"], ["etcd"];
     PROMETHEUS = "[prometheus]":
@@ -35,10 +41,15 @@ keys! {
     SERVICE = "[[service]]":
         [
             "name", "hosts", "path_prefix", "live", "pool", "health", "sticky", "rollout", "maintenance", "read_only",
-            "anonymous", "hold", "skew_guard", "caching",
+            "anonymous", "hold", "skew_guard", "caching", "limits", "timeouts", "retry", "ejection", "slow_start",
         ],
         [];
-    POOL = "[service.pool.NAME]": ["targets", "release"], [];
+    POOL = "[service.pool.NAME]": ["targets", "release", "protocol", "tls"], [];
+    POOL_TLS = "[service.pool.NAME.tls]": ["ca_file", "server_name"], [];
+    SERVICE_LIMITS = "[service.limits]": ["max_body", "max_in_flight", "queue", "queue_wait"], [];
+    SERVICE_TIMEOUTS = "[service.timeouts]": ["connect", "answer", "stall"], [];
+    RETRY = "[service.retry]": ["budget", "min_per_second"], [];
+    EJECTION = "[service.ejection]": ["errors", "time"], [];
     HEALTH = "[service.health]": ["path", "interval", "timeout", "rise", "fall", "release"], [];
     STICKY = "[service.sticky]": ["by"], [];
     ROLLOUT = "[service.rollout]":

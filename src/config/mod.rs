@@ -1,8 +1,8 @@
 //! Text to model: the configuration file, its faults, and the types that the rest of the product reads.
 //!
 //! ```text
-//! text ─▶ toml (spanned tree, syntax faults) ─▶ reader (types, unknown keys) ─▶ server, service, routes,
-//!                                                                             modes, rollout, checks, gates, notices
+//! text ─▶ toml (spanned tree, syntax faults) ─▶ reader (types, unknown keys) ─▶ server, listeners, service, routes,
+//!                                                               pools, limits, modes, rollout, checks, gates, notices
 //!      ─▶ Config with warnings, or every fault with its line, column and path
 //! ```
 //!
@@ -12,9 +12,12 @@ mod checks;
 mod fault;
 mod gates;
 mod keys;
+mod limits;
+mod listeners;
 mod model;
 mod modes;
 mod notices;
+mod pools;
 mod prometheus;
 mod promql;
 mod quick;
@@ -28,10 +31,11 @@ mod tests;
 
 pub use fault::{Fault, Faults, Position};
 pub use model::{
-    AccessLog, Admin, AdminListen, Anonymous, Caching, Check, ClientCertificate, Config, ErrorRatioCheck, Health, Hold,
-    LogFormat, Maintenance, Notify, NotifyKind, OnInconclusive, Pool, PromQlCheck, Prometheus, PrometheusLogin,
-    ReadOnly, ReleaseSource, RolloutConfig, Server, Service, StepConfig, StickyBy, Timeouts, UnsafeRequests,
-    UnsafeStatus,
+    AccessLog, Admin, AdminListen, Anonymous, Caching, CertificateFiles, Check, ClientCertificate, Config, Ejection,
+    ErrorRatioCheck, Health, Hold, Listener, LogFormat, Maintenance, Notify, NotifyKind, OnInconclusive, Pool, PoolTls,
+    PromQlCheck, Prometheus, PrometheusLogin, Protocol, ReadOnly, ReleaseSource, Retry, RolloutConfig, Server,
+    ServerLimits, Service, ServiceLimits, ServiceTimeouts, StepConfig, StickyBy, Timeouts, Tls, TlsVersion,
+    UnsafeRequests, UnsafeStatus,
 };
 
 use reader::{Source, Table};
@@ -83,7 +87,7 @@ impl Config {
 fn read(root: &Table, base: &Path) -> Config {
     let state = server::state(root, base);
     let server = server::server(root, &state);
-    let admin = server::admin(root, &server.listen);
+    let admin = server::admin(root, &server);
     let prometheus = prometheus::prometheus(root);
     let access_log = server::access_log(root);
     // A faulty section is still a section: the checks that need it are not at fault.

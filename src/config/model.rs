@@ -1,11 +1,17 @@
 //! A configuration that has passed every check: the types that the rest of the product reads.
 
-use crate::model::{HostPattern, PathPrefix, Period, PoolName, ReleaseId, ServiceName, TargetAddress};
+use crate::model::{HostPattern, PathPrefix, Period, PoolName, ServiceName};
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+mod server;
+mod targets;
+
+pub use server::{CertificateFiles, Listener, Server, ServerLimits, Timeouts, Tls, TlsVersion};
+pub use targets::{Ejection, Pool, PoolTls, Protocol, Retry, ServiceLimits, ServiceTimeouts};
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,58 +30,6 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// At least one, with names and routes that differ.
     pub services: Vec<Service>,
-}
-
-/// `[server]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Server {
-    /// Where visitors connect; at least one.
-    pub listen: Vec<SocketAddr>,
-    /// Worker threads; 0 is one per core.
-    pub workers: usize,
-    /// The file whose content signs cookies and links; made where it is missing.
-    pub secret_file: PathBuf,
-    /// Networks of proxies whose `X-Forwarded-*` and `Forwarded` are believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Time-outs towards visitors and targets.
-    pub timeouts: Timeouts,
-    /// How long requests may go on after a signal to stop.
-    pub grace: Period,
-}
-
-impl Server {
-    /// The grace where nothing is said: what service managers wait before they kill is usually longer.
-    pub const GRACE: Period = Period::from_secs(30);
-}
-
-/// `[server.timeouts]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From the first byte of a request, or a new connection, to the end of the request's head.
-    pub head: Period,
-    /// Between two requests of one connection.
-    pub idle: Period,
-    /// Until a target accepts a connection.
-    pub connect: Period,
-    /// From the dispatch of a request to the head of the answer.
-    pub answer: Period,
-    /// Without a byte moving in a body, either way.
-    pub stall: Period,
-    /// Without a byte moving in a WebSocket or another tunnel, either way.
-    pub tunnel: Period,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            head: Period::from_secs(10),
-            idle: Period::from_secs(75),
-            connect: Period::from_secs(2),
-            answer: Period::from_secs(30),
-            stall: Period::from_secs(60),
-            tunnel: Period::from_secs(3600),
-        }
-    }
 }
 
 /// `[admin]`.
@@ -205,25 +159,27 @@ pub struct Service {
     pub skew_guard: bool,
     /// What shared caches are told while a split is on.
     pub caching: Caching,
+    /// How much may be under way at once.
+    pub limits: ServiceLimits,
+    /// How long its targets may take.
+    pub timeouts: ServiceTimeouts,
+    /// How often a request may be sent a second time.
+    pub retry: Retry,
+    /// When a target that fails visitors is left alone.
+    pub ejection: Ejection,
+    /// How long a target's share grows to its full size after a switch or a recovery; zero for not at all.
+    pub slow_start: Period,
 }
 
 impl Service {
+    /// [`Service::slow_start`] where the file does not say.
+    pub const SLOW_START: Period = Period::from_secs(10);
+
     /// The pool of that name.
     #[must_use]
     pub fn pool(&self, name: &PoolName) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.name == *name)
     }
-}
-
-/// `[service.pool.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pool {
-    /// Its name.
-    pub name: PoolName,
-    /// At least one.
-    pub targets: Vec<TargetAddress>,
-    /// What runs in it, as far as the file knows.
-    pub release: Option<ReleaseId>,
 }
 
 /// `[service.health]`.

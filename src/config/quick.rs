@@ -2,8 +2,8 @@
 
 use super::fault::{Fault, Faults};
 use super::model::{
-    AccessLog, Admin, AdminListen, Anonymous, Caching, Config, Health, Hold, Maintenance, Pool, ReadOnly,
-    RolloutConfig, Server, Service, StickyBy, Timeouts,
+    AccessLog, Admin, AdminListen, Anonymous, Caching, Config, Ejection, Health, Hold, Maintenance, Pool, PoolTls,
+    Protocol, ReadOnly, Retry, RolloutConfig, Server, Service, ServiceLimits, ServiceTimeouts, StickyBy,
 };
 use super::server::{DEFAULT_ADMIN, DEFAULT_STATE, secret_beside};
 use crate::model::{HostPattern, PathPrefix, PoolName, ServiceName, TargetAddress};
@@ -77,7 +77,7 @@ fn read_pools(arguments: &[String], faults: &mut Vec<Fault>) -> Vec<Pool> {
         if pools.iter().any(|pool| pool.name == name) {
             refuse("a pool of this name is given already; choose another name".to_owned());
         }
-        pools.push(Pool { name, targets, release: None });
+        pools.push(Pool { name, targets, release: None, protocol: Protocol::default(), tls: PoolTls::default() });
     }
     pools
 }
@@ -98,20 +98,18 @@ fn service(name: ServiceName, live: PoolName, pools: Vec<Pool>) -> Service {
         hold: Hold::default(),
         skew_guard: true,
         caching: Caching::default(),
+        limits: ServiceLimits::default(),
+        timeouts: ServiceTimeouts::default(),
+        retry: Retry::default(),
+        ejection: Ejection::default(),
+        slow_start: Service::SLOW_START,
     }
 }
 
 fn router(listen: SocketAddr, service: Service, state: Option<PathBuf>) -> Config {
     let state = state.unwrap_or_else(|| PathBuf::from(DEFAULT_STATE));
     Config {
-        server: Server {
-            listen: vec![listen],
-            workers: 0,
-            secret_file: secret_beside(&state),
-            trusted_proxies: Vec::new(),
-            timeouts: Timeouts::default(),
-            grace: Server::GRACE,
-        },
+        server: Server::at(vec![listen.into()], secret_beside(&state)),
         admin: Admin { listen: AdminListen::Tcp(DEFAULT_ADMIN), token_file: None },
         notify: Vec::new(),
         state,

@@ -137,6 +137,11 @@ impl<'t> Node<'t> {
         self.value.get_ref().as_bool().or_else(|| self.expected("true or false, without quotes"))
     }
 
+    /// The truth value, where it is one.
+    pub(super) fn yes_or_no_if_any(&self) -> Option<bool> {
+        self.value.get_ref().as_bool()
+    }
+
     /// One of a few words.
     pub(super) fn choice<T: Clone>(&self, choices: &[(&str, T)], later: &[&str]) -> Option<T> {
         let text = self.text()?;

@@ -1,19 +1,22 @@
 //! The tables that concern the router as a whole: `[server]`, `[admin]`, `[state]`, `[access_log]`.
 
 use super::keys;
-use super::model::{AccessLog, Admin, AdminListen, LogFormat, Server, Timeouts};
+use super::limits::{server_limits, timeouts};
+use super::listeners::{DEFAULT_LISTEN, Listeners, overlap};
+use super::model::{AccessLog, Admin, AdminListen, LogFormat, Server};
 use super::reader::{Node, Table};
+use crate::model::Period;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-/// Where visitors connect if the file does not say.
-pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 /// Where operators connect if the file does not say.
 pub(super) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 /// The state's file, beside the configuration.
 pub(super) const DEFAULT_STATE: &str = "cutover.db";
 /// More workers than any machine has cores would be a slip of the finger.
 const MOST_WORKERS: u64 = 1024;
+/// More often would be load on the name server, not a refresh.
+const LEAST_DNS_REFRESH: Period = Period::from_secs(1);
 
 /// The file that signs cookies, beside the state, so that the two are kept and moved together.
 pub(super) fn secret_beside(state: &Path) -> PathBuf {
@@ -21,53 +24,25 @@ pub(super) fn secret_beside(state: &Path) -> PathBuf {
 }
 
 pub(super) fn server(root: &Table, state: &Path) -> Server {
-    let mut server = Server {
-        listen: vec![DEFAULT_LISTEN],
-        workers: 0,
-        secret_file: secret_beside(state),
-        trusted_proxies: Vec::new(),
-        timeouts: Timeouts::default(),
-        grace: Server::GRACE,
-    };
-    let Some(table) = root.read("server", |node| node.table(keys::SERVER)) else { return server };
-    if let Some(listen) = table.read("listen", listen) {
-        server.listen = listen;
-    }
+    let default = Server::at(vec![DEFAULT_LISTEN.into()], secret_beside(state));
+    let Some(table) = root.read("server", |node| node.table(keys::SERVER)) else { return default };
+    let trusted_proxies = table.read("trusted_proxies", trusted_proxies).unwrap_or_default();
+    let mut listeners = Listeners::new(!trusted_proxies.is_empty());
+    let listen = listeners.plain(&table);
+    let tls = table.read("tls", |node| listeners.tls(node, &listen));
     let workers = table.read("workers", |node| node.integer(0..=MOST_WORKERS));
-    server.workers = workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or(server.workers);
-    server.secret_file = table.read("secret_file", Node::path).unwrap_or(server.secret_file);
-    server.trusted_proxies = table.read("trusted_proxies", trusted_proxies).unwrap_or_default();
-    server.grace = table.read("grace", Node::period).unwrap_or(server.grace);
-    server.timeouts = table.read("timeouts", timeouts).unwrap_or_default();
-    server
-}
-
-fn listen(node: &Node) -> Option<Vec<SocketAddr>> {
-    let items = node.list("a list of addresses such as \"0.0.0.0:8080\"")?;
-    if items.is_empty() {
-        node.fault("no address to listen on; write one, such as \"0.0.0.0:8080\", or leave the key out");
+    let dns_refresh = table.read("dns_refresh", |node| node.period_of_at_least(LEAST_DNS_REFRESH));
+    Server {
+        listen,
+        tls,
+        workers: workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or(default.workers),
+        secret_file: table.read("secret_file", Node::path).unwrap_or(default.secret_file),
+        trusted_proxies,
+        timeouts: table.read("timeouts", timeouts).unwrap_or_default(),
+        limits: table.read("limits", server_limits).unwrap_or_default(),
+        dns_refresh: dns_refresh.unwrap_or(default.dns_refresh),
+        grace: table.read("grace", Node::period).unwrap_or(default.grace),
     }
-    let mut addresses = Vec::new();
-    for item in items {
-        let Some(address) = socket_address(&item) else { continue };
-        // Port 0 is another free port each time.
-        if address.port() != 0 && addresses.contains(&address) {
-            item.fault(format!("{address} is listed twice; take one out"));
-        }
-        addresses.push(address);
-    }
-    Some(addresses)
-}
-
-fn socket_address(node: &Node) -> Option<SocketAddr> {
-    let text = node.text()?;
-    let address = text.parse().ok();
-    if address.is_none() {
-        node.fault(format!(
-            "{text:?} is not an address to listen on; write ADDRESS:PORT, such as \"0.0.0.0:8080\" or \"[::]:8080\""
-        ));
-    }
-    address
 }
 
 fn trusted_proxies(node: &Node) -> Option<Vec<ipnet::IpNet>> {
@@ -78,29 +53,27 @@ fn trusted_proxies(node: &Node) -> Option<Vec<ipnet::IpNet>> {
     Some(networks)
 }
 
-fn timeouts(node: &Node) -> Option<Timeouts> {
-    let table = node.table(keys::TIMEOUTS)?;
-    let default = Timeouts::default();
-    let period = |key, default| table.read(key, Node::positive_period).unwrap_or(default);
-    Some(Timeouts {
-        head: period("head", default.head),
-        idle: period("idle", default.idle),
-        connect: period("connect", default.connect),
-        answer: period("answer", default.answer),
-        stall: period("stall", default.stall),
-        tunnel: period("tunnel", default.tunnel),
-    })
-}
-
-pub(super) fn admin(root: &Table, visitors: &[SocketAddr]) -> Admin {
-    let mut admin = Admin { listen: AdminListen::Tcp(DEFAULT_ADMIN), token_file: None };
-    let Some(table) = root.read("admin", |node| node.table(keys::ADMIN)) else { return admin };
-    admin.token_file = table.read("token_file", Node::file);
-    let has_token = table.get("token_file").is_some();
-    if let Some(listen) = table.read("listen", |node| admin_listen(node, has_token, visitors)) {
-        admin.listen = listen;
+pub(super) fn admin(root: &Table, server: &Server) -> Admin {
+    let default = Admin { listen: AdminListen::Tcp(DEFAULT_ADMIN), token_file: None };
+    let visitors: Vec<_> = server.listeners().map(|listener| listener.address).collect();
+    let is_taken = visitors.iter().any(|visitor| overlap(*visitor, DEFAULT_ADMIN));
+    let advice =
+        format!("without admin.listen operators connect to {DEFAULT_ADMIN}, where visitors do; write another address");
+    let Some(node) = root.get("admin") else {
+        if is_taken {
+            root.missing("admin", &advice);
+        }
+        return default;
+    };
+    let Some(table) = node.table(keys::ADMIN) else { return default };
+    if is_taken && table.get("listen").is_none() {
+        table.missing("listen", &advice);
     }
-    admin
+    let has_token = table.get("token_file").is_some();
+    Admin {
+        token_file: table.read("token_file", Node::file),
+        listen: table.read("listen", |node| admin_listen(node, has_token, &visitors)).unwrap_or(default.listen),
+    }
 }
 
 fn admin_listen(node: &Node, has_token: bool, visitors: &[SocketAddr]) -> Option<AdminListen> {
@@ -125,11 +98,6 @@ fn admin_listen(node: &Node, has_token: bool, visitors: &[SocketAddr]) -> Option
         node.fault(format!("visitors connect to port {} already; choose another port", address.port()));
     }
     Some(AdminListen::Tcp(address))
-}
-
-/// Whether a connection to one could end up at the other.
-pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 pub(super) fn state(root: &Table, base: &Path) -> PathBuf {

@@ -1,20 +1,18 @@
 //! `[[service]]` and what belongs to it.
 
 use super::keys;
-use super::model::{Caching, Health, Pool, ReleaseSource, Server, Service, StickyBy};
+use super::limits::{ejection, retry, service_limits, service_timeouts, slow_start};
+use super::model::{Caching, Health, ReleaseSource, Server, Service, StickyBy};
 use super::modes::{anonymous, hold, maintenance, read_only};
+use super::pools::{POOLS_ADVICE, pools};
 use super::reader::{Node, Table};
 use super::rollout::rollout;
 use super::routes::Routes;
-use super::server::overlap;
-use crate::model::{HostPattern, PathPrefix, Period, PoolName, TargetAddress};
+use crate::model::{HostPattern, PathPrefix, Period, PoolName};
 use http::HeaderName;
-use std::net::SocketAddr;
 
 const NAME_ADVICE: &str = "the name is missing; write one, such as name = \"shop\"";
 const SERVICE_ADVICE: &str = "no service is configured; add [[service]] with a name and two pools";
-const POOLS_ADVICE: &str = "a service needs two pools to choose from; add [service.pool.server0] and \
-                            [service.pool.server1], each with targets = [\"HOST:PORT\"]";
 /// More often would be load, not a check.
 const LEAST_INTERVAL: Period = Period::from_millis(10);
 
@@ -57,7 +55,7 @@ fn service<'t>(node: &Node<'t>, surroundings: &Surroundings, routes: &mut Routes
             routes.claim(host, &path_prefix, place);
         }
     }
-    let pools = table.required("pool", POOLS_ADVICE, |node| pools(node, &surroundings.server.listen));
+    let pools = table.required("pool", POOLS_ADVICE, |node| pools(node, surroundings.server));
     let live = table.read("live", |node| live(node, &table));
     let health = table.read("health", health).unwrap_or_default();
     let sticky = table.read("sticky", |node| sticky(node, surroundings.server)).unwrap_or_default();
@@ -68,6 +66,12 @@ fn service<'t>(node: &Node<'t>, surroundings: &Surroundings, routes: &mut Routes
     let hold = table.read("hold", hold).unwrap_or_default();
     let skew_guard = table.read("skew_guard", Node::yes_or_no).unwrap_or(true);
     let caching = table.read("caching", |node| caching(node, &sticky)).unwrap_or_default();
+    let limits = table.read("limits", service_limits).unwrap_or_default();
+    let default = surroundings.server.timeouts.into();
+    let timeouts = table.read("timeouts", |node| service_timeouts(node, default)).unwrap_or(default);
+    let retry = table.read("retry", retry).unwrap_or_default();
+    let ejection = table.read("ejection", ejection).unwrap_or_default();
+    let slow_start = table.read("slow_start", slow_start).unwrap_or(Service::SLOW_START);
     let hosts = hosts.into_iter().map(|(host, _)| host).collect();
     let pools = pools?;
     let live = live.or_else(|| pools.first().map(|pool| pool.name.clone()))?;
@@ -86,6 +90,11 @@ fn service<'t>(node: &Node<'t>, surroundings: &Surroundings, routes: &mut Routes
         hold,
         skew_guard,
         caching,
+        limits,
+        timeouts,
+        retry,
+        ejection,
+        slow_start,
     })
 }
 
@@ -97,50 +106,6 @@ fn hosts<'t>(table: &Table<'t>, service: &Node<'t>) -> Vec<(HostPattern, Node<'t
         node.fault("no hosts; write at least one, or leave the key out for every host");
     }
     items.into_iter().filter_map(|item| Some((item.parsed()?, item))).collect()
-}
-
-fn pools(node: &Node, own: &[SocketAddr]) -> Option<Vec<Pool>> {
-    let entries = node.table_of_names()?.entries();
-    if entries.len() < 2 {
-        node.fault(POOLS_ADVICE);
-    }
-    let mut seen = Vec::new();
-    Some(entries.iter().filter_map(|(name, node)| pool(name, node, own, &mut seen)).collect())
-}
-
-type Seen = Vec<(TargetAddress, usize)>;
-
-fn pool(name: &str, node: &Node, own: &[SocketAddr], seen: &mut Seen) -> Option<Pool> {
-    let name = name.parse::<PoolName>().map_err(|error| node.fault(error.to_string())).ok();
-    let table = node.table(keys::POOL)?;
-    let advice = "a pool needs at least one target; write targets = [\"HOST:PORT\"]";
-    let targets = table.required("targets", advice, |node| {
-        let items = node.list("a list of targets such as \"127.0.0.1:9000\"")?;
-        if items.is_empty() {
-            node.fault(advice);
-        }
-        Some(items.iter().filter_map(|item| target(item, own, seen)).collect())
-    });
-    let release = table.read("release", Node::parsed);
-    Some(Pool { name: name?, targets: targets?, release })
-}
-
-fn target(node: &Node, own: &[SocketAddr], seen: &mut Seen) -> Option<TargetAddress> {
-    let target = node.parsed::<TargetAddress>()?;
-    if let Some((_, line)) = seen.iter().find(|(other, _)| *other == target) {
-        node.fault(format!("{target} is a target of this service on line {line} already; take one out"));
-    }
-    if let TargetAddress::Socket(address) = target {
-        let is_here =
-            |listen: &&SocketAddr| address == **listen || address.ip().is_loopback() && overlap(**listen, address);
-        if own.iter().any(|listen| is_here(&listen)) {
-            node.fault(format!(
-                "{address} is this router itself, so requests would go in circles; write the application's address"
-            ));
-        }
-    }
-    seen.push((target.clone(), node.line()));
-    Some(target)
 }
 
 fn live(node: &Node, service: &Table) -> Option<PoolName> {

@@ -1,7 +1,9 @@
 //! The configuration as a specification: what a file means, and what is said of a faulty one.
 
+mod doors;
 mod plans;
 mod schema;
+mod targets;
 
 use super::*;
 use crate::model::{LatencyCheck, Period, PromQlQuestion, StatusRatioCheck, Until, Worse};
@@ -54,7 +56,7 @@ fn one_warning(text: &str, path: &str, part: &str) {
 #[test]
 fn two_pools_are_enough_and_everything_else_has_a_default() {
     let config = good(&file("", ""));
-    assert_eq!(config.server.listen, ["0.0.0.0:8080".parse().unwrap()]);
+    assert_eq!(config.server.listen, [Listener::from(std::net::SocketAddr::from(([0, 0, 0, 0], 8080)))]);
     assert_eq!(config.server.timeouts, Timeouts::default());
     assert_eq!(config.admin.listen, AdminListen::Tcp("127.0.0.1:9900".parse().unwrap()));
     assert_eq!(config.state, PathBuf::from("/etc/cutover/cutover.db"));
@@ -179,7 +181,6 @@ fn a_faulty_table_says_what_to_do() {
         ("[server.timeouts]\nhead = '0s'", "server.timeouts.head", "write at least 1ms"),
         ("[server.timeouts]\nhead = 5", "server.timeouts.head", "this is an integer; write a duration in quotes"),
         ("[server.timeouts]\nhead = 'soon'", "server.timeouts.head", "is not a duration"),
-        ("[server.tls]\nlisten = ['0.0.0.0:443']", "server.tls", "not available in this version"),
         ("[state]\netcd = ['http://10.0.0.5:2379']", "state.etcd", "not available in this version"),
         ("state = 'x.db'", "state", "this is a string; write a table"),
         ("[admin]\nlisten = '0.0.0.0:9900'", "admin.listen", "set admin.token_file"),
@@ -552,7 +553,11 @@ fn the_reference_shows_every_key_and_true_defaults() {
     let tables = [
         (keys::ROOT, &toml::Value::Table(tree.clone())),
         (keys::SERVER, &tree["server"]),
+        (keys::LISTENER, &together(&tree["server"]["tls"]["listen"])),
+        (keys::TLS, &tree["server"]["tls"]),
+        (keys::CERTIFICATE, &together(&tree["server"]["tls"]["certificates"])),
         (keys::TIMEOUTS, &tree["server"]["timeouts"]),
+        (keys::SERVER_LIMITS, &tree["server"]["limits"]),
         (keys::ADMIN, &tree["admin"]),
         (keys::STATE, &tree["state"]),
         (keys::PROMETHEUS, &tree["prometheus"]),
@@ -560,6 +565,11 @@ fn the_reference_shows_every_key_and_true_defaults() {
         (keys::NOTIFY, &together(&tree["notify"])),
         (keys::SERVICE, service),
         (keys::POOL, &service["pool"]["server0"]),
+        (keys::POOL_TLS, &service["pool"]["server0"]["tls"]),
+        (keys::SERVICE_LIMITS, &service["limits"]),
+        (keys::SERVICE_TIMEOUTS, &service["timeouts"]),
+        (keys::RETRY, &service["retry"]),
+        (keys::EJECTION, &service["ejection"]),
         (keys::HEALTH, &service["health"]),
         (keys::STICKY, &service["sticky"]),
         (keys::ROLLOUT, rollout),
@@ -587,7 +597,10 @@ fn the_reference_shows_every_key_and_true_defaults() {
     let text = text.replace("bearer_token_file =", "# bearer_token_file =");
     let config = parse(&text).unwrap_or_else(|faults| panic!("{faults}")).config;
     let plain = good(&file("", ""));
-    assert_eq!(Server { trusted_proxies: vec![], ..config.server }, plain.server);
+    let tls = config.server.tls.as_ref().unwrap();
+    let default = (vec![Listener::from(std::net::SocketAddr::from(([0, 0, 0, 0], 8443)))], TlsVersion::default(), None);
+    assert_eq!((tls.listen.clone(), tls.min_version, tls.redirect), default);
+    assert_eq!(Server { tls: None, ..config.server }, plain.server);
     assert_eq!(
         (config.admin.listen, config.state, config.access_log),
         (plain.admin.listen, plain.state, plain.access_log)
@@ -608,6 +621,9 @@ fn the_reference_shows_every_key_and_true_defaults() {
     assert_eq!(but_files, default.maintenance);
     assert_eq!((&shown.read_only, &shown.hold), (&default.read_only, &default.hold));
     assert_eq!((&shown.skew_guard, &shown.caching), (&default.skew_guard, &default.caching));
+    let limits = |service: &Service| (service.limits, service.timeouts, service.retry, service.ejection);
+    assert_eq!((limits(shown), shown.slow_start), (limits(default), default.slow_start));
+    assert_eq!(shown.pools[0].protocol, default.pools[0].protocol);
 }
 
 proptest! {
@@ -668,6 +684,10 @@ fn piece() -> impl Strategy<Value = String> {
         "[[service.rollout.steps]]\n",
         "[server]\n",
         "[server.timeouts]\n",
+        "[server.tls]\n",
+        "certificates = [{}]\n",
+        "listen = [{ address = '[::]:1' }]\n",
+        "redirect = ",
         "[admin]\n",
         "name = 's'\n",
         "targets = ['a:1']\n",

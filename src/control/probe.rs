@@ -37,7 +37,7 @@ async fn check_in_time(address: &TargetAddress, path: Option<&str>) -> Result<Op
     let failed = |error: hyper::Error| format!("GET {path}: {error}");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let request = http::Request::get(path)
-        .header(HOST, address.to_string())
+        .header(HOST, address.host_header())
         .header(USER_AGENT, concat!("cutover/", env!("CARGO_PKG_VERSION")))
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())

@@ -1,4 +1,4 @@
-//! WebSockets and other tunnels: which requests may begin one, what passes, and what a deploy does to those that are open.
+//! Tunnels, `WebSocket` and others: which requests may begin one, what passes, and what a deploy does to those that are open.
 
 use crate::harness::{Echo, LONG, RawConnection, Router, SHORT, Setup, SocketServer, Sockets, talk, until};
 use serde_json::json;

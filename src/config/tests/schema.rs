@@ -16,7 +16,11 @@ fn it_has_the_keys_of_every_table() {
     let schema = schema();
     let tables: &[(&Keys, &str)] = &[
         (keys::SERVER, "server"),
+        (keys::LISTENER, "listener"),
+        (keys::TLS, "tls"),
+        (keys::CERTIFICATE, "certificate"),
         (keys::TIMEOUTS, "timeouts"),
+        (keys::SERVER_LIMITS, "server-limits"),
         (keys::ADMIN, "admin"),
         (keys::STATE, "state"),
         (keys::PROMETHEUS, "prometheus"),
@@ -24,6 +28,11 @@ fn it_has_the_keys_of_every_table() {
         (keys::NOTIFY, "notify"),
         (keys::SERVICE, "service"),
         (keys::POOL, "pool"),
+        (keys::POOL_TLS, "pool-tls"),
+        (keys::SERVICE_LIMITS, "service-limits"),
+        (keys::SERVICE_TIMEOUTS, "service-timeouts"),
+        (keys::RETRY, "retry"),
+        (keys::EJECTION, "ejection"),
         (keys::HEALTH, "health"),
         (keys::STICKY, "sticky"),
         (keys::ROLLOUT, "rollout"),
@@ -94,6 +103,17 @@ fn what_the_reader_refuses_for_its_form_is_at_fault_by_it() {
         ("", "[service.health]\nrelease = 'version'"),
         ("[sever]", ""),
         ("[server]\nworkers = -1", ""),
+        ("[server]\nlisten = [8080]", ""),
+        ("[server]\nlisten = [{ proxy_protocol = false }]", ""),
+        ("[server.tls]\nmin_version = '1.3'", ""),
+        ("[server.tls]\ncertificates = []", ""),
+        ("[server.tls]\ncertificates = [{ chain = 'a' }]", ""),
+        ("[server.tls]\ncertificates = [{ chain = 'a', key = 'b' }]\nredirect = 'yes'", ""),
+        ("[server.limits]\nconnections = 0", ""),
+        ("", "[service.pool.c]\ntargets = ['unix:app.sock']"),
+        ("", "[service.pool.c]\ntargets = ['c:1']\nprotocol = 'h3'"),
+        ("", "[service.retry]\nbudget = 2"),
+        ("", "[service.limits]\nqueue = -1"),
     ] {
         let text = super::file(top, more);
         assert!(super::parse(&text).is_err(), "{text}");

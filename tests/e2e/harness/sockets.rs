@@ -1,4 +1,4 @@
-//! WebSockets by Python's `websockets`, and a server that speaks another protocol after a 101.
+//! The client and the server of Python's package `websockets`, and a server that speaks another protocol after a 101.
 
 use super::{LONG, SHORT, free_address, until};
 use serde_json::Value;
