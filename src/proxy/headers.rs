@@ -69,7 +69,7 @@ impl Found {
                 "service-worker" => found.service_worker = true,
                 "cache-control" | "surrogate-control" | "x-accel-expires" | "edge-control" => found.caching = true,
                 "keep-alive" | "proxy-connection" | "proxy-authenticate" | "proxy-authorization" | "http2-settings" => {
-                    found.hop_by_hop = true
+                    found.hop_by_hop = true;
                 }
                 "upgrade" => (found.hop_by_hop, found.upgrade) = (true, true),
                 "expect" => (found.hop_by_hop, found.expect) = (true, true),

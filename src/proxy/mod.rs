@@ -36,6 +36,7 @@ mod request;
 mod restriction;
 mod second;
 mod skew;
+mod target_io;
 mod timer;
 mod tunnel;
 mod upgrade;

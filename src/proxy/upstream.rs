@@ -5,6 +5,7 @@ use super::body::RequestBody;
 use super::connection::MAX_BUFFER;
 use super::inbound::Inbound;
 use super::outgoing::Outgoing;
+use super::target_io::{Look, TargetIo};
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
 use crate::model::Happening;
@@ -43,9 +44,10 @@ const MOST_KEPT: usize = 256;
 struct Upstream {
     sender: SendRequest<RequestBody>,
     /// Dropped as soon as it has ended: it tells a request that it never sent only then.
-    connection: Option<Connection<TokioIo<TargetStream>, RequestBody>>,
+    connection: Option<Connection<TokioIo<TargetIo>, RequestBody>>,
     /// Whether it has ended with a 101, so that only its stream is of use any more.
     handed_over: bool,
+    look: Look,
     load: Arc<TargetLoad>,
     idle_since: Instant,
 }
@@ -123,10 +125,11 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<
     let mut builder = http1::Builder::new();
     // Most requests are a head alone: one plain `send` of it.
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
+    let (stream, look) = TargetIo::new(stream);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
     let upstream =
-        Upstream { sender, connection: Some(connection), handed_over: false, load, idle_since: worker.now() };
+        Upstream { sender, connection: Some(connection), handed_over: false, look, load, idle_since: worker.now() };
     Ok(Busy::new(worker, Box::new(upstream)))
 }
 
@@ -152,13 +155,16 @@ impl Busy {
     pub(super) fn take_stream(&mut self) -> Option<(TargetStream, Bytes)> {
         let upstream = self.upstream.as_mut().filter(|upstream| upstream.handed_over)?;
         let parts = upstream.connection.take()?.into_parts();
-        Some((parts.io.into_inner(), parts.read_buf))
+        Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
 
     /// Sends a request and awaits the head of the answer.
     pub(super) async fn exchange(&mut self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Exchanged {
         let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent };
         let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
+        // What can't be sent again is not sent on a connection that the target has just closed. The runtime may not have
+        // heard of it yet; the kernel has.
+        upstream.look.set(!outgoing.is_repeatable());
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
