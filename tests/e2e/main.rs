@@ -49,6 +49,7 @@ mod simulations;
 mod skew;
 mod splitting;
 mod storage_faults;
+mod streams;
 mod switching;
 mod target_faults;
 mod thin_evidence;

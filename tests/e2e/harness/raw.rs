@@ -35,6 +35,11 @@ impl RawConnection {
         self.0.shutdown().await.unwrap();
     }
 
+    /// Whether nothing comes for so long.
+    pub async fn is_silent(&mut self, time: Duration) -> bool {
+        timeout(time, self.0.peek(&mut [0])).await.is_err()
+    }
+
     /// Its two ways, for who reads and writes at the same time.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         self.0.into_split()
