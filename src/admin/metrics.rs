@@ -127,6 +127,8 @@ impl Gathered {
             let guarded = route.tally.sum(|tally| tally.skew_guarded.get());
             self.counter(&names::SKEW_GUARD, &[route.service.as_str()], guarded);
             self.held(route);
+            let tunnels = route.tally.sum(|tally| tally.tunnels.get());
+            self.gauge(&names::TUNNELS, &[route.service.as_str()], float(tunnels));
             for (index, pool) in route.pools.iter().enumerate() {
                 let (service, name) = (route.service.as_str(), pool.name.as_str());
                 self.gauge(&names::POOL_WEIGHT, &[service, name], weight(route, index));

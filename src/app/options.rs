@@ -1,6 +1,7 @@
 //! What the command line asks of the wiring.
 
 use crate::config::Config;
+use crate::model::Period;
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ pub struct RunOptions {
     pub config: Config,
     /// The file that it came from, to be read again when it changes; nothing where the arguments said it all.
     pub file: Option<PathBuf>,
+    /// How long requests may go on when it stops, where the configuration is overruled.
+    pub grace: Option<Period>,
 }
 
 /// What `cutover demo` is to show.

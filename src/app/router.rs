@@ -5,6 +5,7 @@ use crate::adapters::{Gates, Notices, PrometheusSource, SqliteStore};
 use crate::config::{AdminListen, Config, Listener, Server};
 use crate::control::ports::{MetricsSource, Notifier, Store};
 use crate::control::{Handle, Setup, StoreThread};
+use crate::model::Period;
 use crate::proxy::{self, Door, DoorSocket, ProxySettings, Workers};
 use crate::routing::Live;
 use crate::transport::Certificates;
@@ -16,8 +17,6 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Requests in flight get this long to end when the router stops.
-const GRACE: Duration = Duration::from_secs(30);
 /// The first round of health checks takes no longer than its time-outs; this is for one that never comes to its end.
 const FIRST_ROUND: Duration = Duration::from_secs(30);
 
@@ -41,11 +40,12 @@ pub struct Router {
 }
 
 impl Router {
-    /// Starts a router: from its return on it serves visitors, in the state that was stored.
+    /// Starts a router: from its return on it serves visitors, in the state that was stored. A `grace` goes before that of
+    /// the configuration.
     ///
     /// # Errors
     /// When the state, the secret, an address or a token can't be had; the message says what to do.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, grace: Option<Period>) -> anyhow::Result<Self> {
         let mut store = SqliteStore::open(&config.state)?;
         let stored = store.load().context("the state can't be read")?;
         let secret = Arc::new(secret::load(&config.server.secret_file)?);
@@ -72,7 +72,7 @@ impl Router {
             trusted_proxies: config.server.trusted_proxies.clone(),
             access_log: config.access_log,
             secret: Arc::clone(&secret),
-            grace: GRACE,
+            grace: grace.unwrap_or(config.server.grace).get(),
         };
         let notifier = match config.notify.as_slice() {
             [] => None,

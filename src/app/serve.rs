@@ -30,7 +30,7 @@ async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut hangup_of_certificates = signal(SignalKind::hangup())?;
     let followed = options.file.clone().map(Followed::new);
-    let router = Router::start(options.config.clone()).await?;
+    let router = Router::start(options.config.clone(), options.grace).await?;
     for address in &router.listen {
         tracing::info!(%address, "serving");
     }

@@ -190,6 +190,9 @@ pub(super) struct RunArguments {
     /// Without a configuration: the file of the state, cutover.db if it is left out
     #[arg(long, value_name = "FILE", requires = "pools", conflicts_with = "config")]
     pub(super) state: Option<PathBuf>,
+    /// How long requests may go on after a signal to stop; 30s if the configuration does not say
+    #[arg(long, value_name = "DURATION")]
+    pub(super) grace: Option<Period>,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ pub(super) fn options(arguments: &RunArguments) -> Result<RunOptions, CliError> 
         None if arguments.pools.is_empty() => Path::new(DEFAULT_CONFIG),
         None => {
             let config = Config::quick(&arguments.listen, &arguments.pools, arguments.state.clone())?;
-            return Ok(RunOptions { config, file: None });
+            return Ok(RunOptions { config, file: None, grace: arguments.grace });
         }
     };
     if arguments.config.is_none() && !file.exists() {
@@ -21,7 +21,7 @@ pub(super) fn options(arguments: &RunArguments) -> Result<RunOptions, CliError> 
     }
     let parsed = Config::load(file)?;
     warn(file, &parsed.warnings);
-    Ok(RunOptions { config: parsed.config, file: Some(file.to_owned()) })
+    Ok(RunOptions { config: parsed.config, file: Some(file.to_owned()), grace: arguments.grace })
 }
 
 #[cfg(test)]
@@ -34,6 +34,7 @@ mod tests {
             listen: "127.0.0.1:0".to_owned(),
             pools: pools.iter().map(ToString::to_string).collect(),
             state: None,
+            grace: None,
         }
     }
 

@@ -21,12 +21,12 @@ macro_rules! keys {
 keys! {
     ROOT = "the top level": ["server", "admin", "state", "prometheus", "access_log", "notify", "service"], [];
     SERVER = "[server]":
-        ["listen", "tls", "workers", "secret_file", "trusted_proxies", "timeouts", "limits", "dns_refresh"],
+        ["listen", "tls", "workers", "secret_file", "trusted_proxies", "timeouts", "limits", "dns_refresh", "grace"],
         [];
     LISTENER = "an address to listen on": ["address", "proxy_protocol"], [];
     TLS = "[server.tls]": ["listen", "certificates", "min_version", "redirect"], [];
     CERTIFICATE = "a certificate": ["chain", "key"], [];
-    TIMEOUTS = "[server.timeouts]": ["handshake", "head", "idle", "connect", "answer", "stall"], [];
+    TIMEOUTS = "[server.timeouts]": ["handshake", "head", "idle", "connect", "answer", "stall", "tunnel"], [];
     SERVER_LIMITS = "[server.limits]": ["connections", "connections_per_client", "streams"], [];
     ADMIN = "[admin]": ["listen", "token_file"], [];
     STATE = "[state]": ["path"], ["etcd"];

@@ -28,6 +28,7 @@ pub(super) fn timeouts(node: &Node) -> Option<Timeouts> {
         connect: period("connect", default.connect),
         answer: period("answer", default.answer),
         stall: period("stall", default.stall),
+        tunnel: period("tunnel", default.tunnel),
     })
 }
 

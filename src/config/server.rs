@@ -41,6 +41,7 @@ pub(super) fn server(root: &Table, state: &Path) -> Server {
         timeouts: table.read("timeouts", timeouts).unwrap_or_default(),
         limits: table.read("limits", server_limits).unwrap_or_default(),
         dns_refresh: dns_refresh.unwrap_or(default.dns_refresh),
+        grace: table.read("grace", Node::period).unwrap_or(default.grace),
     }
 }
 

@@ -9,8 +9,9 @@
 //! All of it together has one time. What most connections are, HTTP/1.1 without either, is read once: the bytes that
 //! tell the version are handed on with the stream.
 
-use super::connection::{self, Registered, Timer};
+use super::connection::{self, Registered};
 use super::listener::Door;
+use super::timer::Timer;
 use super::visitor::{Peer, Visitor};
 use super::worker::Worker;
 use super::{clients, http2};
@@ -193,7 +194,7 @@ async fn decide(stream: &TcpStream, first: &mut BytesMut, visitor: &Visitor, by:
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
                 // Only now, for a request may have come that nobody has read yet.
                 Poll::Pending if visitor.is_closing() => return Poll::Ready(None),
-                Poll::Pending => return timer.poll_at(by, &visitor.worker, cx).map(|()| None),
+                Poll::Pending => return timer.poll_until(Some(by), &visitor.worker, cx).map(|()| None),
             }
             let mut buffer = [0; FIRST_READ];
             match stream.try_read(&mut buffer) {

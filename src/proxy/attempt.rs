@@ -5,6 +5,7 @@ use super::inbound::Inbound;
 use super::multiplex::{Links, NoLane, Streamed};
 use super::outgoing::Outgoing;
 use super::record::Place;
+use super::upgrade::agreed;
 use super::upstream::{Busy, Exchanged, connect};
 use super::visitor::Visitor;
 use crate::config::Protocol;
@@ -92,7 +93,7 @@ async fn on_kept(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: 
     let worker = &visitor.worker;
     while let Some(mut busy) = worker.kept.take(worker, target, outgoing.is_repeatable()) {
         match busy.exchange(visitor, pool, outgoing).await {
-            Exchanged::Answered(response) => return judge(response, busy),
+            Exchanged::Answered(response) => return judge(response, busy, outgoing),
             // The target closed it before it saw the request.
             Exchanged::Unsent => {}
             // As far as anyone can tell, here too; and asking again, on a fresh one, does no harm.
@@ -107,7 +108,7 @@ async fn on_kept(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: 
 async fn on_fresh(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: &mut Outgoing) -> Tried {
     let Ok(mut busy) = connect(&visitor.worker, target).await else { return Tried::Unsent };
     match busy.exchange(visitor, pool, outgoing).await {
-        Exchanged::Answered(response) => judge(response, busy),
+        Exchanged::Answered(response) => judge(response, busy, outgoing),
         Exchanged::Failed(happening) => Tried::Failed(happening),
         // It accepts connections and closes them at once.
         Exchanged::Unsent => Tried::Unsent,
@@ -128,7 +129,7 @@ async fn on_stream(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing
         let fresh = lane.is_fresh();
         match lane.exchange(visitor, pool, outgoing).await {
             Streamed::Answered(response, streaming) => {
-                return judge(response, Busy::on_stream(&visitor.worker, streaming));
+                return judge(response, Busy::on_stream(&visitor.worker, streaming), outgoing);
             }
             Streamed::Unsent => {}
             // As far as anyone can tell; the target has closed a connection that was idle. Asking again does no harm.
@@ -149,12 +150,13 @@ fn has_one_length(headers: &HeaderMap) -> bool {
 }
 
 /// What the head of an answer amounts to.
-fn judge(response: Response<Inbound>, busy: Busy) -> Tried {
+fn judge(response: Response<Inbound>, busy: Busy, outgoing: &Outgoing) -> Tried {
     let headers = response.headers();
     let found = Found::in_head(headers);
     let two_framings = found.transfer_encoding && (found.content_length || !is_only_chunked(headers));
     let odd_length = found.content_length && !has_one_length(headers);
-    if two_framings || odd_length || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let unasked = || !busy.is_handed_over() || outgoing.asked().and_then(|asked| agreed(asked, headers)).is_none();
+    if two_framings || odd_length || response.status() == StatusCode::SWITCHING_PROTOCOLS && unasked() {
         return Tried::Failed(Happening::MalformedHead);
     }
     let status = response.status().as_u16();

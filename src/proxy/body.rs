@@ -115,6 +115,8 @@ pub(super) enum AnswerBody {
     Relayed(Relay),
     /// The router made it.
     Whole(Whole),
+    /// There is none: what follows the head is another protocol.
+    Tunnel,
 }
 
 /// A body that the router made.
@@ -206,6 +208,7 @@ impl Body for AnswerBody {
                 whole.record.passes(content.as_ref().map_or(0, Bytes::len));
                 Poll::Ready(content.map(|content| Ok(Frame::data(content))))
             }
+            Self::Tunnel => Poll::Ready(None),
         }
     }
 
@@ -213,6 +216,7 @@ impl Body for AnswerBody {
         match self {
             Self::Relayed(relay) => relay.incoming.is_end_stream(),
             Self::Whole(whole) => whole.content.is_none(),
+            Self::Tunnel => true,
         }
     }
 
@@ -222,6 +226,7 @@ impl Body for AnswerBody {
             Self::Whole(whole) => {
                 SizeHint::with_exact(whole.content.as_ref().map_or(0, |content| content.len() as u64))
             }
+            Self::Tunnel => SizeHint::with_exact(0),
         }
     }
 }

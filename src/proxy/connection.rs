@@ -6,8 +6,8 @@
 use super::gather::Gather;
 use super::inbound::Inbound;
 use super::request;
+use super::timer::Timer;
 use super::visitor::{Phase, Visitor};
-use super::worker::Worker;
 use crate::transport::VisitorStream;
 use http::Request;
 use hyper::body::Incoming;
@@ -16,13 +16,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::task::coop::unconstrained;
-use tokio::time::Sleep;
 
 /// The longest head of a request.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
@@ -65,7 +63,10 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
             if visitor.is_cut() {
                 return Poll::Ready(End::Cut);
             }
-            if Pin::new(&mut connection).poll(cx).is_ready() {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                if ended.is_err() {
+                    drop(visitor.take_tunnel());
+                }
                 return Poll::Ready(End::Done);
             }
             // Only now, for a request may have come that nobody has read yet.
@@ -74,7 +75,7 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
                 Pin::new(&mut connection).graceful_shutdown();
                 continue;
             }
-            if timer.poll_deadline(&visitor, cx).is_pending() {
+            if timer.poll_until(visitor.deadline(), &visitor.worker, cx).is_pending() {
                 return Poll::Pending;
             }
             let known = visitor.is_overdue();
@@ -90,15 +91,23 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
                 | Phase::Upload
                 | Phase::Answer
                 | Phase::Body
-                | Phase::Tail => return Poll::Ready(End::Cut),
+                | Phase::Tail
+                | Phase::Tunnel => return Poll::Ready(End::Cut),
             }
         }
     })
     .await;
     match end {
         End::Cut => {}
-        End::Done if !visitor.is_still_sending() => {}
-        End::Done => linger(connection.into_parts().io.into_inner().stream.0).await,
+        End::Done => {
+            if let Some(tunnel) = visitor.take_tunnel() {
+                let parts = connection.into_parts();
+                let stream = parts.io.into_inner().stream.0;
+                tunnel.serve(&visitor, stream, parts.read_buf).await;
+            } else if visitor.is_still_sending() {
+                linger(connection.into_parts().io.into_inner().stream.0).await;
+            }
+        }
         End::SlowHead => {
             let mut stream = connection.into_parts().io.into_inner().stream.0;
             let told = async {
@@ -114,7 +123,7 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
 }
 
 /// Reads and forgets what the visitor still sends, within bounds.
-async fn linger(mut stream: VisitorStream) {
+pub(super) async fn linger(mut stream: VisitorStream) {
     let (time, most) = LINGER;
     let read = async {
         let mut buffer = vec![0; 16 * 1024];
@@ -136,48 +145,6 @@ pub(super) struct Registered(pub(super) Rc<Visitor>);
 impl Drop for Registered {
     fn drop(&mut self) {
         self.0.end();
-    }
-}
-
-/// The one timer of a connection.
-pub(super) struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    /// When it fires; `None` when it has fired or was never armed.
-    armed: Option<Instant>,
-}
-
-impl Timer {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(now.into())), armed: None }
-    }
-
-    /// Ready when the deadline of the present phase has passed.
-    fn poll_deadline(&mut self, visitor: &Visitor, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = visitor.deadline() else { return Poll::Pending };
-        self.poll_at(deadline, &visitor.worker, cx)
-    }
-
-    /// Ready when this deadline has passed.
-    pub(super) fn poll_at(&mut self, deadline: Instant, worker: &Worker, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let now = worker.now();
-            if now >= deadline {
-                return Poll::Ready(());
-            }
-            match self.armed {
-                Some(armed) if now < armed && armed <= deadline => return Poll::Pending,
-                Some(_) | None => {
-                    self.sleep.as_mut().reset(deadline.into());
-                    self.armed = Some(deadline);
-                }
-            }
-            // Without tokio's budget: a poll that was put off would leave the timer without a task to wake.
-            if pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.armed = None;
-            worker.tick();
-        }
     }
 }
 

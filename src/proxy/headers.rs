@@ -37,6 +37,8 @@ const HOP_BY_HOP: [HeaderName; 7] =
 pub(super) struct Found {
     pub(super) connection: bool,
     pub(super) te: bool,
+    pub(super) upgrade: bool,
+    pub(super) expect: bool,
     pub(super) transfer_encoding: bool,
     pub(super) content_length: bool,
     pub(super) grpc_status: bool,
@@ -66,13 +68,11 @@ impl Found {
                 "cookie" => found.cookie = true,
                 "service-worker" => found.service_worker = true,
                 "cache-control" | "surrogate-control" | "x-accel-expires" | "edge-control" => found.caching = true,
-                "keep-alive"
-                | "proxy-connection"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "upgrade"
-                | "expect"
-                | "http2-settings" => found.hop_by_hop = true,
+                "keep-alive" | "proxy-connection" | "proxy-authenticate" | "proxy-authorization" | "http2-settings" => {
+                    found.hop_by_hop = true;
+                }
+                "upgrade" => (found.hop_by_hop, found.upgrade) = (true, true),
+                "expect" => (found.hop_by_hop, found.expect) = (true, true),
                 other => {
                     found.claim |= is_claim(other);
                     found.forwarded |= is_forwarded(other);
@@ -204,6 +204,11 @@ pub(super) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
 pub(super) fn is_only_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(tokens);
     codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) && codings.next().is_none()
+}
+
+/// Whether what is expected can be met: RFC 9110 §10.1.1 knows one expectation.
+pub(super) fn can_be_met(headers: &HeaderMap) -> bool {
+    headers.get_all(EXPECT).iter().all(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Whether a visitor's `X-Request-Id` is kept: short, and nothing in it that a log or a page must fear.

@@ -42,9 +42,14 @@ mod request;
 mod restriction;
 mod second;
 mod skew;
+mod target_io;
+mod timer;
+mod tunnel;
+mod upgrade;
 mod upstream;
 mod visitor;
 mod waiting;
+mod websocket;
 mod window;
 mod worker;
 

@@ -3,13 +3,23 @@
 use super::body::RequestBody;
 use super::headers::name_pool;
 use crate::routing::Pool;
+use http::header::UPGRADE;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::body::Body;
 
 /// A request that is to be sent, perhaps more than once.
 pub(super) struct Outgoing {
     unsent: Option<Request<RequestBody>>,
-    copy: Option<Copy>,
+    left: Left,
+}
+
+/// What is left of a request once it was sent.
+enum Left {
+    Nothing,
+    /// All of it.
+    Copy(Copy),
+    /// The protocols that it asked for, instead of an ordinary answer. It changes something: a connection.
+    Asked(HeaderValue),
 }
 
 /// A request without a body, packed: each of its texts with its length before it. One block of memory for a copy that is
@@ -23,51 +33,71 @@ struct Copy {
 const USUAL: usize = 768;
 
 impl Outgoing {
-    /// A request that was not sent yet. It may be sent again if it changes nothing and has no body.
-    pub(super) fn new(request: Request<RequestBody>) -> Self {
+    /// A request that was not sent yet. It may be sent again if it changes nothing and has no body. What it `asks` for, if
+    /// it does, is in its `Upgrade`.
+    pub(super) fn new(request: Request<RequestBody>, asks: bool) -> Self {
+        if let Some(asked) = asks.then(|| request.headers().get(UPGRADE)).flatten() {
+            let left = Left::Asked(asked.clone());
+            return Self { unsent: Some(request), left };
+        }
         let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let copy = (changes_nothing && request.body().is_end_stream()).then(|| Copy::of(&request)).flatten();
-        Self { unsent: Some(request), copy }
+        Self { unsent: Some(request), left: copy.map_or(Left::Nothing, Left::Copy) }
     }
 
     /// Whether it may be sent again.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.copy.is_some()
+        matches!(self.left, Left::Copy(_))
+    }
+
+    /// The protocols that it asks for, if it does.
+    pub(super) fn asked(&self) -> Option<&HeaderValue> {
+        match &self.left {
+            Left::Asked(asked) => Some(asked),
+            Left::Nothing | Left::Copy(_) => None,
+        }
     }
 
     /// The path that it asks for, while it can still be sent.
     pub(super) fn path(&self) -> Option<&str> {
-        match (&self.unsent, &self.copy) {
+        match (&self.unsent, &self.left) {
             (Some(request), _) => Some(request.uri().path()),
-            (None, Some(copy)) => Some(copy.path()),
-            (None, None) => None,
+            (None, Left::Copy(copy)) => Some(copy.path()),
+            (None, Left::Nothing | Left::Asked(_)) => None,
         }
     }
 
     /// A header of a request that was sent and may be again, or was not sent yet.
     pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
-        match (&self.unsent, &self.copy) {
+        match (&self.unsent, &self.left) {
             (Some(request), _) => request.headers().get(name).map(HeaderValue::as_bytes),
-            (None, Some(copy)) => copy.header(name),
-            (None, None) => None,
+            (None, Left::Copy(copy)) => copy.header(name),
+            (None, Left::Nothing | Left::Asked(_)) => None,
         }
     }
 
     /// The method of a request that may be sent again.
     pub(super) fn repeatable_method(&self) -> Option<&Method> {
-        self.copy.as_ref().map(|copy| &copy.method)
+        self.copy().map(|copy| &copy.method)
+    }
+
+    fn copy(&self) -> Option<&Copy> {
+        match &self.left {
+            Left::Copy(copy) => Some(copy),
+            Left::Nothing | Left::Asked(_) => None,
+        }
     }
 
     /// The request, to be sent to a pool; `None` when it was sent and may not be again.
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Request<RequestBody>> {
-        let mut request = self.unsent.take().or_else(|| self.copy.as_ref()?.request())?;
+        let mut request = self.unsent.take().or_else(|| self.copy()?.request())?;
         name_pool(request.headers_mut(), pool);
         Some(request)
     }
 
     /// The request itself, if it can still be sent.
     pub(super) fn turn_back(&mut self) -> Option<Request<RequestBody>> {
-        self.unsent.take().or_else(|| self.copy.as_ref()?.request())
+        self.unsent.take().or_else(|| self.copy()?.request())
     }
 
     /// The request was not sent after all.
@@ -144,13 +174,13 @@ mod tests {
     #[test]
     fn a_copy_is_the_same_request() {
         for method in ["GET", "HEAD", "OPTIONS"] {
-            let outgoing = Outgoing::new(request(method));
-            let (original, copy) = (request(method), outgoing.copy.as_ref().unwrap().request().unwrap());
+            let outgoing = Outgoing::new(request(method), false);
+            let (original, copy) = (request(method), outgoing.copy().unwrap().request().unwrap());
             assert_eq!((original.method(), original.uri()), (copy.method(), copy.uri()));
             assert_eq!(original.headers(), copy.headers());
-            assert_eq!((outgoing.path(), outgoing.copy.as_ref().unwrap().path()), (Some("/a%20b"), "/a%20b"));
+            assert_eq!((outgoing.path(), outgoing.copy().unwrap().path()), (Some("/a%20b"), "/a%20b"));
             for (name, value) in [("host", Some(&b"a"[..])), ("x", Some(b"1")), ("y", None)] {
-                assert_eq!((outgoing.header(name), outgoing.copy.as_ref().unwrap().header(name)), (value, value));
+                assert_eq!((outgoing.header(name), outgoing.copy().unwrap().header(name)), (value, value));
             }
         }
         let star = Request::builder().method("OPTIONS").uri("*").body(RequestBody::Empty).unwrap();
@@ -160,7 +190,17 @@ mod tests {
     #[test]
     fn what_may_change_something_is_sent_once() {
         for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"] {
-            assert!(!Outgoing::new(request(method)).is_repeatable(), "{method}");
+            assert!(!Outgoing::new(request(method), false).is_repeatable(), "{method}");
         }
+    }
+
+    #[test]
+    fn what_asks_for_another_protocol_is_sent_once_and_remembered() {
+        let mut asking = request("GET");
+        asking.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let mut outgoing = Outgoing::new(asking, true);
+        assert!(!outgoing.is_repeatable() && outgoing.turn_back().is_some() && outgoing.turn_back().is_none());
+        assert_eq!(outgoing.asked().unwrap(), "websocket");
+        assert_eq!(Outgoing::new(request("GET"), true).asked(), None);
     }
 }

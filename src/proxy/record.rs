@@ -115,6 +115,8 @@ pub(super) struct Record {
     broken: bool,
     /// Whether what the pool answers says nothing of how its release does: nobody was drawn to it.
     unjudged: bool,
+    /// Whether the visitor's connection has become a tunnel.
+    tunnel: bool,
     sent: u64,
     line: Option<Box<Line>>,
 }
@@ -134,6 +136,7 @@ impl Record {
             target_owes: false,
             broken: false,
             unjudged: false,
+            tunnel: false,
             sent: 0,
             line: visitor.worker.log.line(visitor.peer.address, head),
         }
@@ -326,6 +329,19 @@ impl Record {
         self.visitor.enter(Phase::Body);
     }
 
+    /// The visitor's connection goes on as a tunnel, which counts as one of the service for as long as the record is kept.
+    /// As a request it is over, and answered.
+    pub(super) fn opens_tunnel(&mut self) {
+        self.completes();
+        // Nobody can tell from a tunnel's end how its release does.
+        self.ends(Happening::VisitorGone);
+        self.count_end();
+        self.tunnel = true;
+        if let Some(place) = &self.place {
+            place.route().tally.of(self.visitor.worker.id).tunnels.enter();
+        }
+    }
+
     /// So many bytes of the answer's body go to the visitor.
     pub(super) fn passes(&mut self, bytes: usize) {
         self.sent += bytes as u64;
@@ -374,6 +390,21 @@ impl Record {
     pub(super) fn completes(&mut self) {
         self.complete = true;
     }
+
+    /// Counts the request among those that have ended in its pool.
+    fn count_end(&self) {
+        let Some(place) = &self.place else { return };
+        let class = match (self.happening, self.status) {
+            // Half an answer is none, whatever its head promised.
+            (Happening::CutAfterHead(_), _) | (_, None) => CodeClass::Aborted,
+            (_, Some(status)) => CodeClass::Status(status),
+        };
+        place.pool().tally.of(self.visitor.worker.id).ended(class, self.lasted());
+    }
+
+    fn lasted(&self) -> Duration {
+        self.visitor.worker.now().saturating_duration_since(self.arrived)
+    }
 }
 
 impl Drop for Record {
@@ -393,20 +424,16 @@ impl Drop for Record {
         self.judges(Happening::VisitorGone);
         self.ends(self.happening);
         let worker = &self.visitor.worker;
-        let duration = worker.now().saturating_duration_since(self.arrived);
-        if let Some(place) = &self.place {
-            let class = match (self.happening, self.status) {
-                // Half an answer is none, whatever its head promised.
-                (Happening::CutAfterHead(_), _) | (_, None) => CodeClass::Aborted,
-                (_, Some(status)) => CodeClass::Status(status),
-            };
-            place.pool().tally.of(worker.id).ended(class, duration);
+        match &self.place {
+            Some(place) if self.tunnel => place.route().tally.of(worker.id).tunnels.leave(),
+            Some(_) | None => self.count_end(),
         }
         if let Some(mut line) = self.line.take() {
             if let Some(place) = &self.place {
                 line.in_pool(place.route(), place.pool(), place.target.get());
             }
-            worker.log.write(*line, Ending { happening: self.happening, duration, sent: self.sent });
+            let ending = Ending { happening: self.happening, duration: self.lasted(), sent: self.sent };
+            worker.log.write(*line, ending);
         }
         self.visitor.enter(Phase::Tail);
     }

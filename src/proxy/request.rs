@@ -11,9 +11,11 @@ use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::record::{Move, Place, Record};
 use super::restriction::{self, Restricted};
+use super::tunnel::Tunnel;
+use super::upstream::Busy;
 use super::visitor::{Phase, Visitor};
 use super::waiting::{self, Waits};
-use super::{http2, maintenance, preview, redirect, second, skew};
+use super::{http2, maintenance, preview, redirect, second, skew, upgrade};
 use crate::config::Caching;
 use crate::model::{Happening, Timestamp};
 use crate::routing::{Asked, Destination, Gate, Reason, VisitorId};
@@ -21,7 +23,7 @@ use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, response};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -206,15 +208,19 @@ impl Arrived {
             restricted.tell(&mut self.head.headers);
         }
         let Self { visitor, record, wanted, head, body, host, client, .. } = self;
-        let outgoing = Outgoing::new(Request::from_parts(head, body));
+        let outgoing = Outgoing::new(Request::from_parts(head, body), found.upgrade);
         let newcomer = draw.and_then(|draw| draw.new_visitor);
         Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }, restricted))
     }
 
     /// Makes the head what the target gets.
     fn dress(&mut self, found: Found, in_cookies: bool) {
+        let asked = if found.upgrade { upgrade::asked(&self.visitor, &self.head) } else { None };
         let headers = &mut self.head.headers;
         headers::strip_request(headers, found);
+        if let Some(asked) = asked {
+            upgrade::ask(headers, asked);
+        }
         if found.forwarded && !self.visitor.peer.trusted {
             headers::strip_forwarded(headers);
         }
@@ -282,13 +288,17 @@ impl Journey {
         let mut response = match tried {
             Tried::Answered { response, busy, happening, found } => {
                 let (mut head, body) = response.into_parts();
+                let agreed = self.outgoing.asked().and_then(|asked| upgrade::agreed(asked, &head.headers));
                 headers::strip_response(&mut head.headers, found);
                 head.version = Version::HTTP_11;
                 if self.audience != Audience::Everyone {
                     self.limit_caching(&mut head, found);
                 }
                 self.record.answers(happening, head.status.as_u16());
-                Response::from_parts(head, AnswerBody::relayed(body, busy, self.record))
+                match agreed.filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS) {
+                    None => Response::from_parts(head, AnswerBody::relayed(body, busy, self.record)),
+                    Some(agreed) => switch(&self.visitor, head, agreed, busy, self.record),
+                }
             }
             Tried::Failed(happening) => refusal(self.record, &self.wanted, happening),
             Tried::Unsent => maintenance::unplanned(self.record, &self.wanted),
@@ -381,6 +391,19 @@ impl Journey {
     }
 }
 
+/// The head of a 101. Behind it the visitor's connection and the target's become a tunnel.
+fn switch(
+    visitor: &Visitor,
+    mut head: response::Parts,
+    agreed: HeaderValue,
+    busy: Busy,
+    record: Record,
+) -> Response<AnswerBody> {
+    visitor.goes_on_as(Tunnel::new(busy, record, upgrade::is_websocket(&agreed)));
+    upgrade::agree(&mut head.headers, agreed);
+    Response::from_parts(head, AnswerBody::Tunnel)
+}
+
 /// Checks a head, and brings it into the form in which it goes on: the path alone, and its host. Fails with the status
 /// for the visitor.
 fn fit_to_pass(head: &mut Parts, found: Found) -> Result<HeaderValue, u16> {
@@ -392,6 +415,9 @@ fn fit_to_pass(head: &mut Parts, found: Found) -> Result<HeaderValue, u16> {
     }
     if found.transfer_encoding && !headers::is_only_chunked(&head.headers) {
         return Err(501);
+    }
+    if found.expect && !headers::can_be_met(&head.headers) {
+        return Err(417);
     }
     if let Some(authority) = head.uri.authority() {
         // RFC 9112 §3.2.2: the host of an absolute target goes before the header.

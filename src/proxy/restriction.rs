@@ -111,7 +111,7 @@ impl Restricted {
 
     /// Changes the answer to what may pass; what the router answers by itself stays as it is.
     pub(super) fn settle(&self, visitor: &Visitor, response: &mut Response<AnswerBody>) {
-        if matches!(response.body(), AnswerBody::Relayed(_)) {
+        if matches!(response.body(), AnswerBody::Relayed(_) | AnswerBody::Tunnel) {
             self.answers(response.headers_mut());
         }
         if self.unread {

@@ -181,7 +181,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        asks_for_asset(&Outgoing::new(request.body(RequestBody::Empty).unwrap()))
+        asks_for_asset(&Outgoing::new(request.body(RequestBody::Empty).unwrap(), false))
     }
 
     #[test]

@@ -6,13 +6,16 @@ use super::connection::MAX_BUFFER;
 use super::inbound::Inbound;
 use super::multiplex::Streaming;
 use super::outgoing::Outgoing;
+use super::target_io::{Look, TargetIo};
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
 use crate::model::Happening;
 use crate::routing::counters::TargetLoad;
 use crate::routing::{Pool, Table, Target};
 use crate::transport::{Connected, TargetStream};
-use http::Response;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
@@ -43,7 +46,10 @@ const MOST_KEPT: usize = 256;
 struct Upstream {
     sender: SendRequest<RequestBody>,
     /// Dropped as soon as it has ended: it tells a request that it never sent only then.
-    connection: Option<Connection<TokioIo<TargetStream>, RequestBody>>,
+    connection: Option<Connection<TokioIo<TargetIo>, RequestBody>>,
+    /// Whether it has ended with a 101, so that only its stream is of use any more.
+    handed_over: bool,
+    look: Look,
     load: Arc<TargetLoad>,
     /// The address that it goes to, where the target has a name.
     peer: Option<SocketAddr>,
@@ -130,9 +136,18 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<
     let mut builder = http1::Builder::new();
     // Most requests are a head alone: one plain `send` of it.
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
+    let (stream, look) = TargetIo::new(stream);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
-    let upstream = Upstream { sender, connection: Some(connection), load, peer, idle_since: worker.now() };
+    let upstream = Upstream {
+        sender,
+        connection: Some(connection),
+        handed_over: false,
+        look,
+        load,
+        peer,
+        idle_since: worker.now(),
+    };
     Ok(Busy::new(worker, Box::new(upstream)))
 }
 
@@ -154,17 +169,41 @@ impl Busy {
         }
     }
 
+    /// Whether it has ended with a 101, so that its stream can be had.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.handed_over)
+    }
+
+    /// The stream that a 101 has handed over, and what came on it behind the 101.
+    pub(super) fn take_stream(&mut self) -> Option<(TargetStream, Bytes)> {
+        let upstream = self.upstream.as_mut().filter(|upstream| upstream.handed_over)?;
+        let parts = upstream.connection.take()?.into_parts();
+        Some((parts.io.into_inner().into_inner(), parts.read_buf))
+    }
+
     /// Sends a request and awaits the head of the answer.
     pub(super) async fn exchange(&mut self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Exchanged {
         let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent };
         let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
+        // What can't be sent again is not sent on a connection that the target has just closed. The runtime may not have
+        // heard of it yet; the kernel has.
+        upstream.look.set(!outgoing.is_repeatable());
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
         let mut answer = pin!(unconstrained(upstream.sender.try_send_request(request)));
         let answered = poll_fn(|cx| {
-            upstream.drive(cx);
-            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            let ended = upstream.advances(cx).is_ready();
+            let mut look = || answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let mut looked = look();
+            if ended {
+                upstream.handed_over = matches!(&looked, Poll::Ready(Ok(response)) if is_over(response));
+                upstream.ends();
+                if looked.is_pending() {
+                    looked = look();
+                }
+            }
+            match looked {
                 Poll::Ready(answered) => Poll::Ready(Ok(answered)),
                 Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),
                 Poll::Pending => Poll::Pending,
@@ -191,11 +230,29 @@ impl Busy {
 
 impl Upstream {
     fn drive(&mut self, cx: &mut Context<'_>) {
-        // How it ended is told to the request, or to the body of the answer.
-        if self.connection.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
+        if self.advances(cx).is_ready() {
+            self.ends();
+        }
+    }
+
+    /// Moves bytes, until the connection has ended. How it ended is told to the request, or to the body of the answer.
+    fn advances(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.connection {
+            Some(connection) if !self.handed_over => Pin::new(connection).poll(cx).map(drop),
+            Some(_) | None => Poll::Pending,
+        }
+    }
+
+    fn ends(&mut self) {
+        if !self.handed_over {
             self.connection = None;
         }
     }
+}
+
+/// Whether HTTP is over on the connection that this answer came by.
+fn is_over(response: &Response<Incoming>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
 impl Drop for Busy {

@@ -1,6 +1,7 @@
 //! What is known of a visitor's connection while it lasts: where it stands, and until when it may stay there.
 
 use super::client::address_header;
+use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::routing::counters::PoolLoad;
 use crate::routing::{PerWorker, UnderWay};
@@ -32,6 +33,8 @@ pub(super) enum Phase {
     Tail,
     /// Nothing of the next request has come.
     Idle,
+    /// It speaks another protocol.
+    Tunnel,
 }
 
 /// The other end of a connection: the visitor, or a proxy before it.
@@ -72,6 +75,8 @@ pub(super) struct Visitor {
     broken: Cell<bool>,
     waker: OnceCell<Waker>,
     index: Cell<usize>,
+    /// What the connection goes on as, once the head that says so was written.
+    tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 impl Peer {
@@ -107,6 +112,7 @@ impl Visitor {
             broken: Cell::new(false),
             waker: OnceCell::new(),
             index: Cell::new(0),
+            tunnel: RefCell::default(),
             worker,
         });
         visitor.worker.visitors.add(&visitor);
@@ -145,14 +151,16 @@ impl Visitor {
             // The time for a head does not begin anew with each byte of it.
             Phase::Head { .. } => self.phase.set(Phase::Head { begun: true }),
             Phase::Router | Phase::Waiting => {}
-            Phase::Upload | Phase::Answer | Phase::Body | Phase::Tail => self.since.set(self.worker.now()),
+            Phase::Upload | Phase::Answer | Phase::Body | Phase::Tail | Phase::Tunnel => {
+                self.since.set(self.worker.now());
+            }
         }
     }
 
     /// Bytes went to the visitor.
     pub(super) fn has_received(&self) {
         match self.phase.get() {
-            Phase::Body | Phase::Tail => self.since.set(self.worker.now()),
+            Phase::Body | Phase::Tail | Phase::Tunnel => self.since.set(self.worker.now()),
             Phase::Idle | Phase::Head { .. } | Phase::Router | Phase::Waiting | Phase::Upload | Phase::Answer => {}
         }
     }
@@ -173,6 +181,7 @@ impl Visitor {
             Phase::Answer => timeouts.answer,
             Phase::Upload | Phase::Body | Phase::Tail => timeouts.stall,
             Phase::Idle => timeouts.idle,
+            Phase::Tunnel => timeouts.tunnel,
         };
         Some(self.since.get() + period.get())
     }
@@ -269,6 +278,16 @@ impl Visitor {
         self.broken.get()
     }
 
+    /// The connection is to go on as a tunnel, behind the head that is under way.
+    pub(super) fn goes_on_as(&self, tunnel: Tunnel) {
+        self.tunnel.replace(Some(Box::new(tunnel)));
+    }
+
+    /// The tunnel that the connection is to go on as.
+    pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.take()
+    }
+
     /// Remembers what wakes the lane's task.
     pub(super) fn woken_by(&self, waker: &Waker) {
         // A task has one waker all its life.
@@ -284,6 +303,8 @@ impl Visitor {
 
     /// The lane has ended.
     pub(super) fn end(&self) {
+        // It holds the visitor, as long as the visitor holds it.
+        drop(self.take_tunnel());
         self.worker.visitors.remove(self);
     }
 }

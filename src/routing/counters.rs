@@ -235,6 +235,8 @@ pub struct ServiceTally {
     pub held: Gauge,
     /// How long requests waited that did.
     pub waits: Durations,
+    /// Connections that were upgraded to another protocol, while they last.
+    pub tunnels: Gauge,
 }
 
 impl ServiceTally {

@@ -55,6 +55,8 @@ metrics! {
         "Seconds from the head of a request to the end of its answer.";
     INFLIGHT_REQUESTS: Gauge "cutover_inflight_requests" ["service", "pool"]
         "Requests in the pool at this moment.";
+    TUNNELS: Gauge "cutover_tunnels" ["service"]
+        "Connections that were upgraded to another protocol and go on as tunnels, at this moment.";
     RESCUES: Counter "cutover_rescues_total" ["service", "pool"]
         "Safe requests that failed in this pool and were tried once more: on another, or by another connection.";
     SKEW_GUARD: Counter "cutover_skew_guard_total" ["service"]

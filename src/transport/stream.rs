@@ -1,7 +1,9 @@
 //! The kinds of stream, each behind one type, so that what reads and writes need not care.
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -67,6 +69,21 @@ impl AsyncRead for Rewound {
             self.first = Bytes::new();
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl TargetStream {
+    /// Whether the socket is open and nothing has come on it that was not read. The kernel is asked, not what the runtime
+    /// has last heard of it.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0),
+        };
+        let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -50,7 +50,7 @@ impl Stage {
         let folder = Folder::new()?;
         let applications = Applications::start(FIRST)?;
         let config = configuration(&folder.0, &applications)?;
-        let router = runtime.block_on(Router::start(config))?;
+        let router = runtime.block_on(Router::start(config, None))?;
         let address = *router.listen.first().context("the router has no address for visitors")?;
         let visitors = Visitors::start(address)?;
         Ok(Self { visitors, router, applications, folder })

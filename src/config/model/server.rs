@@ -24,11 +24,16 @@ pub struct Server {
     pub limits: ServerLimits,
     /// How often names of targets are resolved again.
     pub dns_refresh: Period,
+    /// How long requests may go on after a signal to stop.
+    pub grace: Period,
 }
 
 impl Server {
     /// [`Server::dns_refresh`] where the file does not say.
     pub const DNS_REFRESH: Period = Period::from_secs(10);
+
+    /// [`Server::grace`] where the file does not say. Service managers wait longer before they kill.
+    pub const GRACE: Period = Period::from_secs(30);
 
     /// One without TLS, everything else as where the file does not say.
     #[must_use]
@@ -42,6 +47,7 @@ impl Server {
             timeouts: Timeouts::default(),
             limits: ServerLimits::default(),
             dns_refresh: Self::DNS_REFRESH,
+            grace: Self::GRACE,
         }
     }
 
@@ -115,6 +121,8 @@ pub struct Timeouts {
     pub answer: Period,
     /// Without a byte moving in a body, either way.
     pub stall: Period,
+    /// Without a byte moving in a WebSocket or another tunnel, either way.
+    pub tunnel: Period,
 }
 
 impl Default for Timeouts {
@@ -126,6 +134,7 @@ impl Default for Timeouts {
             connect: Period::from_secs(2),
             answer: Period::from_secs(30),
             stall: Period::from_secs(60),
+            tunnel: Period::from_secs(3600),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::stream;
 use super::wire::{Watched, Wire};
-use crate::proxy::connection::{LINGER, MAX_HEAD, Registered, Timer};
+use crate::proxy::connection::{LINGER, MAX_HEAD, Registered};
+use crate::proxy::timer::Timer;
 use crate::proxy::visitor::{Peer, Phase, Visitor};
 use crate::proxy::worker::Worker;
 use crate::transport::VisitorStream;
@@ -118,7 +119,9 @@ impl Session {
             if self.lane.is_closing() {
                 return Poll::Ready(None);
             }
-            timer.poll_at(self.begun + self.worker.settings.timeouts.head.get(), &self.worker, cx).map(|()| None)
+            timer
+                .poll_until(Some(self.begun + self.worker.settings.timeouts.head.get()), &self.worker, cx)
+                .map(|()| None)
         })
         .await
     }
@@ -152,7 +155,7 @@ impl Session {
                 }
                 let due = match ending {
                     // It was told; that it does not even take this keeps nobody waiting.
-                    Some(since) => timer.poll_at(since + LINGER.0, &self.worker, cx).map(|()| Due::Cut),
+                    Some(since) => timer.poll_until(Some(since + LINGER.0), &self.worker, cx).map(|()| Due::Cut),
                     None => self.poll_due(leaving, connection.has_streams(), &mut timer, cx),
                 };
                 match due {
@@ -199,7 +202,7 @@ impl Session {
             self.lane.enter(Phase::Idle);
         }
         let Some((at, due)) = self.dues(leaving, unsent).min_by_key(|(at, _)| *at) else { return Poll::Pending };
-        timer.poll_at(at, &self.worker, cx).map(|()| due)
+        timer.poll_until(Some(at), &self.worker, cx).map(|()| due)
     }
 
     /// What will be due when.

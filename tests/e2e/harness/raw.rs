@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -34,6 +35,21 @@ impl RawConnection {
     /// As [`Self::send`], for a peer that may have closed.
     pub async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.0.write_all(bytes).await
+    }
+
+    /// Says that nothing more is sent.
+    pub async fn finish(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
+    /// Whether nothing comes for so long.
+    pub async fn is_silent(&mut self, time: Duration) -> bool {
+        timeout(time, self.0.peek(&mut [0])).await.is_err()
+    }
+
+    /// Its two ways, for who reads and writes at the same time.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        self.0.into_split()
     }
 
     /// Reads until `end` was seen, and gives all that came.

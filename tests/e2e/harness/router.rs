@@ -188,7 +188,8 @@ impl Router {
         self.signal("HUP");
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: &str) {
         let id = self.child.lock().unwrap().as_ref().unwrap().id();
         let sent = Command::new("kill").args([format!("-{signal}"), id.to_string()]).status().unwrap();
         assert!(sent.success());

@@ -1,0 +1,137 @@
+//! The frames of a WebSocket (RFC 6455 §5.2) as they pass: where one ends, so that a close frame can be put behind it.
+
+/// Tells a browser that the server goes away (status 1001), so that it can connect anew.
+pub(super) const GOING_AWAY: &[u8] = b"\x88\x0c\x03\xe9going away";
+
+/// The longest head of a frame: two bytes, eight of length and four of mask.
+const LONGEST_HEAD: usize = 14;
+
+const CLOSE: u8 = 8;
+
+/// Where the frames of one direction stand.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    head: [u8; LONGEST_HEAD],
+    /// Bytes of the head that have passed.
+    have: usize,
+    /// Bytes of the payload that are still to pass; `None` while the head is not whole.
+    left: Option<u64>,
+    closed: bool,
+}
+
+impl Frames {
+    /// Whether no frame is under way.
+    pub(super) fn is_between(&self) -> bool {
+        self.have == 0
+    }
+
+    /// Whether a close frame has passed: nothing may follow it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Follows what passes.
+    pub(super) fn follow(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            bytes = &bytes[self.pass(bytes)..];
+        }
+    }
+
+    /// Follows what passes, up to the end of the frame that is under way, or of the first one. How many bytes these are:
+    /// all of them where the frame does not end in them.
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> usize {
+        let mut passed = 0;
+        while self.left.is_none() {
+            let Some(byte) = bytes.get(passed) else { return passed };
+            self.head[self.have] = *byte;
+            self.have += 1;
+            passed += 1;
+            self.left = self.length();
+        }
+        let left = self.left.unwrap_or_default();
+        let rest = bytes.len() - passed;
+        let now = usize::try_from(left).map_or(rest, |left| left.min(rest));
+        if now as u64 == left {
+            self.closed |= self.head[0] & 0x0f == CLOSE;
+            (self.have, self.left) = (0, None);
+        } else {
+            self.left = Some(left - now as u64);
+        }
+        passed + now
+    }
+
+    /// The length of the payload, once the head is whole.
+    fn length(&self) -> Option<u64> {
+        let [_, second, extended @ ..] = self.head;
+        let (bytes, short) = match second & 0x7f {
+            127 => (8, 0),
+            126 => (2, 0),
+            short => (0, u64::from(short)),
+        };
+        let mask = if second & 0x80 == 0 { 0 } else { 4 };
+        let long = extended[..bytes].iter().fold(short, |length, byte| length << 8 | u64::from(*byte));
+        (self.have == 2 + bytes + mask).then_some(long)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A frame as RFC 6455 writes it.
+    fn frame(opcode: u8, masked: bool, length: usize) -> Vec<u8> {
+        let mask = if masked { 0x80 } else { 0 };
+        let mut frame = vec![0x80 | opcode];
+        match length {
+            0..=125 => frame.push(mask | u8::try_from(length).unwrap()),
+            126..=0xffff => {
+                frame.push(mask | 126);
+                frame.extend(u16::try_from(length).unwrap().to_be_bytes());
+            }
+            _ => {
+                frame.push(mask | 127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        frame.extend(std::iter::repeat_n(0x81, length + if masked { 4 } else { 0 }));
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn the_end_of_each_frame_is_found_however_the_bytes_come(
+            frames in prop::collection::vec((0_u8..8, any::<bool>(), prop_oneof![0_usize..300, 65_500_usize..65_600]), 1..6),
+            piece in 1_usize..70_000,
+        ) {
+            let frames: Vec<_> = frames.iter().map(|(opcode, masked, length)| frame(*opcode, *masked, *length)).collect();
+            let ends: Vec<usize> = frames.iter().scan(0, |end, frame| { *end += frame.len(); Some(*end) }).collect();
+            let all = frames.concat();
+            let (mut followed, mut at, mut found) = (Frames::default(), 0, Vec::new());
+            while at < all.len() {
+                at += followed.pass(&all[at..all.len().min(at + piece)]);
+                if followed.is_between() {
+                    found.push(at);
+                }
+            }
+            prop_assert_eq!(found, ends);
+            prop_assert!(!followed.is_closed());
+        }
+
+        #[test]
+        fn whatever_comes_is_followed_to_its_end(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
+            Frames::default().follow(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_close_frame_is_noticed_once_it_has_passed() {
+        let mut frames = Frames::default();
+        frames.follow(&frame(2, false, 200));
+        assert!(!frames.is_closed());
+        frames.follow(&GOING_AWAY[..5]);
+        assert!(!frames.is_closed() && !frames.is_between());
+        frames.follow(&GOING_AWAY[5..]);
+        assert!(frames.is_closed() && frames.is_between());
+    }
+}

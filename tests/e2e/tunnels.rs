@@ -1,0 +1,241 @@
+//! Tunnels, `WebSocket` and others: which requests may begin one, what passes, and what a deploy does to those that are open.
+
+use crate::harness::{Echo, LONG, RawConnection, Router, SHORT, Setup, SocketServer, Sockets, talk, until};
+use serde_json::json;
+use std::time::Duration;
+use tokio::io::{AsyncWriteExt, copy, sink};
+use tokio::time::timeout;
+
+const ASKING: &str = "GET /chat HTTP/1.1\r\nHost: shop.example.com\r\nConnection: Upgrade\r\nUpgrade: irc/6.9\r\n\r\n";
+
+async fn before_echoes(setup: impl FnOnce(Setup) -> Setup) -> (Router, Echo, Echo) {
+    let (server0, server1) = (Echo::start().await, Echo::start().await);
+    let pools = [("server0", server0.address(), "r0"), ("server1", server1.address(), "r1")];
+    let router = Router::start(setup(Setup::with_pools(&pools))).await;
+    (router, server0, server1)
+}
+
+async fn before_sockets(setup: impl FnOnce(Setup) -> Setup) -> (Router, SocketServer, SocketServer) {
+    let (server0, server1) = (SocketServer::start().await, SocketServer::start().await);
+    let pools = [("server0", server0.address(), "r0"), ("server1", server1.address(), "r1")];
+    let router = Router::start(setup(Setup::with_pools(&pools))).await;
+    (router, server0, server1)
+}
+
+async fn tunnels(router: &Router) -> f64 {
+    router.metric("cutover_tunnels").await[0].1
+}
+
+async fn tunnels_become(router: &Router, count: f64) {
+    until(&format!("{count} tunnels"), SHORT, async || (tunnels(router).await - count).abs() < 0.5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_client_and_server_talk_as_if_nobody_were_between_them() {
+    let (router, _server0, _server1) = before_sockets(|setup| setup).await;
+    let expected = json!({
+        "text": true, "binary": true, "large": true, "ping": true, "in order": true, "many": true,
+        "the server was told": [4002], "the visitor was told": [4001, "bye"],
+    });
+    assert_eq!(talk(router.address()).await, expected);
+    tunnels_become(&router, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_protocol_passes_with_what_came_early_and_half_a_close() {
+    let (router, server0, _server1) = before_echoes(|setup| setup).await;
+    let mut connection = RawConnection::open(router.address()).await;
+    connection.send(&format!("{ASKING}early\n")).await;
+    let head = connection.read_until("welcome\n", SHORT).await.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 switching protocols\r\n"), "{head}");
+    for line in ["\r\nupgrade: irc/6.9\r\n", "\r\nconnection: upgrade\r\n", "\r\nx-named: 1\r\n"] {
+        assert!(head.contains(line), "{head}");
+    }
+    assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+    tunnels_become(&router, 1.0).await;
+    assert_eq!(router.view().await["pools"]["server0"]["in_flight"], 1);
+    connection.send("late\n").await;
+    connection.read_until("late\n", SHORT).await;
+    connection.finish().await;
+    assert_eq!(connection.read_to_end(SHORT).await, "goodbye\n");
+    tunnels_become(&router, 0.0).await;
+    let head = server0.heads().remove(0);
+    assert!(head.contains("\r\nconnection: upgrade\r\n") && head.contains("\r\nupgrade: irc/6.9\r\n"), "{head}");
+    until("it is in the access log", SHORT, async || {
+        let log = router.output();
+        log.lines().any(|line| line.contains("\"status\":101") && line.contains("\"bytes\":27"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn much_passes_both_ways_at_the_pace_of_the_reader() {
+    const PIECE: usize = 1024 * 1024;
+    const PIECES: usize = 64;
+    let (router, _server0, _server1) = before_echoes(|setup| setup).await;
+    let mut connection = RawConnection::open(router.address()).await;
+    connection.send(ASKING).await;
+    connection.read_until("welcome\n", SHORT).await;
+    let before = router.memory();
+    let (mut reader, mut writer) = connection.into_split();
+    let sending = tokio::spawn(async move {
+        let piece = vec![b'z'; PIECE];
+        for _ in 0..PIECES {
+            writer.write_all(&piece).await.unwrap();
+        }
+        writer.shutdown().await.unwrap();
+    });
+    // Nobody reads for a while: all buffers on the way are full by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let grown = router.memory().saturating_sub(before);
+    assert!(grown < 4 * 1024 * 1024, "{grown} bytes more");
+    let came = timeout(LONG, copy(&mut reader, &mut sink())).await.unwrap().unwrap();
+    assert_eq!(came, (PIECE * PIECES + "goodbye\n".len()) as u64);
+    sending.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_request_that_may_become_a_tunnel_asks_the_target() {
+    let (router, server0, _server1) = before_echoes(|setup| setup).await;
+    let host = "Host: shop.example.com\r\n";
+    for (asking, what) in [
+        (format!("GET / HTTP/1.1\r\n{host}Upgrade: irc/6.9\r\n\r\n"), "Connection does not name it"),
+        (format!("GET / HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n\r\n"), "h2c"),
+        (format!("GET / HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: TLS/1.0, HTTP/2.0\r\n\r\n"), "TLS and HTTP"),
+        (format!("GET / HTTP/1.0\r\n{host}Connection: Upgrade\r\nUpgrade: irc/6.9\r\n\r\n"), "HTTP/1.0"),
+        (
+            format!("POST / HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: irc/6.9\r\nContent-Length: 2\r\n\r\nhi"),
+            "with a body",
+        ),
+    ] {
+        let mut connection = RawConnection::open(router.address()).await;
+        connection.send(&asking).await;
+        let answer = connection.read_until("plain\n", SHORT).await;
+        assert!(answer.contains(" 200 OK\r\n"), "{what}: {answer}");
+        let head = server0.heads().pop().unwrap();
+        assert!(!head.contains("upgrade") && !head.contains("http2-settings"), "{what}: {head}");
+    }
+    let mut connection = RawConnection::open(router.address()).await;
+    connection.send(&ASKING.replace("irc/6.9", "h2c, irc/6.9")).await;
+    connection.read_until("welcome\n", SHORT).await;
+    assert!(server0.heads().pop().unwrap().contains("\r\nupgrade: irc/6.9\r\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_counts_tunnels_and_cuts_them_with_a_close_frame_at_its_end() {
+    let (router, server0, _server1) = before_sockets(|setup| setup).await;
+    let sockets = Sockets::open(router.address(), 20).await;
+    tunnels_become(&router, 20.0).await;
+    let switch = router.command(&["switch", "server1", "--drain", "2s"]).await.ok();
+    assert!(switch.contains("20 of 20 requests under way were cut"), "{switch}");
+    let closed = sockets.closed().await;
+    assert!(closed.iter().all(|(code, reason, _)| (*code, reason.as_str()) == (1001, "going away")), "{closed:?}");
+    assert_eq!(router.view().await["pools"]["server0"]["in_flight"], 0);
+    // Who comes back is in the new pool, and stays there through a switch without a drain.
+    drop(server0);
+    let sockets = Sockets::open(router.address(), 3).await;
+    router.command(&["switch", "server0"]).await;
+    tunnels_become(&router, 3.0).await;
+    drop(sockets);
+    tunnels_become(&router, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_outlives_maintenance_and_read_only_unless_they_drain() {
+    let (router, _server0, _server1) = before_echoes(|setup| setup).await;
+    let mut connection = RawConnection::open(router.address()).await;
+    connection.send(ASKING).await;
+    connection.read_until("welcome\n", SHORT).await;
+    for mode in ["read-only", "maintenance"] {
+        router.command(&["mode", mode]).await.ok();
+        connection.send("still here\n").await;
+        connection.read_until("still here\n", SHORT).await;
+    }
+    let mut late = RawConnection::open(router.address()).await;
+    late.send(ASKING).await;
+    late.read_until(" 503 ", SHORT).await;
+    let drained = router.command(&["mode", "maintenance", "--drain", "1s"]).await.ok();
+    assert!(drained.contains("1 of 1 requests under way were cut"), "{drained}");
+    assert_eq!(connection.read_to_end(SHORT).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_counts_the_101_as_an_answer_and_nothing_of_the_tunnel() {
+    let (router, _server0, _server1) = before_echoes(|setup| setup).await;
+    router.start_held_rollout().await;
+    router.weigh(50.0).await;
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let mut connection = RawConnection::open(router.address()).await;
+        connection.send(ASKING).await;
+        connection.read_until("welcome\n", SHORT).await;
+        open.push(connection);
+    }
+    until("all are counted while they are open", SHORT, async || {
+        let samples = router.metric("cutover_requests_total").await;
+        let answered = samples.iter().filter(|(labels, _)| labels.contains("code_class=\"1xx\""));
+        (answered.map(|(_, count)| count).sum::<f64>() - 20.0).abs() < 0.5
+    })
+    .await;
+    drop(open);
+    tunnels_become(&router, 0.0).await;
+    let view = router.view().await;
+    assert_eq!((&view["phase"], &view["held"]["by"]), (&json!("canary"), &json!("operator")), "{view}");
+    let aborted = router.metric("cutover_requests_total").await;
+    let aborted = aborted.iter().filter(|(labels, _)| labels.contains("aborted"));
+    assert!(aborted.map(|(_, count)| count).sum::<f64>() < 0.5, "the end of a tunnel is no failure");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_tunnel_ends_and_a_busy_one_does_not() {
+    let (router, _server0, _server1) = before_sockets(|setup| setup.tables("[server.timeouts]\ntunnel = \"2s\"")).await;
+    let mut busy = RawConnection::open(router.address()).await;
+    busy.send(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n",
+    )
+    .await;
+    busy.read_until("\r\n\r\n", SHORT).await;
+    let sockets = Sockets::open(router.address(), 1).await;
+    let pinging = async {
+        loop {
+            // An empty, masked ping: the server answers with an empty pong.
+            busy.try_send(b"\x89\x80\x00\x00\x00\x00").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let closed = tokio::select! {
+        () = pinging => unreachable!(),
+        closed = sockets.closed() => closed,
+    };
+    assert_eq!(closed[0].0, 1001, "{closed:?}");
+    tunnels_become(&router, 1.0).await;
+    busy.try_send(b"\x89\x80\x00\x00\x00\x00").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_that_stops_closes_websockets_one_by_one_within_its_grace() {
+    let (router, _server0, _server1) = before_sockets(|setup| setup.server("grace = \"8s\"")).await;
+    let sockets = Sockets::open(router.address(), 40).await;
+    let begun = tokio::time::Instant::now();
+    let status = router.terminate().await;
+    println!("40 WebSockets: stopped after {:?}", begun.elapsed());
+    assert!(status.success(), "{status}");
+    let closed = sockets.closed().await;
+    assert!(closed.iter().all(|(code, reason, _)| (*code, reason.as_str()) == (1001, "going away")), "{closed:?}");
+    let mut times: Vec<_> = closed.iter().map(|(.., time)| *time).collect();
+    times.sort_by(f64::total_cmp);
+    println!("closed after {} to {} s, half of them by {} s", times[0], times[39], times[20]);
+    assert!(times[39] - times[0] > 2.0, "not all at once: {times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_at_once() {
+    let (router, _server0, _server1) = before_echoes(|setup| setup.server("grace = \"5m\"")).await;
+    let mut connection = RawConnection::open(router.address()).await;
+    connection.send(ASKING).await;
+    connection.read_until("welcome\n", SHORT).await;
+    router.signal("TERM");
+    until("it has begun to stop", SHORT, async || router.log().contains("stopping")).await;
+    assert!(!router.terminate().await.success(), "it says that it cut something");
+}
