@@ -6,10 +6,13 @@ use super::outgoing::Outgoing;
 use super::record::Place;
 use super::upstream::{Busy, Exchanged, connect};
 use super::visitor::Visitor;
+use super::worker::Worker;
 use crate::model::{Happening, grpc_status_fails};
-use crate::routing::{Pool, Target};
+use crate::routing::counters::RetryReason;
+use crate::routing::{Pool, Route, Target};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode};
+use std::io;
 use std::rc::Rc;
 
 /// What came of an attempt.
@@ -42,7 +45,8 @@ impl Tried {
 }
 
 /// Sends a request to a target of the pool that it is in. A connection that turns out to be closed already is replaced
-/// without a word; a target that can't be connected to is suspected, and another one is tried, within `connects`.
+/// without a word; a target that can't be connected to is suspected, and another one is tried, within `connects` and the
+/// budget of retries.
 pub(super) async fn attempt(
     visitor: &Rc<Visitor>,
     place: Option<&Place>,
@@ -54,22 +58,29 @@ pub(super) async fn attempt(
     let worker = &visitor.worker;
     let pool = place.pool();
     let mut but = None;
-    while let Some(index) = pool.choose(worker.id, &worker.dice, but) {
+    while let Some(index) = pool.choose(worker.id, &worker.dice, but, worker.now()) {
         let target = &pool.targets[index];
         place.tries(index);
         match on_kept(visitor, pool, target, outgoing).await {
             Tried::Unsent => {}
-            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => return tried,
+            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => {
+                note(worker, place.route(), target, tried.happening());
+                return tried;
+            }
         }
-        if *connects == 0 {
+        if *connects == 0 || !(but.is_none() || may_connect_again(worker, place)) {
             break;
         }
         *connects -= 1;
         // Rare, so its state is kept out of what every request carries along.
-        match Box::pin(on_fresh(visitor, pool, target, outgoing)).await {
+        match Box::pin(on_fresh(visitor, place, target, outgoing)).await {
             Tried::Unsent => {}
-            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => return tried,
+            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => {
+                note(worker, place.route(), target, tried.happening());
+                return tried;
+            }
         }
+        note(worker, place.route(), target, Happening::ConnectFailed);
         worker.reports.suspect(&target.load);
         but = Some(index);
     }
@@ -93,14 +104,53 @@ async fn on_kept(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: 
 }
 
 /// Sends a request on a new connection.
-async fn on_fresh(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: &mut Outgoing) -> Tried {
-    let Ok(mut busy) = connect(&visitor.worker, target).await else { return Tried::Unsent };
-    match busy.exchange(visitor, pool, outgoing).await {
+async fn on_fresh(visitor: &Rc<Visitor>, place: &Place, target: &Target, outgoing: &mut Outgoing) -> Tried {
+    let worker = &visitor.worker;
+    let mut busy = match connect(worker, target, place.route().bounds.timeouts.connect.get()).await {
+        Ok(busy) => busy,
+        Err(error) if is_limit_of_ours(&error) => {
+            worker.tell_of_limit(&error);
+            return Tried::Failed(Happening::RouterLimit);
+        }
+        Err(_) => return Tried::Unsent,
+    };
+    match busy.exchange(visitor, place.pool(), outgoing).await {
         Exchanged::Answered(response) => judge(response, busy),
         Exchanged::Failed(happening) => Tried::Failed(happening),
         // It accepts connections and closes them at once.
         Exchanged::Unsent => Tried::Unsent,
     }
+}
+
+/// Whether one connection more may be tried for a request that one could not be made for.
+#[cold]
+fn may_connect_again(worker: &Worker, place: &Place) -> bool {
+    let may = worker.retries.spend(worker, place.route(), RetryReason::Connect);
+    if may {
+        place.tries_again();
+    }
+    may
+}
+
+/// Takes a note of what came of a request at a target: too many failures in a row are told.
+fn note(worker: &Worker, route: &Route, target: &Target, happening: Happening) {
+    if !happening.is_of_target() {
+        return;
+    }
+    let requests = target.load.in_flight.of(worker.id);
+    if !happening.ruling().counts {
+        requests.succeeded();
+    } else if route.bounds.errors.is_some_and(|errors| requests.failed(errors)) {
+        worker.reports.fails(&target.load);
+    }
+}
+
+/// Whether a connection could not be made because this machine, or this process, has no more of what it takes: file
+/// descriptors, or ports.
+fn is_limit_of_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Whether the one length that a head gives is a number (RFC 9110 §8.6).

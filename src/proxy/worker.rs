@@ -3,7 +3,9 @@
 use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
 use super::connections::Connections;
+use super::crowd::Lines;
 use super::queue::Queues;
+use super::retries::Retries;
 use super::skew::SecondLooks;
 use super::upstream::KeptConnections;
 use super::visitor::Visitors;
@@ -12,6 +14,7 @@ use crate::routing::{Dice, Order, Reports, Table, WorkerEnd, WorkerId};
 use arc_swap::{ArcSwap, Cache};
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -23,6 +26,9 @@ use tokio_util::sync::CancellationToken;
 /// How often kept connections are looked through for ones that were idle for too long.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How often a limit of this machine's is told of at most.
+const TELL: Duration = Duration::from_secs(10);
+
 /// What the requests of one thread share.
 pub(super) struct Worker {
     pub(super) id: WorkerId,
@@ -33,12 +39,16 @@ pub(super) struct Worker {
     pub(super) visitors: Visitors,
     pub(super) connections: Rc<Connections>,
     pub(super) rescues: RescueBudget,
+    pub(super) retries: Retries,
     pub(super) second_looks: SecondLooks,
     pub(super) queues: Queues,
+    pub(super) lines: Lines,
     pub(super) log: Sampler,
     pub(super) request_ids: RequestIds,
     newest: RefCell<Newest>,
     now: Cell<Instant>,
+    /// When it was told last that this machine has no more of what connections take.
+    told: Cell<Option<Instant>>,
 }
 
 /// A table, behind a count that belongs to this thread alone: the shared one would be moved between cores by every
@@ -77,12 +87,15 @@ impl Worker {
             visitors: Visitors::default(),
             connections: Rc::default(),
             rescues: RescueBudget::new(now),
+            retries: Retries::default(),
             second_looks: SecondLooks::default(),
             queues: Queues::default(),
+            lines: Lines::default(),
             log,
             request_ids: RequestIds::default(),
             newest: RefCell::new(newest),
             now: Cell::new(now),
+            told: Cell::new(None),
         }
     }
 
@@ -109,10 +122,25 @@ impl Worker {
         now
     }
 
+    /// Says that a connection to a target could not be made for want of something that is this machine's to give; not
+    /// each time.
+    pub(super) fn tell_of_limit(&self, error: &io::Error) {
+        let now = self.now();
+        if self.told.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL) {
+            self.told.set(Some(now));
+            tracing::error!(
+                %error,
+                "can't connect to targets, and no target is to blame: visitors get 503; raise the limit of open files (LimitNOFILE), or the range of ports (net.ipv4.ip_local_port_range)"
+            );
+        }
+    }
+
     fn obey(&self, order: Order) {
         let table = self.table();
         self.reports.acknowledge(table.version);
         self.queues.look(&table, self.tick());
+        self.lines.look(self, &table);
+        self.retries.keep_only(&table.services);
         match order {
             Order::Acknowledge => self.kept.keep_only(&table),
             // Only one answer per worker is ever sent, and there is room for all.
