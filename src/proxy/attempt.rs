@@ -57,8 +57,8 @@ pub(super) async fn attempt(
     let Some(place) = place else { return Tried::Unsent };
     let worker = &visitor.worker;
     let pool = place.pool();
-    let mut but = None;
-    while let Some(index) = pool.choose(worker.id, &worker.dice, but, worker.now()) {
+    let mut refused = false;
+    while let Some(index) = choose(worker, place, refused) {
         let target = &pool.targets[index];
         place.tries(index);
         match on_kept(visitor, pool, target, outgoing).await {
@@ -68,7 +68,7 @@ pub(super) async fn attempt(
                 return tried;
             }
         }
-        if *connects == 0 || !(but.is_none() || may_connect_again(worker, place)) {
+        if *connects == 0 || (refused && !may_connect_again(worker, place)) {
             break;
         }
         *connects -= 1;
@@ -82,9 +82,16 @@ pub(super) async fn attempt(
         }
         note(worker, place.route(), target, Happening::ConnectFailed);
         worker.reports.suspect(&target.load);
-        but = Some(index);
+        refused = true;
     }
     Tried::Unsent
+}
+
+/// A target of the pool, and not the one that was tried last, unless there is no other and it could be connected to.
+fn choose(worker: &Worker, place: &Place, refused: bool) -> Option<usize> {
+    let (pool, now) = (place.pool(), worker.now());
+    let chosen = pool.choose(worker.id, &worker.dice, place.tried(), now);
+    if chosen.is_none() && !refused { pool.choose(worker.id, &worker.dice, None, now) } else { chosen }
 }
 
 /// Sends a request on a connection that was kept, if one is still good.

@@ -64,6 +64,11 @@ impl Place {
         self.target.set(u32::try_from(target).ok());
     }
 
+    /// The target that it went to last.
+    pub(super) fn tried(&self) -> Option<usize> {
+        self.target.get().and_then(|target| usize::try_from(target).ok())
+    }
+
     /// Another connection is tried, for one could not be made.
     pub(super) fn tries_again(&self) {
         self.retried.set(true);
@@ -434,8 +439,7 @@ impl Drop for Record {
         }
         if let Some(mut line) = self.line.take() {
             if let Some(place) = &self.place {
-                let target = place.target.get().and_then(|target| usize::try_from(target).ok());
-                line.in_pool(place.route(), place.pool(), target);
+                line.in_pool(place.route(), place.pool(), place.tried());
                 line.retried |= place.retried.get();
             }
             worker.log.write(*line, Ending { happening: self.happening, duration, sent: self.sent });

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long what was earned can be spent; the time that Finagle and linkerd have.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The budgets of a worker's services that have needed one.
+/// The budgets of a worker's services.
 #[derive(Default)]
 pub(super) struct Retries(RefCell<Vec<(Arc<PerWorker<ServiceTally>>, Budget)>>);
 
@@ -33,15 +33,8 @@ struct Budget {
 impl Retries {
     /// Takes one retry of a service's request, if there is one, and counts it.
     pub(super) fn spend(&self, worker: &Worker, route: &Route, reason: RetryReason) -> bool {
-        let requests = route.pools.iter().flat_map(|pool| pool.tally.of(worker.id).by_class()).sum();
-        let (share, now) = (route.bounds.retries, worker.now());
-        let mut all = self.0.borrow_mut();
-        let known = all.iter().position(|(of, _)| Arc::ptr_eq(of, &route.tally)).unwrap_or_else(|| {
-            all.push((Arc::clone(&route.tally), Budget::new(share, requests, now)));
-            all.len() - 1
-        });
         let tally = route.tally.of(worker.id);
-        let spent = all[known].1.spend(share, requests, now);
+        let spent = self.of(worker, route, Budget::spend);
         if spent {
             tally.retries[reason.index()].add(1);
         } else {
@@ -50,23 +43,38 @@ impl Retries {
         spent
     }
 
-    /// Forgets the services that are gone.
-    pub(super) fn keep_only(&self, services: &[Arc<Route>]) {
+    /// Counts in what has come since the last time, and forgets the services that are gone.
+    pub(super) fn follow(&self, worker: &Worker) {
+        let table = worker.table();
+        let services = &table.services;
         self.0.borrow_mut().retain(|(of, _)| services.iter().any(|route| Arc::ptr_eq(of, &route.tally)));
+        for route in services {
+            self.of(worker, route, |_| ());
+        }
+    }
+
+    /// The budget of a service, filled up to now.
+    fn of<T>(&self, worker: &Worker, route: &Route, then: impl Fn(&mut Budget) -> T) -> T {
+        let requests = route.pools.iter().flat_map(|pool| pool.tally.of(worker.id).by_class()).sum();
+        let (share, now) = (route.bounds.retries, worker.now());
+        let mut all = self.0.borrow_mut();
+        let known = all.iter().position(|(of, _)| Arc::ptr_eq(of, &route.tally)).unwrap_or_else(|| {
+            all.push((Arc::clone(&route.tally), Budget::new(share, requests, now)));
+            all.len() - 1
+        });
+        let budget = &mut all[known].1;
+        budget.fill(share, requests, now);
+        then(budget)
     }
 }
 
 impl Budget {
-    /// One that has all that time alone gives, and what the requests so far are worth.
+    /// One that has all that time alone gives.
     fn new(share: RetryShare, requests: u64, now: Instant) -> Self {
-        let mut budget = Self { earned: 0.0, granted: 0.0, requests, filled: now };
-        budget.granted = most_granted(share);
-        // Nobody knows when they came: they are worth no more than one burst of them.
-        budget.earned = share.per_request * float(requests).min(BURST);
-        budget
+        Self { earned: 0.0, granted: most_granted(share), requests, filled: now }
     }
 
-    fn spend(&mut self, share: RetryShare, requests: u64, now: Instant) -> bool {
+    fn fill(&mut self, share: RetryShare, requests: u64, now: Instant) {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64() / WINDOW.as_secs_f64();
         // Of the requests that came since, those within the window count.
         let fresh = float(requests.saturating_sub(self.requests)) / passed.max(1.0);
@@ -74,6 +82,9 @@ impl Budget {
         let granted = passed * WINDOW.as_secs_f64() * share.per_second;
         self.granted = (self.granted + granted).min(most_granted(share));
         (self.requests, self.filled) = (requests, now);
+    }
+
+    fn spend(&mut self) -> bool {
         let from = if self.earned >= 1.0 { &mut self.earned } else { &mut self.granted };
         let enough = *from >= 1.0;
         if enough {
@@ -82,9 +93,6 @@ impl Budget {
         enough
     }
 }
-
-/// Requests from before the first retry that are taken into account.
-const BURST: f64 = 1000.0;
 
 /// The most that time alone gives. A worker's share of little must still become a whole retry.
 fn most_granted(share: RetryShare) -> f64 {
@@ -103,13 +111,18 @@ mod tests {
 
     const SHARE: RetryShare = RetryShare { per_request: 0.2, per_second: 3.0 };
 
+    fn spend(budget: &mut Budget, share: RetryShare, requests: u64, now: Instant) -> bool {
+        budget.fill(share, requests, now);
+        budget.spend()
+    }
+
     /// Retries of a minute of so many requests per second, all of which fail.
     fn retried(share: RetryShare, per_second: u32) -> u32 {
         let start = Instant::now();
         let mut budget = Budget::new(share, 0, start);
         let spent = |request: u32| {
             let now = start + Duration::from_secs(1) * request / per_second;
-            u32::from(budget.spend(share, request.into(), now))
+            u32::from(spend(&mut budget, share, request.into(), now))
         };
         (1..=60 * per_second).map(spent).sum()
     }
@@ -138,9 +151,9 @@ mod tests {
         let share = RetryShare { per_request: 0.2, per_second: 0.0 };
         let mut budget = Budget::new(share, 0, start);
         let later = start + Duration::from_secs(1000);
-        let spent = (0..10_000).filter(|_| budget.spend(share, 100_000, later)).count();
+        let spent = (0..10_000).filter(|_| spend(&mut budget, share, 100_000, later)).count();
         assert!((195..=200).contains(&spent), "a fifth of the thousand of the last ten seconds: {spent}");
-        assert!(!budget.spend(share, 100_000, later + Duration::from_secs(20)));
+        assert!(!spend(&mut budget, share, 100_000, later + Duration::from_secs(20)));
     }
 
     #[test]
@@ -148,8 +161,8 @@ mod tests {
         let start = Instant::now();
         let share = RetryShare { per_request: 1.0, per_second: 0.0 };
         let mut budget = Budget::new(share, 0, start);
-        assert!(budget.spend(share, 1, start));
-        assert!(!budget.spend(share, 0, start));
-        assert!(budget.spend(share, 1, start));
+        assert!(spend(&mut budget, share, 1, start));
+        assert!(!spend(&mut budget, share, 0, start));
+        assert!(spend(&mut budget, share, 1, start));
     }
 }

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-/// How often kept connections are looked through for ones that were idle for too long.
+/// How often kept connections are looked through for ones that were idle for too long, and requests are counted for
+/// retries.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// How often a limit of this machine's is told of at most.
@@ -140,7 +141,7 @@ impl Worker {
         self.reports.acknowledge(table.version);
         self.queues.look(&table, self.tick());
         self.lines.look(self, &table);
-        self.retries.keep_only(&table.services);
+        self.retries.follow(self);
         match order {
             Order::Acknowledge => self.kept.keep_only(&table),
             // Only one answer per worker is ever sent, and there is room for all.
@@ -181,7 +182,10 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             Some(order) = orders.recv() => worker.obey(order),
-            _ = sweep.tick() => worker.kept.sweep(worker.tick()),
+            _ = sweep.tick() => {
+                worker.kept.sweep(worker.tick());
+                worker.retries.follow(&worker);
+            }
             () = &mut end => break,
         }
     }

@@ -53,4 +53,5 @@ mod switching;
 mod target_faults;
 mod thin_evidence;
 mod timeouts;
+mod trouble;
 mod walkthroughs;
