@@ -3,7 +3,7 @@
 use crate::control::{DecisionCount, Handle};
 use crate::model::view::{EvidenceView, GuardView, ServiceView};
 use crate::model::{HeldBy, Mode, Phase, Timestamp};
-use crate::routing::counters::{CodeClass, DURATION_BOUNDS, Durations, METHOD_LABELS};
+use crate::routing::counters::{CodeClass, DURATION_BOUNDS, Durations, METHOD_LABELS, RetryReason};
 use crate::routing::{Pool, Reason, Route, Table, TurnedAway};
 use crate::telemetry::names::{self, Kind, Metric};
 use prometheus::core::{Collector, Desc};
@@ -129,11 +129,14 @@ impl Gathered {
             self.held(route);
             let tunnels = route.tally.sum(|tally| tally.tunnels.get());
             self.gauge(&names::TUNNELS, &[route.service.as_str()], float(tunnels));
+            self.retries(route);
             for (index, pool) in route.pools.iter().enumerate() {
                 let (service, name) = (route.service.as_str(), pool.name.as_str());
                 self.gauge(&names::POOL_WEIGHT, &[service, name], weight(route, index));
                 self.gauge(&names::INFLIGHT_REQUESTS, &[service, name], float(pool.load.sum(|l| l.in_flight.get())));
                 self.counter(&names::RESCUES, &[service, name], pool.load.sum(|load| load.rescues.get()));
+                self.gauge(&names::QUEUED_REQUESTS, &[service, name], float(pool.load.sum(|l| l.queued.get())));
+                self.counter(&names::LIMITED_REQUESTS, &[service, name], pool.load.sum(|load| load.refused.get()));
                 self.requests(service, pool);
                 self.targets(service, pool);
             }
@@ -160,6 +163,16 @@ impl Gathered {
             .set_histogram(durations(route.tally.iter().map(|tally| &tally.waits)));
     }
 
+    fn retries(&mut self, route: &Route) {
+        let service = route.service.as_str();
+        for reason in RetryReason::ALL {
+            let count = route.tally.sum(|tally| tally.retries[reason.index()].get());
+            self.counter(&names::RETRIES, &[service, reason.as_str()], count);
+        }
+        let refused = route.tally.sum(|tally| tally.retries_refused.get());
+        self.counter(&names::RETRIES_REFUSED, &[service], refused);
+    }
+
     fn requests(&mut self, service: &str, pool: &Pool) {
         let release = pool.release.as_ref().map_or("", |release| release.as_str());
         let mut classes = [0; CodeClass::LABELS.len()];
@@ -178,6 +191,7 @@ impl Gathered {
         for (index, target) in pool.targets.iter().enumerate() {
             let labels = [service, pool.name.as_str(), &target.reach.address().to_string()];
             self.gauge(&names::TARGET_HEALTHY, &labels, truth(pool.healthy.contains(&index)));
+            self.counter(&names::EJECTIONS, &labels, target.load.ejections.get());
         }
     }
 
@@ -312,6 +326,7 @@ mod tests {
             targets: [Target { reach: reach.into(), load: Arc::new(TargetLoad::new(2)) }].into(),
             healthy: [0].into(),
             protocol: Protocol::H1,
+            warming: [].into(),
             drained: false,
             load: Arc::new(PerWorker::<PoolLoad>::new(2)),
             tally: Arc::new(PerWorker::<PoolTally>::new(2)),
@@ -358,6 +373,7 @@ mod tests {
                 refusal: Arc::new(answer),
             }),
             outage: None,
+            bounds: Arc::default(),
             tally: Arc::new(PerWorker::<ServiceTally>::new(2)),
             service,
         }

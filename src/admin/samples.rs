@@ -17,6 +17,7 @@ pub(super) fn service() -> ServiceView {
             address: "127.0.0.1:9000".into(),
             healthy: false,
             fault: Some("refused".into()),
+            ejected_until: Some(moment),
             release: Some("v1".parse().unwrap()),
         }],
         in_flight: 3,

@@ -194,6 +194,9 @@ fn pool_lines(view: &ServiceView, name: &PoolName, pool: &PoolView) -> String {
 
 fn health(target: &TargetView) -> String {
     let says = target.release.as_ref().map(|release| format!(", says release {release}")).unwrap_or_default();
+    if let Some(until) = target.ejected_until.filter(|_| target.healthy) {
+        return format!("ejected until {}{says}: it fails requests", until.strftime("%H:%M:%SZ"));
+    }
     match (target.healthy, &target.fault) {
         (true, _) => format!("up{says}"),
         (false, None) => format!("down{says}"),

@@ -17,6 +17,7 @@ pub(super) fn canary() -> ServiceView {
         address: address.to_owned(),
         healthy: fault.is_none(),
         fault: fault.map(str::to_owned),
+        ejected_until: None,
         release: None,
     };
     let pool = |release: &str, targets, in_flight| PoolView {

@@ -112,7 +112,7 @@ impl Conductor {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 Some(message) = inbox.recv() => self.take(message),
-                Some(suspicion) = suspicions.recv() => self.checks.suspect(&suspicion),
+                Some(suspicion) = suspicions.recv() => self.suspected(&suspicion),
                 _ = ticks.tick() => self.tick(),
             }
         }
@@ -298,6 +298,8 @@ impl Conductor {
                     }
                 } else {
                     tracing::warn!(%service, %pool, target = %target.address(), fault, "health changed");
+                    // One that was never down has not recovered.
+                    target.recovered = target.fault.is_some().then(Instant::now);
                     target.fault = fault;
                     self.publish(at);
                     self.tick_service(at);
@@ -342,6 +344,7 @@ impl Conductor {
 
     fn tick(&mut self) {
         for at in 0..self.services.len() {
+            self.follow_targets(at, Instant::now());
             let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
             if self.services[at].needs_time() {
                 self.tick_service(at);

@@ -1,6 +1,7 @@
 //! One service as the control plane holds it, and the route that requests see of it.
 
 use super::deploying::Heard;
+use super::ejecting::{BecameLive, Ejected};
 use super::gates::Gating;
 use super::gathering::Gathering;
 use super::guarding::Guarding;
@@ -16,7 +17,7 @@ use crate::model::view::HistoryView;
 use crate::model::{Check, Mode, ModeSource, Phase, PoolName, PromQlCheck, ReleaseId, TargetAddress, Timestamp};
 use crate::rollout::ServiceState;
 use crate::routing::counters::{PoolLoad, PoolTally, ServiceTally, TargetLoad};
-use crate::routing::{Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
+use crate::routing::{Bounds, Bucketer, PerWorker, Pool, Preview, Reason, Route, Secret, Split, Target};
 use crate::transport::{Means, Reach};
 use http::HeaderValue;
 use std::sync::Arc;
@@ -47,6 +48,10 @@ pub(super) struct ServiceControl {
     pub(super) heard: Option<Heard>,
     /// Since when no pool can serve, while that is so.
     outage: Option<Instant>,
+    /// The pool that the last route had as the live one.
+    pub(super) last_live: Option<PoolName>,
+    /// How it came to be that, unless it was from the start.
+    pub(super) became_live: Option<BecameLive>,
     /// What the router answers itself while the service does not serve, or has the last time.
     pub(super) meanwhile: Option<Counted>,
     /// Whether the table has been told that the time of the mode is over.
@@ -75,6 +80,10 @@ pub(super) struct TargetControl {
     pub(super) checked: bool,
     /// Why it is down, while it is.
     pub(super) fault: Option<String>,
+    /// That it is left alone, while it is.
+    pub(super) ejected: Option<Ejected>,
+    /// Since when it can be used again, until it has warmed up.
+    pub(super) recovered: Option<Instant>,
     /// The release that it says it runs, where it is asked and says so.
     pub(super) release: Option<ReleaseId>,
 }
@@ -110,7 +119,8 @@ impl PoolControl {
 
 impl TargetControl {
     fn new(reach: Arc<Reach>, workers: usize) -> Self {
-        Self { reach, load: Arc::new(TargetLoad::new(workers)), checked: false, fault: None, release: None }
+        let load = Arc::new(TargetLoad::new(workers));
+        Self { reach, load, checked: false, fault: None, ejected: None, recovered: None, release: None }
     }
 
     /// Where it listens.
@@ -137,6 +147,8 @@ impl ServiceControl {
             holding: None,
             heard: None,
             outage: None,
+            last_live: None,
+            became_live: None,
             meanwhile: None,
             overdue: false,
             tally: Arc::new(PerWorker::new(workers)),
@@ -168,6 +180,7 @@ impl ServiceControl {
         }
         self.promql = promql(&config);
         self.config = config;
+        self.follow_ejection();
     }
 
     pub(super) fn pool(&self, name: &PoolName) -> Option<&PoolControl> {
@@ -229,6 +242,7 @@ impl ServiceControl {
 
     /// The service as requests are to see it from now on.
     pub(super) fn route(&mut self, secret: &Secret, workers: usize) -> Route {
+        let opening = self.opening(Instant::now());
         let index = |name: &PoolName| self.pools.iter().position(|pool| pool.name == *name);
         let live = index(&self.state.live).unwrap_or_default();
         let split = self.state.candidate.as_ref().and_then(|candidate| {
@@ -254,6 +268,9 @@ impl ServiceControl {
             Arc::new(maintenance::answer(reason, maintenance, &self.state.mode, page, Timestamp::now()))
         };
         self.outage = if self.can_serve() { None } else { self.outage.or_else(|| Some(Instant::now())) };
+        let config = &self.config;
+        let bounds =
+            Bounds::new(&config.limits, config.timeouts, config.retry, config.ejection.errors, opening, workers);
         let (mode, _) = self.mode();
         let planned = matches!(self.mode(), (Mode::Maintenance, ModeSource::Command | ModeSource::File));
         Route {
@@ -273,6 +290,7 @@ impl ServiceControl {
             hold: mode == Mode::Hold || self.holding.is_some(),
             waiting: Arc::new(waiting(&self.config.hold, answer(Reason::Hold), workers)),
             outage: self.outage,
+            bounds: Arc::new(bounds),
             tally: Arc::clone(&self.tally),
             pools: self.pool_routes(workers),
         }
@@ -297,6 +315,7 @@ impl ServiceControl {
         let releases: Vec<Option<ReleaseId>> =
             self.pools.iter().map(|pool| self.release(&pool.name).cloned()).collect();
         let drained = &self.state.drained;
+        let slow_start = self.config.slow_start.get();
         self.pools
             .iter_mut()
             .zip(releases)
@@ -318,7 +337,8 @@ impl ServiceControl {
                         .iter()
                         .map(|target| Target { reach: Arc::clone(&target.reach), load: Arc::clone(&target.load) })
                         .collect(),
-                    healthy: (0..pool.targets.len()).filter(|at| pool.targets[*at].fault.is_none()).collect(),
+                    healthy: pool.usable(),
+                    warming: pool.warming(slow_start),
                     protocol: pool.means.protocol(),
                     drained: drained.contains(&pool.name),
                     load: Arc::clone(&pool.load),

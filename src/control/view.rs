@@ -51,6 +51,7 @@ fn pool_view(control: &ServiceControl, pool: &PoolControl) -> PoolView {
                 address: target.address().to_string(),
                 healthy: target.fault.is_none(),
                 fault: target.fault.clone(),
+                ejected_until: target.ejected.map(|ejected| ejected.shown),
                 release: target.release.clone(),
             })
             .collect(),
@@ -158,6 +159,12 @@ fn warnings(control: &ServiceControl) -> Vec<String> {
     for pool in &control.pools {
         if !pool.healthy() {
             warnings.push(pool.fault());
+        }
+        for target in &pool.targets {
+            if let Some(ejected) = target.ejected {
+                let (address, until) = (target.address(), ejected.shown);
+                warnings.push(format!("{address} fails one request after the other, and is left alone until {until}"));
+            }
         }
         warnings.extend(other_releases(pool, control.release(&pool.name)));
     }

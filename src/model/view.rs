@@ -94,11 +94,14 @@ pub struct PoolView {
 pub struct TargetView {
     /// `host:port`.
     pub address: String,
-    /// Whether requests are sent to it.
+    /// Whether it passes its health checks, so that requests are sent to it unless it is ejected.
     pub healthy: bool,
     /// Why not, as the last check said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Until when it is left alone because it failed one request after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected_until: Option<Timestamp>,
     /// The release that it says it runs, where its answers to health checks are read for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseId>,

@@ -80,6 +80,7 @@ impl Sampler {
 
 /// What is noted of a request.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // a set of marks, each written by its name
 pub(super) struct Line {
     time: Timestamp,
     pub(super) client: IpAddr,
@@ -92,6 +93,7 @@ pub(super) struct Line {
     release: Option<ReleaseId>,
     target: Option<TargetAddress>,
     pub(super) rescued: bool,
+    pub(super) retried: bool,
     pub(super) failed_over: bool,
     pub(super) skew_guarded: bool,
     pub(super) maintenance: Option<Reason>,
@@ -121,6 +123,7 @@ impl Line {
             release: None,
             target: None,
             rescued: false,
+            retried: false,
             failed_over: false,
             skew_guarded: false,
             maintenance: None,
@@ -139,6 +142,7 @@ impl Line {
 
 /// A line as it is written.
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_excessive_bools)] // as of `Line`
 struct Written<'l> {
     time: String,
     request_id: Option<String>,
@@ -157,6 +161,7 @@ struct Written<'l> {
     owner: String,
     outcome: &'static str,
     rescued: bool,
+    retried: bool,
     failed_over: bool,
     skew_guarded: bool,
     maintenance: Option<&'static str>,
@@ -184,6 +189,7 @@ impl<'l> Written<'l> {
             owner: ruling.owner.to_string(),
             outcome: outcome(ending.happening),
             rescued: line.rescued,
+            retried: line.retried,
             failed_over: line.failed_over,
             skew_guarded: line.skew_guarded,
             maintenance: line.maintenance.map(Reason::as_str),

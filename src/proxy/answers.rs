@@ -60,9 +60,10 @@ fn detail(status: StatusCode) -> &'static str {
         404 => "nothing is served under this address.",
         405 => "what is under this address can only be read.",
         408 => "the request took too long to arrive.",
+        413 => "the request's body is too large.",
         501 => "the request asks for something that is not supported here.",
         502 => "the application did not give a usable answer.",
-        503 => "too many requests are under way.",
+        503 => "too many requests are under way; try again in a moment.",
         504 => "the application did not answer in time.",
         _ => "the request can't be answered.",
     }

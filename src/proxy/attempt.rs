@@ -8,11 +8,14 @@ use super::record::Place;
 use super::upgrade::agreed;
 use super::upstream::{Busy, Exchanged, connect};
 use super::visitor::Visitor;
+use super::worker::Worker;
 use crate::config::Protocol;
 use crate::model::{Happening, grpc_status_fails};
-use crate::routing::{Pool, Target};
+use crate::routing::counters::RetryReason;
+use crate::routing::{Pool, Route, Target};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode};
+use std::io;
 use std::rc::Rc;
 
 /// What came of an attempt.
@@ -45,7 +48,8 @@ impl Tried {
 }
 
 /// Sends a request to a target of the pool that it is in. A connection that turns out to be closed already is replaced
-/// without a word; a target that can't be connected to is suspected, and another one is tried, within `connects`.
+/// without a word; a target that can't be connected to is suspected, and another one is tried, within `connects` and the
+/// budget of retries.
 pub(super) async fn attempt(
     visitor: &Rc<Visitor>,
     place: Option<&Place>,
@@ -56,36 +60,47 @@ pub(super) async fn attempt(
     let Some(place) = place else { return Tried::Unsent };
     let worker = &visitor.worker;
     let pool = place.pool();
-    let mut but = None;
-    while let Some(index) = pool.choose(worker.id, &worker.dice, but) {
+    let mut refused = false;
+    while let Some(index) = choose(worker, place, refused) {
         let target = &pool.targets[index];
         place.tries(index);
-        if pool.protocol == Protocol::H2 {
-            match Box::pin(on_stream(visitor, pool, target, outgoing)).await {
-                Tried::Unsent if *connects > 0 => *connects -= 1,
-                tried => return tried,
+        if pool.protocol == Protocol::H1 {
+            match on_kept(visitor, pool, target, outgoing).await {
+                Tried::Unsent => {}
+                tried @ (Tried::Answered { .. } | Tried::Failed(_)) => {
+                    note(worker, place.route(), target, tried.happening());
+                    return tried;
+                }
             }
-            worker.reports.suspect(&target.load);
-            but = Some(index);
-            continue;
         }
-        match on_kept(visitor, pool, target, outgoing).await {
-            Tried::Unsent => {}
-            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => return tried,
-        }
-        if *connects == 0 {
+        if *connects == 0 || (refused && !may_connect_again(worker, place)) {
             break;
         }
         *connects -= 1;
-        // Rare, so its state is kept out of what every request carries along.
-        match Box::pin(on_fresh(visitor, pool, target, outgoing)).await {
+        // Rare or large, so its state is kept out of what every request carries along.
+        let tried = match pool.protocol {
+            Protocol::H1 => Box::pin(on_fresh(visitor, place, target, outgoing)).await,
+            Protocol::H2 => Box::pin(on_stream(visitor, pool, target, outgoing)).await,
+        };
+        match tried {
             Tried::Unsent => {}
-            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => return tried,
+            tried @ (Tried::Answered { .. } | Tried::Failed(_)) => {
+                note(worker, place.route(), target, tried.happening());
+                return tried;
+            }
         }
+        note(worker, place.route(), target, Happening::ConnectFailed);
         worker.reports.suspect(&target.load);
-        but = Some(index);
+        refused = true;
     }
     Tried::Unsent
+}
+
+/// A target of the pool, and not the one that was tried last, unless there is no other and it could be connected to.
+fn choose(worker: &Worker, place: &Place, refused: bool) -> Option<usize> {
+    let (pool, now) = (place.pool(), worker.now());
+    let chosen = pool.choose(worker.id, &worker.dice, place.tried(), now);
+    if chosen.is_none() && !refused { pool.choose(worker.id, &worker.dice, None, now) } else { chosen }
 }
 
 /// Sends a request on a connection that was kept, if one is still good.
@@ -105,9 +120,17 @@ async fn on_kept(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: 
 }
 
 /// Sends a request on a new connection.
-async fn on_fresh(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: &mut Outgoing) -> Tried {
-    let Ok(mut busy) = connect(&visitor.worker, target).await else { return Tried::Unsent };
-    match busy.exchange(visitor, pool, outgoing).await {
+async fn on_fresh(visitor: &Rc<Visitor>, place: &Place, target: &Target, outgoing: &mut Outgoing) -> Tried {
+    let worker = &visitor.worker;
+    let mut busy = match connect(worker, target, visitor.connects_within()).await {
+        Ok(busy) => busy,
+        Err(error) if is_limit_of_ours(&error) => {
+            worker.tell_of_limit(&error);
+            return Tried::Failed(Happening::RouterLimit);
+        }
+        Err(_) => return Tried::Unsent,
+    };
+    match busy.exchange(visitor, place.pool(), outgoing).await {
         Exchanged::Answered(response) => judge(response, busy, outgoing),
         Exchanged::Failed(happening) => Tried::Failed(happening),
         // It accepts connections and closes them at once.
@@ -138,6 +161,40 @@ async fn on_stream(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing
         }
     }
     Tried::Unsent
+}
+
+/// Whether one connection more may be tried for a request that one could not be made for.
+#[cold]
+fn may_connect_again(worker: &Worker, place: &Place) -> bool {
+    let may = worker.retries.spend(worker, place.route(), RetryReason::Connect);
+    if may {
+        place.tries_again();
+    }
+    may
+}
+
+/// Takes a note of what came of a request at a target: too many failures in a row are told.
+fn note(worker: &Worker, route: &Route, target: &Target, happening: Happening) {
+    if !happening.is_of_target() {
+        return;
+    }
+    let requests = target.load.in_flight.of(worker.id);
+    if !happening.ruling().counts {
+        requests.succeeded();
+    } else if route.bounds.errors.is_some_and(|errors| requests.failed(errors)) {
+        worker.reports.fails(&target.load);
+    }
+}
+
+/// Whether a connection could not be made because this machine, or this process, has no more of what it takes: file
+/// descriptors, or ports.
+fn is_limit_of_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
+        .any(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Whether the one length that a head gives is a number (RFC 9110 §8.6).

@@ -70,6 +70,12 @@ impl Body for RequestBody {
                     return Poll::Pending;
                 };
                 visitor.uploads();
+                let frame = match frame {
+                    Some(Ok(frame)) if !visitor.has_room_for(frame.data_ref().map_or(0, Bytes::len)) => {
+                        Some(Err(Broken::TooLarge))
+                    }
+                    frame => frame,
+                };
                 match &frame {
                     Some(Ok(frame)) => *done = frame.is_trailers(),
                     Some(Err(_)) => visitor.set_broken(),

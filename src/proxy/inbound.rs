@@ -25,6 +25,9 @@ pub(super) enum Broken {
     /// The stream, or the connection that it is on.
     #[error(transparent)]
     Http2(#[from] h2::Error),
+    /// Its length, which is more than the service allows.
+    #[error("the body is longer than the service allows")]
+    TooLarge,
 }
 
 impl Inbound {

@@ -22,13 +22,22 @@ pub(super) struct Place {
     service: usize,
     pool: usize,
     /// The index of the target that was tried last.
-    target: Cell<Option<usize>>,
+    target: Cell<Option<u32>>,
+    /// Whether another connection was tried after one that could not be made.
+    retried: Cell<bool>,
 }
 
 impl Place {
     /// Counts a request in a pool. Nothing may be awaited between the reading of the table and this.
     pub(super) fn take(visitor: &Rc<Visitor>, table: Rc<Snapshot>, service: usize, pool: usize) -> Self {
-        let place = Self { visitor: Rc::clone(visitor), table, service, pool, target: Cell::new(None) };
+        let place = Self {
+            visitor: Rc::clone(visitor),
+            table,
+            service,
+            pool,
+            target: Cell::new(None),
+            retried: Cell::new(false),
+        };
         let load = &place.pool().load;
         load.of(visitor.worker.id).in_flight.enter();
         visitor.is_in(load);
@@ -52,7 +61,17 @@ impl Place {
 
     /// The request goes to this target.
     pub(super) fn tries(&self, target: usize) {
-        self.target.set(Some(target));
+        self.target.set(u32::try_from(target).ok());
+    }
+
+    /// The target that it went to last.
+    pub(super) fn tried(&self) -> Option<usize> {
+        self.target.get().and_then(|target| usize::try_from(target).ok())
+    }
+
+    /// Another connection is tried, for one could not be made.
+    pub(super) fn tries_again(&self) {
+        self.retried.set(true);
     }
 
     fn split(&self) -> Option<&Split> {
@@ -68,8 +87,12 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let load = &self.pool().load;
-        load.of(self.visitor.worker.id).in_flight.leave();
+        let worker = &self.visitor.worker;
+        load.of(worker.id).in_flight.leave();
         self.visitor.has_left(load);
+        if !worker.lines.at_rest() {
+            worker.lines.left(worker, load);
+        }
     }
 }
 
@@ -216,7 +239,7 @@ impl Record {
         let Some(split) = place.split() else { return false };
         let worker = &self.visitor.worker;
         let now = worker.now();
-        if matches!(happening, Happening::VisitorGone | Happening::BadRequest(_)) {
+        if !happening.is_of_target() {
             if let Drawn::Dispatched(dispatch) = drawn {
                 // The target owes no answer any more, and gave none.
                 split.draws.withdrawn(worker.id, now, &dispatch, Until::Head);
@@ -288,16 +311,28 @@ impl Record {
         }
     }
 
+    /// How long the request has waited until it went on, as far as it is logged.
+    pub(super) fn waited(&self) -> Duration {
+        self.line.as_ref().map_or(Duration::ZERO, |line| line.waited)
+    }
+
+    /// A limit of the router keeps the request from its service, and no pool is charged with that.
+    pub(super) fn is_limited_by(&mut self, route: &Route) {
+        self.place = None;
+        if let Some(line) = self.line.as_deref_mut() {
+            line.service = Some(route.service.clone());
+        }
+    }
+
     /// The request goes to its pool once more, by another connection.
     pub(super) fn is_sent_again(&mut self, after: Happening) {
         self.ends(Happening::VisitorGone);
         if let Some(place) = &self.place {
             let worker = &self.visitor.worker;
             place.pool().tally.of(worker.id).judged(after);
-            place.pool().load.of(worker.id).rescues.add(1);
         }
         if let Some(line) = self.line.as_deref_mut() {
-            line.rescued = true;
+            line.retried = true;
         }
     }
 
@@ -430,7 +465,8 @@ impl Drop for Record {
         }
         if let Some(mut line) = self.line.take() {
             if let Some(place) = &self.place {
-                line.in_pool(place.route(), place.pool(), place.target.get());
+                line.in_pool(place.route(), place.pool(), place.tried());
+                line.retried |= place.retried.get();
             }
             let ending = Ending { happening: self.happening, duration: self.lasted(), sent: self.sent };
             worker.log.write(*line, ending);

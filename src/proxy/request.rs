@@ -6,6 +6,7 @@ use super::attempt::{Tried, attempt};
 use super::body::{AnswerBody, RequestBody};
 use super::caching::{self, Audience};
 use super::client::{Client, is_host};
+use super::crowd::{self, Crowded};
 use super::headers::{self, Found, X_REQUEST_ID};
 use super::inbound::Inbound;
 use super::outgoing::Outgoing;
@@ -18,9 +19,10 @@ use super::waiting::{self, Waits};
 use super::{http2, maintenance, preview, redirect, second, skew, upgrade};
 use crate::config::Caching;
 use crate::model::{Happening, Timestamp};
-use crate::routing::{Asked, Destination, Gate, Reason, VisitorId};
+use crate::routing::counters::RetryReason;
+use crate::routing::{Asked, Destination, Gate, Passage, Reason, Route, VisitorId};
 use futures_util::future::{Either, ready};
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, response};
@@ -28,6 +30,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Connections that may be tried for one request.
 const MOST_CONNECTS: u32 = 3;
@@ -44,6 +47,7 @@ pub(super) fn serve(
             Either::Right(Either::Right(restricted))
         }
         Err(Stopped::Waits(arrived)) => Either::Right(Either::Right(waiting::wait(arrived))),
+        Err(Stopped::Crowded(crowded)) => Either::Right(Either::Right(crowd::wait(crowded))),
         Err(Stopped::Answered(mut answer)) => {
             announce_close(visitor, &mut answer);
             Either::Right(Either::Left(ready(Ok(*answer))))
@@ -65,6 +69,8 @@ pub(super) enum Stopped {
     Answered(Box<Response<AnswerBody>>),
     /// It has to wait.
     Waits(Box<Arrived>),
+    /// There is no room for it in its pool.
+    Crowded(Box<Crowded>),
 }
 
 /// How a request comes to be routed.
@@ -172,6 +178,21 @@ impl Arrived {
                 if follows && worker.queues.keeps(route) {
                     return Err(Stopped::Waits(Box::new(self)));
                 }
+                if route.bounds.max_body < u64::MAX && self.is_too_long(route, passage.as_ref()) {
+                    self.record.is_limited_by(route);
+                    return stopped(refusal(self.record, &self.wanted, Happening::BadRequest(413)));
+                }
+                if let Some(room) = &route.bounds.room {
+                    let full = match pass {
+                        Pass::Comes => crowd::keeps(worker, route, pool),
+                        Pass::Turn | Pass::Last => crowd::is_full(worker, room, route, pool),
+                    };
+                    if full {
+                        let route = Arc::clone(route);
+                        return Err(self.finds_no_room(route, pool, pass));
+                    }
+                }
+                self.visitor.is_bound_by(&route.bounds);
                 (service, pool, draw, failed_over, previewed, passage)
             }
             Destination::Hold { route } if pass == Pass::Last => {
@@ -211,6 +232,21 @@ impl Arrived {
         let outgoing = Outgoing::new(Request::from_parts(head, body), found.upgrade);
         let newcomer = draw.and_then(|draw| draw.new_visitor);
         Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }, restricted))
+    }
+
+    /// Whether its head says that its body is longer than the service allows, and it is to go on.
+    #[cold]
+    fn is_too_long(&self, route: &Route, passage: Option<&Passage<'_>>) -> bool {
+        let length = self.head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        length.is_some_and(|length| length > route.bounds.max_body) && passage.is_none_or(|passage| !passage.as_get)
+    }
+
+    #[cold]
+    fn finds_no_room(self, route: Arc<Route>, pool: usize, pass: Pass) -> Stopped {
+        if pass == Pass::Last {
+            return Stopped::answered(crowd::refused(self, &route, pool));
+        }
+        Stopped::Crowded(Box::new(Crowded { arrived: self, route, pool }))
     }
 
     /// Makes the head what the target gets.
@@ -300,7 +336,14 @@ impl Journey {
                     Some(agreed) => switch(&self.visitor, head, agreed, busy, self.record),
                 }
             }
-            Tried::Failed(happening) => refusal(self.record, &self.wanted, happening),
+            Tried::Failed(happening) => {
+                if happening == Happening::RouterLimit
+                    && let Some(route) = self.record.place().map(Place::shared_route)
+                {
+                    self.record.is_limited_by(&route);
+                }
+                refusal(self.record, &self.wanted, happening)
+            }
             Tried::Unsent => maintenance::unplanned(self.record, &self.wanted),
         };
         if let Some(newcomer) = self.newcomer {
@@ -346,8 +389,9 @@ impl Journey {
     /// replacing their workers one by one.
     fn is_sent_again(&mut self, tried: &Tried) -> bool {
         let broken = matches!(tried, Tried::Failed(Happening::ClosedBeforeHead));
+        let Some(place) = self.record.place().filter(|_| broken && self.outgoing.is_repeatable()) else { return false };
         let worker = &self.visitor.worker;
-        let again = broken && self.outgoing.is_repeatable() && worker.rescues.spend(worker.now());
+        let again = worker.retries.spend(worker, place.route(), RetryReason::Closed);
         if again {
             self.record.is_sent_again(Happening::ClosedBeforeHead);
         }

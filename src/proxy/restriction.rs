@@ -171,7 +171,7 @@ async fn read_away(visitor: &Visitor, body: &mut RequestBody) -> Result<bool, u1
         loop {
             match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Ready(None) => return Poll::Ready(Ok(true)),
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(400)),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(visitor.body_fault())),
                 Poll::Ready(Some(Ok(frame))) => {
                     read += frame.data_ref().map_or(0, bytes::Bytes::len);
                     if read > MOST_READ {

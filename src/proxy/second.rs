@@ -3,6 +3,7 @@
 //! One that was never sent may go anywhere. One that was sent and failed goes once more only if it changes nothing, the
 //! candidate failed it, and the budget allows: a *rescue*, on live.
 
+use super::crowd;
 use super::record::{Place, Record};
 use super::visitor::Visitor;
 use http::HeaderValue;
@@ -32,5 +33,6 @@ fn place(visitor: &Rc<Visitor>, record: &Record, host: &HeaderValue, path: &str,
     }
     let but = route.pools.iter().position(|pool| Arc::ptr_eq(&pool.load, failed));
     let pool = route.serving(route.live, but).filter(|pool| !only_live || *pool == route.live)?;
+    let pool = Some(pool).filter(|pool| !crowd::keeps(&visitor.worker, route, *pool))?;
     Some(Place::take(visitor, Rc::clone(&table), service, pool))
 }

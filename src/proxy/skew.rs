@@ -8,6 +8,7 @@
 //! anything into its place. A page of it that is still open gets what live has for it, and is live's when it is next loaded.
 
 use super::attempt::{Tried, attempt};
+use super::crowd;
 use super::outgoing::Outgoing;
 use super::record::{Move, Place, Record};
 use super::visitor::{Phase, Visitor};
@@ -98,7 +99,7 @@ fn other(visitor: &Rc<Visitor>, record: &Record, host: &HeaderValue, outgoing: &
         return None;
     }
     let index = route.pools.iter().position(|pool| std::sync::Arc::ptr_eq(&pool.load, answered))?;
-    let pool = route.beside(index)?;
+    let pool = route.beside(index).filter(|pool| !crowd::keeps(&visitor.worker, route, *pool))?;
     Some(Place::take(visitor, Rc::clone(&table), service, pool))
 }
 

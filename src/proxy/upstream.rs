@@ -129,10 +129,9 @@ impl KeptConnections {
     }
 }
 
-/// Connects to a target.
-pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<Busy> {
-    let connecting = target.reach.connect(worker.settings.timeouts.connect.get());
-    let Connected { stream, peer } = connecting.await.map_err(io::Error::other)?;
+/// Connects to a target, within this time.
+pub(super) async fn connect(worker: &Rc<Worker>, target: &Target, within: Duration) -> io::Result<Busy> {
+    let Connected { stream, peer } = target.reach.connect(within).await.map_err(io::Error::other)?;
     let mut builder = http1::Builder::new();
     // Most requests are a head alone: one plain `send` of it.
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
@@ -218,7 +217,7 @@ impl Busy {
                     outgoing.give_back(request);
                     Exchanged::Unsent
                 }
-                None if visitor.is_broken() => Exchanged::Failed(Happening::BadRequest(400)),
+                None if visitor.is_broken() => Exchanged::Failed(Happening::BadRequest(visitor.body_fault())),
                 None if refused.error().is_parse() => Exchanged::Failed(Happening::MalformedHead),
                 None => Exchanged::Failed(Happening::ClosedBeforeHead),
             },

@@ -3,8 +3,9 @@
 use super::client::address_header;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
+use crate::config::ServiceTimeouts;
 use crate::routing::counters::PoolLoad;
-use crate::routing::{PerWorker, UnderWay};
+use crate::routing::{Bounds, PerWorker, UnderWay};
 use http::HeaderValue;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,12 @@ pub(super) struct Visitor {
     body_due: Cell<bool>,
     /// Whether a request's body broke off.
     broken: Cell<bool>,
+    /// How many bytes of the request's body may still come.
+    body_room: Cell<u64>,
+    /// Whether more came.
+    too_large: Cell<bool>,
+    /// The time-outs of the service that was asked last.
+    timeouts: Cell<ServiceTimeouts>,
     waker: OnceCell<Waker>,
     index: Cell<usize>,
     /// What the connection goes on as, once the head that says so was written.
@@ -110,6 +117,9 @@ impl Visitor {
             unread: Cell::new(false),
             body_due: Cell::new(false),
             broken: Cell::new(false),
+            body_room: Cell::new(u64::MAX),
+            too_large: Cell::new(false),
+            timeouts: Cell::new(worker.settings.timeouts.into()),
             waker: OnceCell::new(),
             index: Cell::new(0),
             tunnel: RefCell::default(),
@@ -178,8 +188,8 @@ impl Visitor {
         let period = match self.phase.get() {
             Phase::Head { .. } => timeouts.head,
             Phase::Router | Phase::Waiting => return None,
-            Phase::Answer => timeouts.answer,
-            Phase::Upload | Phase::Body | Phase::Tail => timeouts.stall,
+            Phase::Answer => self.timeouts.get().answer,
+            Phase::Upload | Phase::Body | Phase::Tail => self.timeouts.get().stall,
             Phase::Idle => timeouts.idle,
             Phase::Tunnel => timeouts.tunnel,
         };
@@ -286,6 +296,31 @@ impl Visitor {
     /// The tunnel that the connection is to go on as.
     pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.take()
+    }
+
+    /// The request is for a service that binds it so.
+    pub(super) fn is_bound_by(&self, bounds: &Bounds) {
+        self.timeouts.set(bounds.timeouts);
+        self.body_room.set(bounds.max_body);
+        self.too_large.set(false);
+    }
+
+    /// How long a target of the service that was asked last may take to accept a connection.
+    pub(super) fn connects_within(&self) -> Duration {
+        self.timeouts.get().connect.get()
+    }
+
+    /// So many bytes of the request's body have come. Whether that is no more than may come.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        let left = self.body_room.get().checked_sub(bytes as u64);
+        self.body_room.set(left.unwrap_or_default());
+        self.too_large.set(left.is_none());
+        left.is_some()
+    }
+
+    /// The status for a visitor whose request's body broke off.
+    pub(super) fn body_fault(&self) -> u16 {
+        if self.too_large.get() { 413 } else { 400 }
     }
 
     /// Remembers what wakes the lane's task.

@@ -6,6 +6,7 @@
 use super::answers::refusal;
 use super::attempt::Tried;
 use super::body::AnswerBody;
+use super::crowd;
 use super::maintenance;
 use super::queue::{Ticket, Waited};
 use super::request::{Arrived, Journey, Pass, Stopped, announce_close};
@@ -109,6 +110,12 @@ async fn go_on(mut arrived: Box<Arrived>, ticket: Ticket) -> Response<AnswerBody
                 break journey.finish(tried);
             }
             Err(Stopped::Answered(answer)) => break *answer,
+            Err(Stopped::Crowded(crowded)) => {
+                // From now on it waits in another line.
+                drop(ticket);
+                let Ok(answer) = crowd::wait(crowded).await;
+                break answer;
+            }
             Err(Stopped::Waits(again)) => {
                 arrived = again;
                 back(&arrived, &ticket, false);

@@ -4,8 +4,10 @@ use super::access_log::{self, Sampler};
 use super::budget::RescueBudget;
 use super::clients::Clients;
 use super::connections::Connections;
+use super::crowd::Lines;
 use super::multiplex::Links;
 use super::queue::Queues;
+use super::retries::Retries;
 use super::skew::SecondLooks;
 use super::upstream::KeptConnections;
 use super::visitor::Visitors;
@@ -15,6 +17,7 @@ use arc_swap::{ArcSwap, Cache};
 use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,8 +25,12 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-/// How often kept connections are looked through for ones that were idle for too long.
+/// How often kept connections are looked through for ones that were idle for too long, and requests are counted for
+/// retries.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How often a limit of this machine's is told of at most.
+const TELL: Duration = Duration::from_secs(10);
 
 /// What the requests of one thread share.
 pub(super) struct Worker {
@@ -37,13 +44,17 @@ pub(super) struct Worker {
     pub(super) connections: Rc<Connections>,
     pub(super) clients: Rc<Clients>,
     pub(super) rescues: RescueBudget,
+    pub(super) retries: Retries,
     pub(super) second_looks: SecondLooks,
     pub(super) queues: Queues,
+    pub(super) lines: Lines,
     pub(super) log: Sampler,
     pub(super) request_ids: RequestIds,
     newest: RefCell<Newest>,
     now: Cell<Instant>,
     date: RefCell<(Instant, HeaderValue)>,
+    /// When it was told last that this machine has no more of what connections take.
+    told: Cell<Option<Instant>>,
 }
 
 /// A table, behind a count that belongs to this thread alone: the shared one would be moved between cores by every
@@ -84,13 +95,16 @@ impl Worker {
             links: Links::default(),
             visitors: Visitors::default(),
             rescues: RescueBudget::new(now),
+            retries: Retries::default(),
             second_looks: SecondLooks::default(),
             queues: Queues::default(),
+            lines: Lines::default(),
             log,
             request_ids: RequestIds::default(),
             newest: RefCell::new(newest),
             now: Cell::new(now),
             date: RefCell::new((now, date(SystemTime::now()))),
+            told: Cell::new(None),
         }
     }
 
@@ -126,10 +140,25 @@ impl Worker {
         known.1.clone()
     }
 
+    /// Says that a connection to a target could not be made for want of something that is this machine's to give; not
+    /// each time.
+    pub(super) fn tell_of_limit(&self, error: &io::Error) {
+        let now = self.now();
+        if self.told.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL) {
+            self.told.set(Some(now));
+            tracing::error!(
+                %error,
+                "can't connect to targets, and no target is to blame: visitors get 503; raise the limit of open files (LimitNOFILE), or the range of ports (net.ipv4.ip_local_port_range)"
+            );
+        }
+    }
+
     fn obey(&self, order: Order) {
         let table = self.table();
         self.reports.acknowledge(table.version);
         self.queues.look(&table, self.tick());
+        self.lines.look(self, &table);
+        self.retries.follow(self);
         match order {
             Order::Acknowledge => {
                 self.kept.keep_only(&table);
@@ -181,6 +210,7 @@ pub(super) async fn run(
             _ = sweep.tick() => {
                 worker.kept.sweep(worker.tick());
                 worker.links.sweep(worker.now());
+                worker.retries.follow(&worker);
             }
             () = &mut end => break,
         }

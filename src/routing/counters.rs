@@ -4,7 +4,7 @@
 //! load and store, with no locked instruction and no line moving between cores. Sums are made by the reader.
 
 use crate::model::Happening;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A worker's number, from 0.
@@ -193,21 +193,77 @@ pub struct PoolLoad {
     pub in_flight: Gauge,
     /// Safe requests that failed here and were tried on another pool.
     pub rescues: Counter,
+    /// Requests that wait for room in the pool.
+    pub queued: Gauge,
+    /// Of those that have waited, the ones that a place is kept for until they take it.
+    pub called: Gauge,
+    /// Requests that were refused because there was no room.
+    pub refused: Counter,
 }
 
 /// What is counted of a target.
 #[derive(Debug)]
 pub struct TargetLoad {
     /// Requests under way, by worker.
-    pub in_flight: PerWorker<Gauge>,
-    suspected: std::sync::atomic::AtomicBool,
+    pub in_flight: PerWorker<TargetRequests>,
+    /// How often it was ejected. Only the control plane counts it.
+    pub ejections: Counter,
+    suspected: AtomicBool,
+    failing: AtomicBool,
+}
+
+/// A worker's requests of a target.
+#[derive(Debug, Default)]
+pub struct TargetRequests {
+    under_way: Gauge,
+    /// Those that failed since the last one that did not.
+    failed: AtomicU32,
+}
+
+impl TargetRequests {
+    /// One more is under way.
+    pub fn enter(&self) {
+        self.under_way.enter();
+    }
+
+    /// One less.
+    pub fn leave(&self) {
+        self.under_way.leave();
+    }
+
+    /// How many are under way.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.under_way.get()
+    }
+
+    /// One went well.
+    pub fn succeeded(&self) {
+        if self.failed.load(Ordering::Relaxed) != 0 {
+            self.failed.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// One failed. True for each `errors` of them in a row.
+    #[must_use]
+    pub fn failed(&self, errors: u32) -> bool {
+        let failed = self.failed.load(Ordering::Relaxed).saturating_add(1);
+        let enough = failed >= errors;
+        self.failed.store(if enough { 0 } else { failed }, Ordering::Relaxed);
+        enough
+    }
 }
 
 impl TargetLoad {
     /// Cells for that many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        Self { in_flight: PerWorker::new(workers), suspected: false.into() }
+        Self {
+            in_flight: PerWorker::new(workers),
+            ejections: Counter::default(),
+            suspected: false.into(),
+            failing: false.into(),
+        }
     }
 
     /// Marks the target as suspected. True for the first that does it since the last `cleared`.
@@ -219,6 +275,19 @@ impl TargetLoad {
     /// The suspicion was looked into.
     pub fn cleared(&self) {
         self.suspected.store(false, Ordering::Release);
+    }
+
+    /// Marks the target as failing. True for the first that does it since the last `forgiven`.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        !self.failing.load(Ordering::Relaxed) && !self.failing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Its failures have had their consequences, or had none.
+    pub fn forgiven(&self) {
+        if self.failing.load(Ordering::Relaxed) {
+            self.failing.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -237,6 +306,42 @@ pub struct ServiceTally {
     pub waits: Durations,
     /// Connections that were upgraded to another protocol, while they last.
     pub tunnels: Gauge,
+    /// Requests that were tried once more in their pool, by [`RetryReason::index`].
+    pub retries: [Counter; RetryReason::ALL.len()],
+    /// Requests that were not, because too many were already.
+    pub retries_refused: Counter,
+}
+
+/// Why a request is tried once more in its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryReason {
+    /// It could not be connected for, and more than one connection was tried.
+    Connect,
+    /// It changes nothing, and its connection was closed before an answer.
+    Closed,
+}
+
+impl RetryReason {
+    /// Every reason, in the order of [`ServiceTally::retries`].
+    pub const ALL: [Self; 2] = [Self::Connect, Self::Closed];
+
+    /// Its place in [`RetryReason::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Connect => 0,
+            Self::Closed => 1,
+        }
+    }
+
+    /// As the label of a metric.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 impl ServiceTally {
@@ -283,6 +388,20 @@ mod tests {
         assert!(!load.suspect());
         load.cleared();
         assert!(load.suspect());
+    }
+
+    #[test]
+    fn a_target_fails_once_for_so_many_errors_in_a_row() {
+        let requests = TargetRequests::default();
+        let run = |errors: u32| (0..errors).filter(|_| requests.failed(5)).count();
+        assert_eq!(run(4), 0);
+        requests.succeeded();
+        assert_eq!(run(4), 0, "one that went well begins anew");
+        assert_eq!((run(1), run(4), run(1)), (1, 0, 1));
+        let load = TargetLoad::new(1);
+        assert!(load.fails() && !load.fails());
+        load.forgiven();
+        assert!(load.fails());
     }
 
     #[test]

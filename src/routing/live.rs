@@ -23,9 +23,18 @@ struct Seat {
     doors: Arc<DoorTally>,
 }
 
-/// A target that could not be connected to; the control plane looks into it at once.
+/// A target that gives cause for concern.
 #[derive(Debug)]
-pub struct Suspicion(pub Arc<TargetLoad>);
+pub struct Suspicion(pub Arc<TargetLoad>, pub Suspected);
+
+/// What is wrong with a target, as far as a worker can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspected {
+    /// It could not be connected to; the control plane looks into it at once.
+    Unreachable,
+    /// It has failed too many requests in a row.
+    Failing,
+}
 
 /// What a worker is told besides the table. After each order it acknowledges the table in force.
 #[derive(Debug)]
@@ -83,9 +92,20 @@ impl Reports {
 
     /// Tells of a target that could not be connected to. Never waits: when much is suspected already, enough is known.
     pub fn suspect(&self, target: &Arc<TargetLoad>) {
-        if target.suspect() && self.suspicions.try_send(Suspicion(Arc::clone(target))).is_err() {
+        if target.suspect() && !self.tell(target, Suspected::Unreachable) {
             target.cleared();
         }
+    }
+
+    /// Tells of a target that fails one request after the other. Never waits either.
+    pub fn fails(&self, target: &Arc<TargetLoad>) {
+        if target.fails() && !self.tell(target, Suspected::Failing) {
+            target.forgiven();
+        }
+    }
+
+    fn tell(&self, target: &Arc<TargetLoad>, what: Suspected) -> bool {
+        self.suspicions.try_send(Suspicion(Arc::clone(target), what)).is_ok()
     }
 }
 

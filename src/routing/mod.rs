@@ -6,6 +6,7 @@
 
 mod assets;
 mod balance;
+mod bounds;
 mod cookies;
 pub mod counters;
 mod doors;
@@ -28,7 +29,8 @@ mod waiting;
 mod writes;
 
 pub use assets::{Asset, Assets, is_reserved};
-pub use balance::Dice;
+pub use balance::{Dice, Warming};
+pub use bounds::{Bounds, Opening, RetryShare, Room};
 pub use cookies::CookieNames;
 pub use counters::{PerWorker, WorkerId};
 pub use doors::{DoorTally, TurnedAway};
@@ -36,7 +38,7 @@ pub use draws::{Dispatch, Draws, LIMITS_AHEAD, Measures, TICK};
 pub use exempt::is_exempt;
 pub use limits::{Limit, Limits};
 pub use link::{Link, mentions_preview};
-pub use live::{Live, Order, Reports, Suspicion, UnderWay, WorkerEnd};
+pub use live::{Live, Order, Reports, Suspected, Suspicion, UnderWay, WorkerEnd};
 pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
 pub use restriction::{Passage, ReadOnly, Restriction, Writes};
 pub use seen::SeenVisitors;

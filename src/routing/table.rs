@@ -1,6 +1,8 @@
 //! The table: the immutable snapshot that a request is routed by.
 
 use super::assets::{Assets, is_reserved};
+use super::balance::Warming;
+use super::bounds::Bounds;
 use super::counters::{PerWorker, PoolLoad, PoolTally, ServiceTally, TargetLoad};
 use super::exempt::is_exempt;
 use super::link::Link;
@@ -64,6 +66,8 @@ pub struct Route {
     pub waiting: Arc<Waiting>,
     /// Since when no pool can serve, while that is so.
     pub outage: Option<Instant>,
+    /// How much it may ask of its pools, and for how long.
+    pub bounds: Arc<Bounds>,
     /// What is counted of the service.
     pub tally: Arc<PerWorker<ServiceTally>>,
 }
@@ -102,6 +106,8 @@ pub struct Pool {
     pub healthy: Box<[usize]>,
     /// What its targets speak.
     pub protocol: Protocol,
+    /// Those of them that have just recovered, and get less than their share.
+    pub warming: Box<[Warming]>,
     /// Whether the pool was drained: nothing may reach it until it is used again.
     pub drained: bool,
     /// What is counted of the pool whatever runs in it.

@@ -58,7 +58,17 @@ metrics! {
     TUNNELS: Gauge "cutover_tunnels" ["service"]
         "Connections that were upgraded to another protocol and go on as tunnels, at this moment.";
     RESCUES: Counter "cutover_rescues_total" ["service", "pool"]
-        "Safe requests that failed in this pool and were tried once more: on another, or by another connection.";
+        "Safe requests that failed in this pool and were tried once more on another.";
+    RETRIES: Counter "cutover_retries_total" ["service", "reason"]
+        "Requests that were tried once more in their pool: connect, by another connection where one could not be made; closed, because theirs was closed before an answer.";
+    RETRIES_REFUSED: Counter "cutover_retries_refused_total" ["service"]
+        "Requests that could have been tried once more, but for the budget of retries.";
+    EJECTIONS: Counter "cutover_ejections_total" ["service", "pool", "target"]
+        "How often the target was left alone for a time because it failed one request after the other.";
+    QUEUED_REQUESTS: Gauge "cutover_queued_requests" ["service", "pool"]
+        "Requests that wait at this moment for others of the pool to end, because of its limit.";
+    LIMITED_REQUESTS: Counter "cutover_limited_requests_total" ["service", "pool"]
+        "Requests that were refused because of the limit of the pool.";
     SKEW_GUARD: Counter "cutover_skew_guard_total" ["service"]
         "Assets that the visitor's pool did not have, and the other warm pool had.";
     MAINTENANCE_RESPONSES: Counter "cutover_maintenance_responses_total" ["service", "reason", "method"]

@@ -61,5 +61,6 @@ mod targets;
 mod thin_evidence;
 mod timeouts;
 mod tls;
+mod trouble;
 mod tunnels;
 mod walkthroughs;

@@ -379,6 +379,7 @@ mod tests {
             address: "a:1".to_owned(),
             healthy,
             fault: (!healthy).then(|| "refused".to_owned()),
+            ejected_until: None,
             release: release.map(|release| release.parse().unwrap()),
         };
         let mut missing_of = |source: Option<&str>, targets: Vec<TargetView>| {

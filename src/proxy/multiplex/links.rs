@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Connections of a worker to one target.
@@ -70,10 +70,9 @@ impl Links {
     /// A lane on a connection to a target: one that is there, or else a new one. Waits while there are as many as there
     /// may be, for as long as the target has for an answer.
     pub(in crate::proxy) async fn lane(visitor: &Visitor, target: &Target) -> Result<Lane, NoLane> {
-        let worker = &visitor.worker;
         let mut fresh = false;
         loop {
-            match worker.links.find(worker, target, fresh) {
+            match visitor.worker.links.find(visitor, target, fresh) {
                 Found::Lane(lane) => return Ok(lane),
                 Found::Connecting(connecting) => {
                     if !connecting.is_made().await {
@@ -90,7 +89,8 @@ impl Links {
         }
     }
 
-    fn find(&self, worker: &Rc<Worker>, target: &Target, fresh: bool) -> Found {
+    fn find(&self, visitor: &Visitor, target: &Target, fresh: bool) -> Found {
+        let worker = &visitor.worker;
         let mut sets = self.0.borrow_mut();
         let set = sets.entry(Arc::as_ptr(&target.load)).or_insert_with(|| Set::of(&target.load));
         // What is left of these ends with the requests on it.
@@ -113,6 +113,7 @@ impl Links {
                     Arc::clone(&target.reach),
                     Arc::clone(&target.load),
                     Rc::clone(&connecting),
+                    visitor.connects_within(),
                 ));
                 Found::Connecting(connecting)
             }
@@ -160,8 +161,13 @@ impl Set {
     }
 }
 
-async fn connect(worker: Rc<Worker>, reach: Arc<Reach>, load: Arc<TargetLoad>, connecting: Rc<Connecting>) {
-    let within = worker.settings.timeouts.connect.get();
+async fn connect(
+    worker: Rc<Worker>,
+    reach: Arc<Reach>,
+    load: Arc<TargetLoad>,
+    connecting: Rc<Connecting>,
+    within: Duration,
+) {
     let begin = async { Link::begin(&worker, reach.connect(within).await.ok()?).await.ok() };
     let link = tokio::time::timeout(within, begin).await.ok().flatten();
     connecting.made.set(Some(link.is_some()));

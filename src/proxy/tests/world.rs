@@ -1,13 +1,15 @@
 //! A router for a test: a table made by hand, and real workers.
 
-use crate::config::{AccessLog, Caching, Protocol, ServerLimits, StickyBy, Timeouts, UnsafeStatus};
+use crate::config::{
+    AccessLog, Caching, Ejection, Protocol, Retry, ServerLimits, ServiceLimits, StickyBy, Timeouts, UnsafeStatus,
+};
 use crate::model::{
     BasisPoints, Check, HostPattern, Indicator, PathPrefix, Period, Plan, StatusRatioCheck, Timestamp, Until,
 };
 use crate::proxy::{Door, ProxySettings, Workers, bind, start};
 use crate::routing::counters::TargetLoad;
 use crate::routing::{
-    Bucketer, Draws, HostIndex, Link, Live, MaintenanceAnswer, Measures, PerWorker, Pool, ReadOnly, Reason,
+    Bounds, Bucketer, Draws, HostIndex, Link, Live, MaintenanceAnswer, Measures, PerWorker, Pool, ReadOnly, Reason,
     Restriction, RetryAfter, Route, Secret, SeenVisitors, Split, Suspicion, Table, Target, Waiting, Writes,
 };
 use crate::transport::{Means, Reach};
@@ -64,6 +66,7 @@ impl TestPool {
             healthy: if self.healthy { (0..targets.len()).collect() } else { Box::default() },
             targets: targets.into(),
             protocol: self.protocol,
+            warming: Box::default(),
             drained: self.drained,
             load: Arc::clone(&self.load),
             tally: Arc::clone(&self.tally),
@@ -88,7 +91,7 @@ impl TestPool {
     }
 
     fn targets_in_flight(&self) -> u64 {
-        self.targets.iter().map(|(_, load)| load.in_flight.sum(crate::routing::counters::Gauge::get)).sum()
+        self.targets.iter().map(|(_, load)| load.in_flight.sum(crate::routing::counters::TargetRequests::get)).sum()
     }
 }
 
@@ -110,6 +113,8 @@ pub(super) struct Setting {
     /// How long requests wait for a target that has stopped listening.
     pub(super) restart: Duration,
     pub(super) outage: Option<Instant>,
+    pub(super) limits: ServiceLimits,
+    pub(super) retry: Retry,
 }
 
 impl Setting {
@@ -129,6 +134,8 @@ impl Setting {
             hold: false,
             restart: Duration::ZERO,
             outage: None,
+            limits: ServiceLimits::default(),
+            retry: Retry::default(),
         }
     }
 
@@ -221,12 +228,18 @@ impl World {
                 refusal: self.maintenance_answer(Reason::Hold, UnsafeStatus::default()),
             }),
             outage: setting.outage,
+            bounds: Arc::new(self.bounds()),
             tally: Arc::clone(&self.maintenance),
         };
         let (hosts, prefix): (_, PathPrefix) = ([HostPattern::Any], "/".parse().unwrap());
         let hosts = Arc::new(HostIndex::new([(hosts.as_slice(), &prefix)].into_iter()));
         self.live.publish(Table { version, hosts, services: Box::new([Arc::new(route)]) });
         version
+    }
+
+    fn bounds(&self) -> Bounds {
+        let Setting { limits, timeouts, retry, .. } = &self.setting;
+        Bounds::new(limits, (*timeouts).into(), *retry, Ejection::default().errors, None, WORKERS)
     }
 
     fn maintenance_answer(&self, reason: Reason, unsafe_status: UnsafeStatus) -> Arc<MaintenanceAnswer> {

@@ -98,6 +98,7 @@ struct Inner {
     served: AtomicU64,
     failed: AtomicU64,
     in_flight: AtomicI64,
+    most_in_flight: AtomicI64,
     uploaded: AtomicU64,
     gate: watch::Sender<bool>,
     leaving: watch::Sender<bool>,
@@ -122,6 +123,7 @@ impl Application {
             served: AtomicU64::default(),
             failed: AtomicU64::default(),
             in_flight: AtomicI64::default(),
+            most_in_flight: AtomicI64::default(),
             uploaded: AtomicU64::default(),
             gate: watch::Sender::new(false),
             leaving: watch::Sender::new(false),
@@ -214,6 +216,11 @@ impl Application {
         self.0.in_flight.load(Ordering::SeqCst)
     }
 
+    /// The most such requests that there ever were at once.
+    pub fn most_in_flight(&self) -> i64 {
+        self.0.most_in_flight.load(Ordering::SeqCst)
+    }
+
     /// Bytes received at `/upload` so far.
     pub fn uploaded(&self) -> u64 {
         self.0.uploaded.load(Ordering::SeqCst)
@@ -288,7 +295,8 @@ struct InFlight(Arc<Inner>);
 
 impl InFlight {
     fn new(inner: &Arc<Inner>) -> Self {
-        inner.in_flight.fetch_add(1, Ordering::SeqCst);
+        let before = inner.in_flight.fetch_add(1, Ordering::SeqCst);
+        inner.most_in_flight.fetch_max(before + 1, Ordering::SeqCst);
         Self(Arc::clone(inner))
     }
 }

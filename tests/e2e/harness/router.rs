@@ -188,9 +188,14 @@ impl Router {
         self.signal("HUP");
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().unwrap().id()
+    }
+
     /// Sends the process a signal.
     pub fn signal(&self, signal: &str) {
-        let id = self.child.lock().unwrap().as_ref().unwrap().id();
+        let id = self.id();
         let sent = Command::new("kill").args([format!("-{signal}"), id.to_string()]).status().unwrap();
         assert!(sent.success());
     }
@@ -198,7 +203,7 @@ impl Router {
     /// Bytes of memory that the process holds.
     pub fn memory(&self) -> u64 {
         const PAGE: u64 = 4096;
-        let id = self.child.lock().unwrap().as_ref().unwrap().id();
+        let id = self.id();
         let pages = std::fs::read_to_string(format!("/proc/{id}/statm")).unwrap();
         pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * PAGE
     }
