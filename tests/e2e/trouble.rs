@@ -109,7 +109,8 @@ async fn a_target_that_fails_everything_is_ejected_and_comes_back_and_at_most_ha
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_of_visitors_eject_nobody() {
     let applications = three().await;
-    let router = before(&addresses(&applications), &applications[0], "").await;
+    let spare = Application::start("spare").await;
+    let router = before(&addresses(&applications), &spare, "").await;
     let mut visitor = router.visitor();
     for _ in 0..40 {
         assert_eq!(visitor.get("/status/404").await.status, 404);
