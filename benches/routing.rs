@@ -39,6 +39,7 @@ fn pool(name: &str, target: u16) -> Pool {
         release_header: None,
         targets: Box::new([Target { address, load: Arc::new(TargetLoad::new(WORKERS)) }]),
         healthy: Box::new([0]),
+        warming: Box::default(),
         drained: false,
         load: Arc::new(PerWorker::new(WORKERS)),
         tally: Arc::new(PerWorker::new(WORKERS)),
@@ -89,6 +90,7 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
             refusal: answer(Reason::Hold),
         }),
         outage: None,
+        bounds: Arc::default(),
         tally: Arc::new(PerWorker::new(WORKERS)),
     }
 }
