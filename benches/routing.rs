@@ -42,6 +42,7 @@ fn pool(name: &str, target: u16) -> Pool {
         targets: Box::new([Target { reach, load: Arc::new(TargetLoad::new(WORKERS)) }]),
         healthy: Box::new([0]),
         protocol: Protocol::H1,
+        warming: Box::default(),
         drained: false,
         load: Arc::new(PerWorker::new(WORKERS)),
         tally: Arc::new(PerWorker::new(WORKERS)),
@@ -92,6 +93,7 @@ fn route(name: &str, draws: Option<&Arc<Draws>>, planned: bool) -> Route {
             refusal: answer(Reason::Hold),
         }),
         outage: None,
+        bounds: Arc::default(),
         tally: Arc::new(PerWorker::new(WORKERS)),
     }
 }

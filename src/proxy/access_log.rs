@@ -80,7 +80,7 @@ impl Sampler {
 
 /// What is noted of a request.
 #[derive(Debug)]
-#[allow(clippy::struct_excessive_bools)] // a set of marks, each written by its name
+#[allow(clippy::struct_excessive_bools)] // a set of marks, each with a name in the log
 pub(super) struct Line {
     time: Timestamp,
     pub(super) client: IpAddr,
@@ -142,7 +142,7 @@ impl Line {
 
 /// A line as it is written.
 #[derive(Debug, Serialize)]
-#[allow(clippy::struct_excessive_bools)] // as of `Line`
+#[allow(clippy::struct_excessive_bools)] // a set of marks, each with a name in the log
 struct Written<'l> {
     time: String,
     request_id: Option<String>,

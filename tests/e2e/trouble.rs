@@ -75,7 +75,7 @@ async fn a_target_that_fails_everything_is_ejected_and_comes_back_and_at_most_ha
         ejected(&router.view().await) == 1
     })
     .await;
-    assert!(failed <= 7, "{failed} failures until it was ejected");
+    assert!((5..=15).contains(&failed), "{failed} failures until it was ejected");
     let view = router.view().await;
     let first = &view["pools"]["server0"]["targets"][0];
     assert!(first["ejected_until"].is_string() && first["healthy"] == true, "{first}");
@@ -109,7 +109,8 @@ async fn a_target_that_fails_everything_is_ejected_and_comes_back_and_at_most_ha
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_of_visitors_eject_nobody() {
     let applications = three().await;
-    let router = before(&addresses(&applications), &applications[0], "").await;
+    let spare = Application::start("spare").await;
+    let router = before(&addresses(&applications), &spare, "").await;
     let mut visitor = router.visitor();
     for _ in 0..40 {
         assert_eq!(visitor.get("/status/404").await.status, 404);
@@ -286,8 +287,8 @@ async fn a_pool_that_becomes_live_fills_up_slowly() {
     let tables = "[service.limits]\nmax_in_flight = 20\nqueue_wait = \"60s\"\n";
     let setup = Setup::before(&server0, &server1).one_worker().service("slow_start = \"10m\"").service_tables(tables);
     let router = Router::start(setup).await;
-    router.command(&["switch", "server1"]).await.ok();
     let started = Instant::now();
+    router.command(&["switch", "server1"]).await.ok();
     let load = Load::on(router.address()).connections(10).rate(1000.0).without_posts().start();
     until("enough has been asked for", SHORT, async || load.so_far().all() >= 60).await;
     let tally = load.stop().await;
@@ -321,9 +322,9 @@ async fn a_target_that_recovered_gets_a_small_share_at_first() {
         assert_eq!(visitor.get("/").await.status, 200);
     }
     // A tenth of its third, and what has come to it since.
-    let share = applications[0].served() - before;
-    println!("{share} of 600 requests to a target that has just recovered");
-    assert!((3..=60).contains(&share), "{share} of 600");
+    let came = applications[0].served() - before;
+    println!("{came} of 600 requests to a target that has just recovered");
+    assert!((3..=60).contains(&came), "{came} of 600");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
