@@ -162,7 +162,10 @@ impl Set {
 
 async fn connect(worker: Rc<Worker>, reach: Arc<Reach>, load: Arc<TargetLoad>, connecting: Rc<Connecting>) {
     let within = worker.settings.timeouts.connect.get();
-    let begin = async { Link::begin(&worker, reach.connect(within).await.ok()?).await.ok() };
+    let begin = async {
+        let link = Link::begin(&worker, reach.connect(within).await.ok()?).await.ok()?;
+        link.is_settled().await.then_some(link)
+    };
     let link = tokio::time::timeout(within, begin).await.ok().flatten();
     connecting.made.set(Some(link.is_some()));
     {
