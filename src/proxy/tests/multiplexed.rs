@@ -306,10 +306,13 @@ async fn both_ways_go_on_at_the_same_time() {
 #[tokio::test]
 async fn a_cut_answer_is_cut_for_the_visitor_and_a_call_that_failed_in_its_trailers_counts() {
     let origin = Origin::new().await;
-    let world = origin.world(|setting| setting.weight = Some(10_000));
+    let world = origin.world(|_| {});
     let answer = get(world.address, "/cut").await;
     assert!(answer.text().contains("half") && !answer.text().ends_with("0\r\n\r\n"), "{answer:?}");
+    let failed = || world.pool(0).tally.sum(|tally| tally.failed.get());
+    assert_eq!(failed(), 0, "a check of its own counts cuts");
     assert_eq!(get(world.address, "/call").await.status, 200);
+    eventually("the call counts as failed", || failed() == 1).await;
 }
 
 #[tokio::test]
