@@ -74,7 +74,7 @@ impl Drop for Front {
 }
 
 /// A router whose `server0` has these lines, and whose `server1` is an application.
-async fn prepared(server0: &str, server1: &Application) -> Router {
+fn prepared(server0: &str, server1: &Application) -> Router {
     let setup = Setup::with_pools(&[
         ("server0", SocketAddr::from(([127, 0, 0, 1], 9)), "r0"),
         ("server1", server1.address(), "r1"),
@@ -105,7 +105,7 @@ async fn a_target_with_tls_is_verified_by_its_own_authority_and_name() {
             ca.display()
         )
     };
-    let router = prepared(&lines("shop.internal"), &server1).await;
+    let router = prepared(&lines("shop.internal"), &server1);
     router.start_again().await;
     let mut visitor = router.visitor();
     for _ in 0..3 {
@@ -132,7 +132,7 @@ async fn a_certificate_that_is_expired_or_of_an_unknown_authority_is_a_clear_fau
         (unknown.secures(server0.address(), "127.0.0.1", false).await, "UnknownIssuer"),
     ] {
         let lines = format!("targets = [\"https://{}\"]\ntls.ca_file = \"{}\"", front.address, ca.display());
-        let router = prepared(&lines, &server1).await;
+        let router = prepared(&lines, &server1);
         router.start_again().await;
         let fault = fault_of_server0(&router).await;
         assert!(fault.starts_with("TLS: ") && fault.contains(reason), "{fault}");
@@ -148,7 +148,7 @@ async fn a_broken_file_of_certificates_is_refused_by_check_start_and_reload() {
     let ca = authority.write(folder.path());
     let front = authority.secures(server0.address(), "127.0.0.1", false).await;
     let lines = format!("targets = [\"https://{}\"]\ntls.ca_file = \"{}\"", front.address, ca.display());
-    let router = prepared(&lines, &server1).await;
+    let router = prepared(&lines, &server1);
     router.start_again().await;
     std::fs::write(&ca, "no certificate").unwrap();
     router.reload();
@@ -179,7 +179,7 @@ async fn a_target_may_be_a_unix_socket_or_an_ipv6_address() {
         }
     });
     let target = format!("unix:{}", path.display());
-    let router = prepared(&format!("targets = [\"{target}\"]"), &server1).await;
+    let router = prepared(&format!("targets = [\"{target}\"]"), &server1);
     router.start_again().await;
     let mut visitor = router.visitor();
     for _ in 0..3 {
@@ -198,7 +198,7 @@ async fn a_target_may_be_a_unix_socket_or_an_ipv6_address() {
             tokio::spawn(async move { drop(copy_bidirectional(&mut stream, &mut inside).await) });
         }
     });
-    let router = prepared(&format!("targets = [\"{target}\"]"), &server1).await;
+    let router = prepared(&format!("targets = [\"{target}\"]"), &server1);
     router.start_again().await;
     assert_eq!(router.visitor().get("/").await.status, 200);
     assert_eq!(router.view().await["pools"]["server0"]["targets"][0]["healthy"], true);
@@ -226,7 +226,7 @@ async fn traffic_follows_a_name_to_its_new_address() {
     let says = |address: &str| std::fs::write(&hosts, format!("{address} app.cutover.test\n")).unwrap();
     says("127.0.0.2");
     let other = Application::start("other").await;
-    let mut router = prepared(&format!("targets = [\"app.cutover.test:{port}\"]"), &other).await;
+    let mut router = prepared(&format!("targets = [\"app.cutover.test:{port}\"]"), &other);
     router.write_config(
         &std::fs::read_to_string(router.config()).unwrap().replace("workers = 2", "workers = 2\ndns_refresh = \"1s\""),
     );

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior};
 
 /// Requests on one connection at once, where the target allows as many.
@@ -66,6 +67,10 @@ struct Health {
     doubtful: Cell<bool>,
     /// No request may begin on it any more.
     over: Cell<bool>,
+    /// Whether the target has said how many requests it takes.
+    settled: Cell<bool>,
+    /// Told of each movement before that.
+    stirred: Notify,
 }
 
 impl Link {
@@ -80,6 +85,8 @@ impl Link {
             streams: Cell::new(0),
             doubtful: Cell::new(false),
             over: Cell::new(false),
+            settled: Cell::new(false),
+            stirred: Notify::new(),
         });
         let stream = Heard { stream: connected.stream, health: Rc::clone(&health), worker: Rc::clone(worker) };
         let (sender, connection) = Builder::new()
@@ -88,10 +95,29 @@ impl Link {
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(MAX_HEAD)
             .enable_push(false)
+            // Until it has said how many: what it does not expect, it may refuse.
+            .initial_max_send_streams(0)
             .handshake(stream)
             .await?;
         tokio::task::spawn_local(drive(connection, Rc::clone(&health), Rc::clone(worker)));
         Ok(Self { sender, health, peer: connected.peer, streams: Cell::new(0), idle_since: Cell::new(now) })
+    }
+
+    /// Whether the target speaks HTTP/2 and takes requests; known with its first frame. `false` when the connection has
+    /// ended before.
+    pub(super) async fn is_settled(&self) -> bool {
+        loop {
+            // Before the look, so that no movement is missed between the two.
+            let stirred = self.health.stirred.notified();
+            if self.is_over() {
+                return false;
+            }
+            if self.sender.current_max_send_streams() > 0 {
+                self.health.settled.set(true);
+                return true;
+            }
+            stirred.await;
+        }
     }
 
     /// A handle to begin a stream with.
@@ -166,10 +192,14 @@ async fn drive(mut connection: Connection<Heard, Bytes>, health: Rc<Health>, wor
         if Pin::new(&mut connection).poll(cx).is_ready() {
             return Poll::Ready(());
         }
+        if !health.settled.get() {
+            health.stirred.notify_waiters();
+        }
         watch.poll_silence(&health, cx)
     })
     .await;
     health.over.set(true);
+    health.stirred.notify_waiters();
 }
 
 /// Watches whether the target is still there.

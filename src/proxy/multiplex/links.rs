@@ -168,7 +168,10 @@ async fn connect(
     connecting: Rc<Connecting>,
     within: Duration,
 ) {
-    let begin = async { Link::begin(&worker, reach.connect(within).await.ok()?).await.ok() };
+    let begin = async {
+        let link = Link::begin(&worker, reach.connect(within).await.ok()?).await.ok()?;
+        link.is_settled().await.then_some(link)
+    };
     let link = tokio::time::timeout(within, begin).await.ok().flatten();
     connecting.made.set(Some(link.is_some()));
     {

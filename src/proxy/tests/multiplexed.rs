@@ -101,14 +101,15 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, s
     let echoed = Response::builder().header("x-app", "yes");
     seen.requests.lock().unwrap().push(Request::from_parts(head, ()));
     match path.as_str() {
-        "/echo" => echo(body, respond.send_response(echoed.body(()).unwrap(), false).unwrap()).await,
         "/refused-once" if seen.refusals.fetch_add(1, Ordering::SeqCst) == 0 => {
             // Only after it has some of the body.
             let mut body = body;
             let _ = body.data().await;
             respond.send_reset(Reason::REFUSED_STREAM);
         }
-        "/refused-once" => echo(body, respond.send_response(echoed.body(()).unwrap(), false).unwrap()).await,
+        "/echo" | "/refused-once" => {
+            echo(body, respond.send_response(echoed.body(()).unwrap(), false).unwrap()).await;
+        }
         "/refused" => respond.send_reset(Reason::REFUSED_STREAM),
         "/failed" => respond.send_reset(Reason::INTERNAL_ERROR),
         "/held" => {
@@ -125,6 +126,8 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, s
         "/early" => {
             let mut stream = respond.send_response(Response::builder().status(413).body(()).unwrap(), false).unwrap();
             stream.send_data("enough".into(), true).unwrap();
+            // h2 drops what it has not sent yet when it is to reset a stream.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             stream.send_reset(Reason::NO_ERROR);
         }
         "/cut" => {
@@ -189,13 +192,14 @@ async fn a_request_says_in_http2_what_it_said_before() {
     let answer = ask(world.address, request).await;
     assert_eq!((answer.status, answer.header("x-app")), (200, Some("yes")));
     assert!(answer.body().contains("hello"), "{answer:?}");
-    let requests = origin.seen.requests.lock().unwrap();
-    assert_eq!(requests[0].uri(), "https://shop.example:81/echo?a=b");
-    assert_eq!(requests[0].headers()["te"], "trailers");
-    for name in ["host", "upgrade", "connection", "keep-alive", "transfer-encoding"] {
-        assert!(!requests[0].headers().contains_key(name), "{name}");
+    {
+        let requests = origin.seen.requests.lock().unwrap();
+        assert_eq!(requests[0].uri(), "https://shop.example:81/echo?a=b");
+        assert_eq!(requests[0].headers()["te"], "trailers");
+        for name in ["host", "upgrade", "connection", "keep-alive", "transfer-encoding"] {
+            assert!(!requests[0].headers().contains_key(name), "{name}");
+        }
     }
-    drop(requests);
     ask(world.address, "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(origin.requests()[1], "*");
 }
@@ -230,7 +234,8 @@ async fn a_connection_that_says_goodbye_is_replaced() {
         let answer = visitor.ask("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
         assert_eq!(answer.status, 204);
     }
-    assert_eq!((origin.connections(), origin.requests().len()), (4, 6));
+    assert!((2..=4).contains(&origin.connections()), "{}", origin.connections());
+    assert_eq!(origin.requests().len(), 6);
 }
 
 #[tokio::test]
@@ -303,10 +308,13 @@ async fn both_ways_go_on_at_the_same_time() {
 #[tokio::test]
 async fn a_cut_answer_is_cut_for_the_visitor_and_a_call_that_failed_in_its_trailers_counts() {
     let origin = Origin::new().await;
-    let world = origin.world(|setting| setting.weight = Some(10_000));
+    let world = origin.world(|_| {});
     let answer = get(world.address, "/cut").await;
     assert!(answer.text().contains("half") && !answer.text().ends_with("0\r\n\r\n"), "{answer:?}");
+    let failed = || world.pool(0).tally.sum(|tally| tally.failed.get());
+    assert_eq!(failed(), 0, "a check of its own counts cuts");
     assert_eq!(get(world.address, "/call").await.status, 200);
+    eventually("the call counts as failed", || failed() == 1).await;
 }
 
 #[tokio::test]
@@ -325,12 +333,13 @@ async fn a_visitor_who_hangs_up_ends_the_stream_and_a_time_out_too() {
 }
 
 #[tokio::test]
-async fn a_target_that_speaks_http1_only_is_a_502_and_one_that_is_not_there_no_target() {
+async fn a_target_that_speaks_http1_only_is_suspected_like_one_that_is_not_there() {
     let origin = super::wire::Origin::new(|_| super::wire::ok("")).await;
     let mut pool = TestPool::new("server0", &[origin.address]);
     pool.protocol = Protocol::H2;
     let world = World::new(Setting::of(vec![pool]));
-    assert_eq!(get(world.address, "/").await.status, 502);
+    assert_eq!(get(world.address, "/").await.status, 503);
+    assert!(world.suspected() > 0);
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut pool = TestPool::new("server0", &[gone]);
     pool.protocol = Protocol::H2;

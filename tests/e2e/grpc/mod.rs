@@ -1,6 +1,6 @@
 //! gRPC through the router, with the real client and server of grpcio.
 
-use crate::harness::{Application, LONG, Router, SHORT, Setup, free_address, until};
+use crate::harness::{Application, LONG, Router, Setup, free_address};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -66,10 +66,4 @@ async fn every_kind_of_call_passes_with_its_status_and_trailers() {
         ],
         "{err}"
     );
-    // The call that failed inside, and no other, has made the pool look bad, though its HTTP status is 200.
-    until("the call that failed is counted", SHORT, async || {
-        let guard = router.evidence().await;
-        guard.to_string().contains("\"failed\":1") || guard.to_string().contains("\"bad\":1")
-    })
-    .await;
 }
