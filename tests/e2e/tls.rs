@@ -143,7 +143,9 @@ async fn visit(client: reqwest::Client, url: String, done: Arc<AtomicBool>, answ
     let mut failures = Vec::new();
     while !done.load(Ordering::Relaxed) {
         match client.get(&url).send().await {
-            Ok(answer) if answer.status() == 200 => drop(answers.fetch_add(1, Ordering::Relaxed)),
+            Ok(answer) if answer.status() == 200 => {
+                answers.fetch_add(1, Ordering::Relaxed);
+            }
             Ok(answer) => failures.push(answer.status().to_string()),
             Err(error) => failures.push(format!("{error:?}")),
         }
@@ -152,19 +154,8 @@ async fn visit(client: reqwest::Client, url: String, done: Arc<AtomicBool>, answ
     failures
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificates_change_under_load_without_a_lost_request() {
-    let world = world("", |setup| setup).await;
-    let (done, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let authority = reqwest::Certificate::from_pem(&std::fs::read(world.issuer.authority()).unwrap()).unwrap();
-    let mut visitors = Vec::new();
-    for (kept, version) in [(8, false), (0, false), (8, true), (0, true)] {
-        let builder = reqwest::Client::builder().no_proxy().tls_certs_only([authority.clone()]);
-        let builder = builder.resolve("a.example", world.tls).pool_max_idle_per_host(kept).timeout(SHORT);
-        let client = if version { builder.http2_prior_knowledge() } else { builder.http1_only() }.build().unwrap();
-        let url = format!("https://a.example:{}/visit", world.tls.port());
-        visitors.push(tokio::spawn(visit(client, url, Arc::clone(&done), Arc::clone(&answers))));
-    }
+/// Three new certificates for `a.example`, each shown to new visitors before the next.
+async fn change_thrice(world: &World, answers: &AtomicU64) {
     for number in 3..6 {
         let before = answers.load(Ordering::Relaxed);
         world.issuer.issue("a", &["a.example"], number);
@@ -172,6 +163,26 @@ async fn certificates_change_under_load_without_a_lost_request() {
             .await;
         until("visitors are served", SHORT, async || answers.load(Ordering::Relaxed) > before + 20).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_change_under_load_without_a_lost_request() {
+    let world = world("", |setup| setup).await;
+    let (done, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let authority = reqwest::Certificate::from_pem(&std::fs::read(world.issuer.authority()).unwrap()).unwrap();
+    let mut visitors = Vec::new();
+    for kept in [8, 0] {
+        let builder = reqwest::Client::builder().no_proxy().tls_certs_only([authority.clone()]);
+        let builder = builder.resolve("a.example", world.tls).pool_max_idle_per_host(kept).timeout(SHORT);
+        let url = format!("https://a.example:{}/visit", world.tls.port());
+        let client = builder.build().unwrap();
+        visitors.push(tokio::spawn(visit(client, url, Arc::clone(&done), Arc::clone(&answers))));
+    }
+    // One connection by HTTP/2 that outlasts at least the first change.
+    let by_http2 = world.curl("a.example", "/visit?[1-100]", "--http2 --rate 20/s -w '=%{http_version}\\n'");
+    let changes = change_thrice(&world, &answers);
+    let ((ok, text), ()) = tokio::join!(by_http2, changes);
+    assert!(ok && text.matches("=2\n").count() == 100 && text.matches("server0").count() >= 100, "{text}");
     done.store(true, Ordering::Relaxed);
     for visitor in visitors {
         assert_eq!(visitor.await.unwrap(), [""; 0]);
