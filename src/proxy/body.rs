@@ -3,6 +3,7 @@
 
 use super::inbound::{Broken, Inbound};
 use super::record::Record;
+use super::trailers;
 use super::upstream::Busy;
 use super::visitor::Visitor;
 use crate::model::grpc_status_fails;
@@ -47,13 +48,18 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Streamed { incoming, visitor, done } => {
-                let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+                let Poll::Ready(mut frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
                     visitor.awaits_upload();
                     return Poll::Pending;
                 };
                 visitor.uploads();
-                match &frame {
-                    Some(Ok(frame)) => *done = frame.is_trailers(),
+                match &mut frame {
+                    Some(Ok(frame)) => {
+                        if let Some(fields) = frame.trailers_mut() {
+                            trailers::strip(fields);
+                            *done = true;
+                        }
+                    }
                     Some(Err(_)) => visitor.set_broken(),
                     None => *done = true,
                 }
@@ -138,11 +144,12 @@ impl Relay {
         }
         self.record.awaits_target(frame.is_pending());
         match ready!(frame) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.record.passes(data.len());
-                } else if let Some(trailers) = frame.trailers_ref() {
+                } else if let Some(trailers) = frame.trailers_mut() {
                     self.done = true;
+                    trailers::strip(trailers);
                     if trailers.get(GRPC_STATUS).is_some_and(|status| grpc_status_fails(status.as_bytes())) {
                         self.record.failed_in_trailers();
                     }

@@ -101,7 +101,7 @@ fn is_claim(name: &str) -> bool {
 const VOUCHED: [HeaderName; 2] = [X_REAL_IP, X_REQUEST_ID];
 
 /// Whether a name begins like this, with anything for a dash.
-fn reads_as(name: &str, beginning: &str) -> bool {
+pub(super) fn reads_as(name: &str, beginning: &str) -> bool {
     let same = |(is, wanted): (u8, u8)| is == wanted || wanted == b'-' && !is.is_ascii_alphanumeric();
     name.len() >= beginning.len() && name.bytes().zip(beginning.bytes()).all(same)
 }

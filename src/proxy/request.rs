@@ -8,6 +8,7 @@ use super::caching::{self, Audience};
 use super::client::{Client, is_host};
 use super::headers::{self, Found, X_REQUEST_ID};
 use super::inbound::Inbound;
+use super::inspector::NO_METHOD;
 use super::outgoing::Outgoing;
 use super::record::{Move, Place, Record};
 use super::restriction::{self, Restricted};
@@ -112,7 +113,11 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Inbound>) -> Result<Onward, Sto
     let wanted = Wanted::by(&head);
     let body = RequestBody::new(body, visitor);
     let found = Found::in_head(&head.headers);
-    let host = match fit_to_pass(&mut head, found) {
+    let fit = match visitor.refused() {
+        Some(status) if head.method.as_str() == NO_METHOD => Err(status),
+        Some(_) | None => fit_to_pass(&mut head),
+    };
+    let host = match fit {
         Ok(host) => host,
         Err(status) => return Err(Stopped::answered(refusal(record, &wanted, Happening::BadRequest(status)))),
     };
@@ -380,17 +385,13 @@ impl Journey {
 
 /// Checks a head, and brings it into the form in which it goes on: the path alone, and its host. Fails with the status
 /// for the visitor.
-fn fit_to_pass(head: &mut Parts, found: Found) -> Result<HeaderValue, u16> {
+fn fit_to_pass(head: &mut Parts) -> Result<HeaderValue, u16> {
     if head.method == Method::CONNECT {
-        return Err(501);
-    }
-    if found.transfer_encoding && !headers::is_only_chunked(&head.headers) {
         return Err(501);
     }
     if let Some(authority) = head.uri.authority() {
         // RFC 9112 §3.2.2: the host of an absolute target goes before the header.
-        let authority = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let host = HeaderValue::from_str(authority).map_err(|_| 400_u16)?;
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| 400_u16)?;
         let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         head.headers.insert(HOST, host);
         head.uri = Uri::from(path);

@@ -68,6 +68,8 @@ pub(super) struct Visitor {
     body_due: Cell<bool>,
     /// Whether a request's body broke off.
     broken: Cell<bool>,
+    /// The status for the request on the connection that can't be served, its last.
+    refused: Cell<Option<u16>>,
     waker: OnceCell<Waker>,
     index: Cell<usize>,
 }
@@ -102,6 +104,7 @@ impl Visitor {
             unread: Cell::new(false),
             body_due: Cell::new(false),
             broken: Cell::new(false),
+            refused: Cell::new(None),
             waker: OnceCell::new(),
             index: Cell::new(0),
             worker,
@@ -253,6 +256,16 @@ impl Visitor {
     /// Whether a request's body broke off.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get()
+    }
+
+    /// The last request on the connection can't be served, and gets this status.
+    pub(super) fn refuses(&self, status: u16) {
+        self.refused.set(Some(status));
+    }
+
+    /// The status for the request on the connection that can't be served, if there is one.
+    pub(super) fn refused(&self) -> Option<u16> {
+        self.refused.get()
     }
 
     /// Remembers what wakes the lane's task.

@@ -1,6 +1,7 @@
 //! The one pointer to the table in force, and what the control plane says to the workers besides.
 
 use super::counters::{PerWorker, PoolLoad, TargetLoad, WorkerId};
+use super::refusals::Refusals;
 use super::table::Table;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub struct Live {
 struct Seat {
     acknowledged: Arc<AtomicU64>,
     orders: mpsc::Sender<Order>,
+    refusals: Arc<Refusals>,
 }
 
 /// A target that could not be connected to; the control plane looks into it at once.
@@ -63,6 +65,7 @@ pub struct WorkerEnd {
 pub struct Reports {
     suspicions: mpsc::Sender<Suspicion>,
     acknowledged: Arc<AtomicU64>,
+    refusals: Arc<Refusals>,
 }
 
 impl Reports {
@@ -70,6 +73,11 @@ impl Reports {
     /// pool by now. True because a worker has one thread, and no request awaits between the two.
     pub fn acknowledge(&self, version: u64) {
         self.acknowledged.store(version, Ordering::Release);
+    }
+
+    /// Counts a request that was refused with this status for a fault of its own.
+    pub fn refuses(&self, status: u16) {
+        self.refusals.add(status);
     }
 
     /// Tells of a target that could not be connected to. Never waits: when much is suspected already, enough is known.
@@ -95,13 +103,18 @@ impl Live {
             .map(|number| {
                 let (orders, told) = mpsc::channel(ORDERS);
                 let acknowledged = Arc::new(AtomicU64::new(0));
+                let refusals = Arc::new(Refusals::default());
                 let end = WorkerEnd {
                     id: WorkerId(number),
                     table: Arc::clone(&table),
                     orders: told,
-                    reports: Reports { suspicions: suspicions.clone(), acknowledged: Arc::clone(&acknowledged) },
+                    reports: Reports {
+                        suspicions: suspicions.clone(),
+                        acknowledged: Arc::clone(&acknowledged),
+                        refusals: Arc::clone(&refusals),
+                    },
                 };
-                (Seat { acknowledged, orders }, end)
+                (Seat { acknowledged, orders, refusals }, end)
             })
             .unzip::<_, _, Vec<_>, _>();
         (Self { table, seats: seats.into() }, ends, suspected)
@@ -126,6 +139,11 @@ impl Live {
             // A full queue holds an order that makes the worker acknowledge already.
             let _ = seat.orders.try_send(Order::Acknowledge);
         }
+    }
+
+    /// How many requests were refused for a fault of their own, by status and worker.
+    pub fn refusals(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.seats.iter().flat_map(|seat| seat.refusals.counts())
     }
 
     /// Whether every worker has acknowledged this version or a newer one.
