@@ -118,7 +118,9 @@ fn judge(response: Response<Inbound>, busy: Busy) -> Tried {
     let found = Found::in_head(headers);
     let two_framings = found.transfer_encoding && (found.content_length || !is_only_chunked(headers));
     let odd_length = found.content_length && !has_one_length(headers);
-    if two_framings || odd_length || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    // RFC 9110 §15: there are no others.
+    let odd_status = response.status() == StatusCode::SWITCHING_PROTOCOLS || response.status().as_u16() > 599;
+    if two_framings || odd_length || odd_status {
         return Tried::Failed(Happening::MalformedHead);
     }
     let status = response.status().as_u16();

@@ -30,6 +30,7 @@ mod inbound;
 mod inspector;
 mod listener;
 mod maintenance;
+mod metered;
 mod outgoing;
 mod preview;
 mod queue;

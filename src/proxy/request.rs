@@ -389,19 +389,21 @@ fn fit_to_pass(head: &mut Parts) -> Result<HeaderValue, u16> {
     if head.method == Method::CONNECT {
         return Err(501);
     }
-    if let Some(authority) = head.uri.authority() {
-        // RFC 9112 §3.2.2: the host of an absolute target goes before the header.
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| 400_u16)?;
-        let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        head.headers.insert(HOST, host);
-        head.uri = Uri::from(path);
-    }
     let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(host.clone()),
-        (None, _) if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
-        (Some(_) | None, _) => Err(400),
-    }
+    let named = match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Some(host.clone()),
+        // HTTP/2 has `:authority` for it.
+        (None, _) if head.version != Version::HTTP_11 => None,
+        (Some(_) | None, _) => return Err(400),
+    };
+    let Some(authority) = head.uri.authority() else { return Ok(named.unwrap_or(HeaderValue::from_static(""))) };
+    // RFC 9112 §3.2.2: the host of an absolute target goes before the header.
+    let host = HeaderValue::from_str(authority.as_str()).ok().filter(|host| is_host(host.as_bytes()));
+    let host = host.ok_or(400_u16)?;
+    let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    head.headers.insert(HOST, host.clone());
+    head.uri = Uri::from(path);
+    Ok(host)
 }
 
 fn keep_or_make_id(headers: &mut HeaderMap, found: Found, visitor: &Visitor, record: &mut Record) {

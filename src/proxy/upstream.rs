@@ -4,17 +4,18 @@
 use super::body::RequestBody;
 use super::connection::MAX_BUFFER;
 use super::inbound::Inbound;
+use super::metered::Metered;
 use super::outgoing::Outgoing;
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
 use crate::model::Happening;
 use crate::routing::counters::TargetLoad;
 use crate::routing::{Pool, Table, Target};
-use crate::transport::{self, TargetStream};
+use crate::transport;
 use http::Response;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -27,6 +28,9 @@ use tokio::task::coop::unconstrained;
 
 /// The longest head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
+
+/// The most that is read of a target before the head of its answer: that and interim answers.
+const MAX_BEFORE_ANSWER: u64 = 2 * MAX_HEAD as u64;
 
 /// How long a connection is kept idle. Node closes after 5 s and says nothing before; others later.
 const KEEP: Duration = Duration::from_secs(4);
@@ -41,7 +45,9 @@ const MOST_KEPT: usize = 256;
 struct Upstream {
     sender: SendRequest<RequestBody>,
     /// Dropped as soon as it has ended: it tells a request that it never sent only then.
-    connection: Option<Connection<TokioIo<TargetStream>, RequestBody>>,
+    connection: Option<Connection<TokioIo<Metered>, RequestBody>>,
+    /// Bytes read from it so far.
+    read: Rc<Cell<u64>>,
     load: Arc<TargetLoad>,
     idle_since: Instant,
 }
@@ -119,9 +125,11 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target) -> io::Result<
     let mut builder = http1::Builder::new();
     // Most requests are a head alone: one plain `send` of it.
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let read = Rc::new(Cell::new(0));
+    let (sender, connection) =
+        builder.handshake(TokioIo::new(Metered { stream, read: Rc::clone(&read) })).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
-    let upstream = Upstream { sender, connection: Some(connection), load, idle_since: worker.now() };
+    let upstream = Upstream { sender, connection: Some(connection), read, load, idle_since: worker.now() };
     Ok(Busy::new(worker, Box::new(upstream)))
 }
 
@@ -145,12 +153,15 @@ impl Busy {
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
+        let before = upstream.read.get();
         let mut answer = pin!(unconstrained(upstream.sender.try_send_request(request)));
         let answered = poll_fn(|cx| {
             upstream.drive(cx);
             match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(answered) => Poll::Ready(Ok(answered)),
                 Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),
+                // Interim answers without end, most likely.
+                Poll::Pending if upstream.read.get() - before > MAX_BEFORE_ANSWER => Poll::Ready(Err(Phase::Router)),
                 Poll::Pending => Poll::Pending,
             }
         })
@@ -168,6 +179,7 @@ impl Busy {
                 None => Exchanged::Failed(Happening::ClosedBeforeHead),
             },
             Err(Phase::Upload) => Exchanged::Failed(Happening::BadRequest(408)),
+            Err(Phase::Router) => Exchanged::Failed(Happening::MalformedHead),
             Err(_) => Exchanged::Failed(Happening::HeadTimeout),
         }
     }

@@ -6,10 +6,14 @@ use super::{Ahead, Body, MAX_HEAD, MAX_LINE, MAX_TARGET, Read};
 use http::Uri;
 use http::uri::PathAndQuery;
 
+/// No body is that long, and others count with one bit less, or need some numbers for themselves.
+const MAX_LENGTH: u64 = u64::MAX / 2;
+
 /// What is wrong with a head: the status for the visitor.
 type Status = u16;
 
 const MALFORMED: Status = 400;
+const BODY_TOO_LONG: Status = 413;
 const TARGET_TOO_LONG: Status = 414;
 const HEAD_TOO_LONG: Status = 431;
 const NOT_SUPPORTED: Status = 501;
@@ -127,8 +131,11 @@ impl Framed {
     fn has_length(&mut self, value: &[u8]) {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-        if number.is_none() || self.length.is_some() {
-            self.fault.get_or_insert(MALFORMED);
+        match number {
+            None => drop(self.fault.get_or_insert(MALFORMED)),
+            Some(_) if self.length.is_some() => drop(self.fault.get_or_insert(MALFORMED)),
+            Some(MAX_LENGTH..) => drop(self.fault.get_or_insert(BODY_TOO_LONG)),
+            Some(_) => {}
         }
         self.length = number;
     }
