@@ -119,7 +119,14 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Inbound>) -> Result<Onward, Sto
     };
     let host = match fit {
         Ok(host) => host,
-        Err(status) => return Err(Stopped::answered(refusal(record, &wanted, Happening::BadRequest(status)))),
+        Err(status) => {
+            let mut answer = refusal(record, &wanted, Happening::BadRequest(status));
+            if head.version != Version::HTTP_2 {
+                // Nobody knows what else is on a connection that brings such a thing.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            return Err(Stopped::answered(answer));
+        }
     };
     let client = Client::of(visitor, &head.headers);
     if let Some(line) = record.line() {

@@ -321,7 +321,7 @@ pub async fn fault(address: SocketAddr, number: usize, case: &Case, strictly: bo
 async fn answers_that_can_be_read_in_two_ways_reach_no_visitor() {
     let corpus: Arc<[Case]> = corpus().into();
     let origin = Answering::start(Arc::clone(&corpus)).await;
-    let setup = Setup::with_pools(&[("server0", origin.address, "r0"), ("server1", origin.address, "r1")]).one_worker();
+    let setup = Setup::with_pools(&[("server0", origin.address, "r0"), ("server1", free_address(), "r1")]).one_worker();
     let router = Router::start(setup).await;
     let mut faults = Vec::new();
     for (number, case) in corpus.iter().enumerate() {

@@ -7,7 +7,7 @@ mod others;
 mod requests;
 mod wire;
 
-use crate::harness::{Router, SHORT, Setup};
+use crate::harness::{Router, SHORT, Setup, free_address};
 use requests::Case;
 use wire::{Got, Recorder, Seen, exchange};
 
@@ -83,7 +83,7 @@ fn fault(case: &Case, got: &Got, seen: &Seen) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_can_be_read_in_two_ways_reach_no_target() {
     let origin = Recorder::start().await;
-    let setup = Setup::with_pools(&[("server0", origin.address, "r0"), ("server1", origin.address, "r1")]).one_worker();
+    let setup = Setup::with_pools(&[("server0", origin.address, "r0"), ("server1", free_address(), "r1")]).one_worker();
     let router = Router::start(setup.tables("[access_log]\nsample = 1.0")).await;
     let corpus = requests::corpus();
     let mut faults = Vec::new();

@@ -120,7 +120,7 @@ async fn safe_cases_of_each_proxy() {
         let answering = Answering::start(Arc::from(answers::corpus())).await;
         for (target, recorder) in [(origin.address, Some(&origin)), (answering.address, None)] {
             let listen = free_address();
-            let setup = Setup::with_pools(&[("server0", target, "r0"), ("server1", target, "r1")]).one_worker();
+            let setup = Setup::with_pools(&[("server0", target, "r0"), ("server1", free_address(), "r1")]).one_worker();
             let (router, other, address) = match proxy {
                 "cutover" => {
                     let router = Router::start(setup).await;
