@@ -1,5 +1,5 @@
 //! The same bytes against other proxies, for comparison. A case is safe when it is refused, or passes in a form that can
-//! be read in one way only, without what is barred; what is good has to pass.
+//! be read in one way only, without what is barred.
 
 use super::answers::{self, Answering};
 use super::requests::{self, Case};

@@ -197,16 +197,17 @@ impl Recorder {
         looked.resize(streams.len(), 0);
         let mut seen = Seen::default();
         for (stream, at) in streams.iter().zip(looked.iter_mut()) {
-            seen.text += &String::from_utf8_lossy(&stream[*at..]).to_lowercase();
-            loop {
-                match read(&stream[*at..], false) {
+            seen.text += &String::from_utf8_lossy(stream.get(*at..).unwrap_or_default()).to_lowercase();
+            while let Some(rest) = stream.get(*at..) {
+                match read(rest, false) {
                     Strict::Whole(message) => {
                         *at += message.length;
                         seen.requests.push(message);
                     }
                     Strict::Partial => break,
                     Strict::Ambiguous(why) => {
-                        *at = stream.len();
+                        // What follows on it is anybody's guess.
+                        *at = usize::MAX;
                         seen.ambiguous.push(why);
                         break;
                     }
