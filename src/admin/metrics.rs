@@ -47,6 +47,9 @@ impl Collector for RouterMetrics {
         gathered.gauge(&names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         gathered.doors(&self.handle);
         gathered.table(&self.handle.table());
+        for (status, count) in self.handle.refusals() {
+            gathered.counter(&names::BAD_REQUESTS, &[&status.to_string()], count);
+        }
         for (service, evidence) in self.handle.services_with_evidence() {
             gathered.service(&service, &evidence, Timestamp::now());
         }

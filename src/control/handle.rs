@@ -385,6 +385,16 @@ impl Handle {
         self.live.table()
     }
 
+    /// How many requests were refused since the start for a fault of their own, by status.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<u16, u64> {
+        let mut sums = BTreeMap::new();
+        for (status, count) in self.live.refusals() {
+            *sums.entry(status).or_default() += count;
+        }
+        sums
+    }
+
     /// How often what was decided since the start.
     #[must_use]
     pub fn decisions(&self) -> Vec<DecisionCount> {

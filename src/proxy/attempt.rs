@@ -213,7 +213,10 @@ fn judge(response: Response<Inbound>, busy: Busy, outgoing: &Outgoing) -> Tried 
     let two_framings = found.transfer_encoding && (found.content_length || !is_only_chunked(headers));
     let odd_length = found.content_length && !has_one_length(headers);
     let unasked = || !busy.is_handed_over() || outgoing.asked().and_then(|asked| agreed(asked, headers)).is_none();
-    if two_framings || odd_length || response.status() == StatusCode::SWITCHING_PROTOCOLS && unasked() {
+    let status = response.status();
+    // RFC 9110 §15: there are no statuses above 599.
+    let odd_status = status.as_u16() > 599 || status == StatusCode::SWITCHING_PROTOCOLS && unasked();
+    if two_framings || odd_length || odd_status {
         return Tried::Failed(Happening::MalformedHead);
     }
     let status = response.status().as_u16();

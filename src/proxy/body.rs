@@ -4,6 +4,7 @@
 use super::inbound::{Broken, Inbound};
 use super::multiplex::Beginning;
 use super::record::Record;
+use super::trailers;
 use super::upstream::Busy;
 use super::visitor::Visitor;
 use crate::model::grpc_status_fails;
@@ -65,19 +66,23 @@ impl Body for RequestBody {
                 None => Pin::new(&mut again.rest).poll_frame(cx),
             },
             Self::Streamed { incoming, visitor, done } => {
-                let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+                let Poll::Ready(mut frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
                     visitor.awaits_upload();
                     return Poll::Pending;
                 };
                 visitor.uploads();
-                let frame = match frame {
-                    Some(Ok(frame)) if !visitor.has_room_for(frame.data_ref().map_or(0, Bytes::len)) => {
-                        Some(Err(Broken::TooLarge))
+                if frame.as_ref().is_some_and(|frame| {
+                    frame.as_ref().is_ok_and(|frame| !visitor.has_room_for(frame.data_ref().map_or(0, Bytes::len)))
+                }) {
+                    frame = Some(Err(Broken::TooLarge));
+                }
+                match &mut frame {
+                    Some(Ok(frame)) => {
+                        if let Some(fields) = frame.trailers_mut() {
+                            trailers::strip(fields);
+                            *done = true;
+                        }
                     }
-                    frame => frame,
-                };
-                match &frame {
-                    Some(Ok(frame)) => *done = frame.is_trailers(),
                     Some(Err(_)) => visitor.set_broken(),
                     None => *done = true,
                 }
@@ -168,11 +173,12 @@ impl Relay {
         }
         self.record.awaits_target(frame.is_pending());
         match ready!(frame) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.record.passes(data.len());
-                } else if let Some(trailers) = frame.trailers_ref() {
+                } else if let Some(trailers) = frame.trailers_mut() {
                     self.done = true;
+                    trailers::strip(trailers);
                     if trailers.get(GRPC_STATUS).is_some_and(|status| grpc_status_fails(status.as_bytes())) {
                         self.record.failed_in_trailers();
                     }

@@ -3,8 +3,10 @@
 //! The timer is armed for the nearest deadline and re-armed only when it fires, or when a deadline comes nearer than
 //! it; so a request on a busy connection costs no timer operation, only the notes that [`Visitor`] takes.
 
+use super::framing::MAX_HEAD;
 use super::gather::Gather;
 use super::inbound::Inbound;
+use super::inspector::Inspector;
 use super::request;
 use super::timer::Timer;
 use super::visitor::{Phase, Visitor};
@@ -20,10 +22,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-
-/// The longest head of a request.
-pub(super) const MAX_HEAD: usize = 32 * 1024;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// The most that is held of a body on its way, per direction.
 pub(super) const MAX_BUFFER: usize = 64 * 1024;
@@ -32,15 +31,10 @@ pub(super) const MAX_BUFFER: usize = 64 * 1024;
 /// want: closing at once would reset the connection, and the answer could be lost.
 pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(2), 1024 * 1024);
 
-/// What a visitor gets whose head took too long, if it had begun at all.
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-
 /// How a connection ends.
 enum End {
     /// By itself: all was written, or the visitor has gone.
     Done,
-    /// The head of a request took too long.
-    SlowHead,
     /// It is to be closed at once.
     Cut,
 }
@@ -49,11 +43,13 @@ enum End {
 pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
     let _registered = Registered(Rc::clone(&visitor));
     let service = service_fn(|request: Request<Incoming>| request::serve(&visitor, request.map(Inbound::Http1)));
+    let watched = Watched { stream: Gather(stream), inspector: Inspector::default(), visitor: Rc::clone(&visitor) };
     let mut connection = http1::Builder::new()
-        .max_header_size(MAX_HEAD)
+        // With the empty line that may stand before it.
+        .max_header_size(MAX_HEAD + 2)
         .max_buf_size(MAX_BUFFER)
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(Watched { stream: Gather(stream), visitor: Rc::clone(&visitor) }), service);
+        .serve_connection(TokioIo::new(watched), service);
     let mut timer = Timer::new(visitor.worker.now());
     let mut told = false;
     let end = poll_fn(|cx| {
@@ -69,8 +65,8 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
                 }
                 return Poll::Ready(End::Done);
             }
-            // Only now, for a request may have come that nobody has read yet.
-            if visitor.is_closing() && !told {
+            // Only now, for a request may have come that nobody has read yet, or a part of one.
+            if visitor.is_closing() && !told && visitor.phase() != (Phase::Head { begun: true }) {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
                 continue;
@@ -81,10 +77,9 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
             let known = visitor.is_overdue();
             visitor.set_overdue();
             match visitor.phase() {
-                // The request decides what the visitor gets.
-                Phase::Upload | Phase::Answer if !known => {}
-                Phase::Head { begun: true } => return Poll::Ready(End::SlowHead),
-                Phase::Head { begun: false }
+                // The request decides what the visitor gets; one that has not come whole is refused.
+                Phase::Upload | Phase::Answer | Phase::Head { begun: true } if !known => {}
+                Phase::Head { .. }
                 | Phase::Idle
                 | Phase::Router
                 | Phase::Waiting
@@ -102,21 +97,10 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
         End::Done => {
             if let Some(tunnel) = visitor.take_tunnel() {
                 let parts = connection.into_parts();
-                let stream = parts.io.into_inner().stream.0;
-                tunnel.serve(&visitor, stream, parts.read_buf).await;
+                let Watched { stream, inspector, .. } = parts.io.into_inner();
+                tunnel.serve(&visitor, stream.0, inspector.rest_behind(parts.read_buf)).await;
             } else if visitor.is_still_sending() {
                 linger(connection.into_parts().io.into_inner().stream.0).await;
-            }
-        }
-        End::SlowHead => {
-            let mut stream = connection.into_parts().io.into_inner().stream.0;
-            let told = async {
-                stream.write_all(TOO_SLOW).await?;
-                stream.shutdown().await
-            };
-            // Whoever sends a head too slowly need not get all of the answer either.
-            if tokio::time::timeout(LINGER.0, told).await.is_ok_and(|told| told.is_ok()) {
-                linger(stream).await;
             }
         }
     }
@@ -151,17 +135,14 @@ impl Drop for Registered {
 /// The connection's stream, with a note taken of each movement.
 struct Watched {
     stream: Gather,
+    inspector: Inspector,
     visitor: Rc<Visitor>,
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.visitor.has_sent();
-        }
-        read
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, inspector, visitor } = self.get_mut();
+        inspector.poll_read(Pin::new(stream), visitor, cx, buffer)
     }
 }
 

@@ -66,6 +66,7 @@ impl Found {
                 "grpc-status" => found.grpc_status = true,
                 "x-request-id" => found.request_id = true,
                 "cookie" => found.cookie = true,
+                "host" | "content-type" => {}
                 "service-worker" => found.service_worker = true,
                 "cache-control" | "surrogate-control" | "x-accel-expires" | "edge-control" => found.caching = true,
                 "keep-alive" | "proxy-connection" | "proxy-authenticate" | "proxy-authorization" | "http2-settings" => {
@@ -88,20 +89,48 @@ impl Found {
 /// some of them whatever is no letter or digit, and so can't tell `X_Cutover_Pool` or `X.Real.IP` from what the router
 /// vouches for.
 fn is_claim(name: &str) -> bool {
-    // All that it vouches for begins so, but `Forwarded`, which has no second spelling.
+    // What frames or routes a message is read once, where it is spelled as it should be.
+    if matches!(name.as_bytes(), [b'c' | b't' | b'f' | b'h' | b'p', ..]) {
+        // `Proxy` itself is the proxy that a CGI program asks for what it needs from elsewhere ("httpoxy").
+        return name == "proxy" || !is_plain(name) && MEANT.iter().any(|meant| is_read_as(name, meant));
+    }
+    // All that it vouches for begins so, but `Forwarded`.
     if !matches!(name.as_bytes(), [b'x', second, ..] if !second.is_ascii_alphanumeric()) {
         return false;
     }
-    let odd = || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     reads_as(name, "x-cutover-")
-        || (reads_as(name, "x-forwarded-") || VOUCHED.iter().any(|vouched| reads_as(name, vouched.as_str()))) && odd()
+        || (reads_as(name, "x-forwarded-") || VOUCHED.iter().any(|vouched| reads_as(name, vouched.as_str())))
+            && !is_plain(name)
 }
 
 /// The router says them of each request, besides those that begin with `X-Forwarded-` and `X-Cutover-`.
 const VOUCHED: [HeaderName; 2] = [X_REAL_IP, X_REQUEST_ID];
 
+/// Fields that say where a message ends, what becomes of it and who sends it.
+const MEANT: [&str; 9] = [
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "forwarded",
+    "host",
+    "proxy",
+    "proxy-authorization",
+];
+
+/// Whether a name has only one spelling.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Whether a name is this one, with anything for a dash, and anything that is no letter or digit behind it.
+fn is_read_as(name: &str, meant: &str) -> bool {
+    reads_as(name, meant) && name.bytes().skip(meant.len()).all(|byte| !byte.is_ascii_alphanumeric())
+}
+
 /// Whether a name begins like this, with anything for a dash.
-fn reads_as(name: &str, beginning: &str) -> bool {
+pub(super) fn reads_as(name: &str, beginning: &str) -> bool {
     let same = |(is, wanted): (u8, u8)| is == wanted || wanted == b'-' && !is.is_ascii_alphanumeric();
     name.len() >= beginning.len() && name.bytes().zip(beginning.bytes()).all(same)
 }
@@ -285,6 +314,13 @@ mod tests {
     fn names_that_look_like_the_routers_to_a_cgi_are_removed() {
         let names = [
             "x_forwarded_for",
+            "content_length",
+            "transfer_encoding",
+            "transfer.encoding",
+            "host_",
+            "connection_",
+            "proxy_",
+            "proxy",
             "x-forwarded_port",
             "x_forwarded_anything",
             "x.forwarded.host",

@@ -358,6 +358,9 @@ impl Record {
     pub(super) fn answers(&mut self, happening: Happening, status: u16) {
         self.happening = happening;
         self.status = Some(status);
+        if let Happening::BadRequest(status) = happening {
+            self.visitor.worker.reports.refuses(status);
+        }
         if let Some(place) = self.place.as_ref().filter(|_| !self.unjudged) {
             place.pool().tally.of(self.visitor.worker.id).judged(happening);
         }

@@ -9,6 +9,7 @@ use super::client::{Client, is_host};
 use super::crowd::{self, Crowded};
 use super::headers::{self, Found, X_REQUEST_ID};
 use super::inbound::Inbound;
+use super::inspector::NO_METHOD;
 use super::outgoing::Outgoing;
 use super::record::{Move, Place, Record};
 use super::restriction::{self, Restricted};
@@ -120,9 +121,20 @@ fn begin(visitor: &Rc<Visitor>, request: Request<Inbound>) -> Result<Onward, Sto
     let wanted = Wanted::by(&head);
     let body = RequestBody::new(body, visitor);
     let found = Found::in_head(&head.headers);
-    let host = match fit_to_pass(&mut head, found) {
+    let fit = match visitor.refused() {
+        Some(status) if head.method.as_str() == NO_METHOD => Err(status),
+        Some(_) | None => fit_to_pass(&mut head, found),
+    };
+    let host = match fit {
         Ok(host) => host,
-        Err(status) => return Err(Stopped::answered(refusal(record, &wanted, Happening::BadRequest(status)))),
+        Err(status) => {
+            let mut answer = refusal(record, &wanted, Happening::BadRequest(status));
+            if head.version != Version::HTTP_2 {
+                // Nobody knows what else is on a connection that brings such a thing.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            return Err(Stopped::answered(answer));
+        }
     };
     let client = Client::of(visitor, &head.headers);
     if let Some(line) = record.line() {
@@ -457,26 +469,24 @@ fn fit_to_pass(head: &mut Parts, found: Found) -> Result<HeaderValue, u16> {
     if head.method == Method::CONNECT {
         return Err(501);
     }
-    if found.transfer_encoding && !headers::is_only_chunked(&head.headers) {
-        return Err(501);
-    }
     if found.expect && !headers::can_be_met(&head.headers) {
         return Err(417);
     }
-    if let Some(authority) = head.uri.authority() {
-        // RFC 9112 §3.2.2: the host of an absolute target goes before the header.
-        let authority = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let host = HeaderValue::from_str(authority).map_err(|_| 400_u16)?;
-        let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        head.headers.insert(HOST, host);
-        head.uri = Uri::from(path);
-    }
     let mut hosts = head.headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) if is_host(host.as_bytes()) => Ok(host.clone()),
-        (None, _) if head.version == Version::HTTP_10 => Ok(HeaderValue::from_static("")),
-        (Some(_) | None, _) => Err(400),
-    }
+    let named = match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => Some(host.clone()),
+        // HTTP/2 has `:authority` for it.
+        (None, _) if head.version != Version::HTTP_11 => None,
+        (Some(_) | None, _) => return Err(400),
+    };
+    let Some(authority) = head.uri.authority() else { return Ok(named.unwrap_or(HeaderValue::from_static(""))) };
+    // RFC 9112 §3.2.2: the host of an absolute target goes before the header.
+    let host = HeaderValue::from_str(authority.as_str()).ok().filter(|host| is_host(host.as_bytes()));
+    let host = host.ok_or(400_u16)?;
+    let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    head.headers.insert(HOST, host.clone());
+    head.uri = Uri::from(path);
+    Ok(host)
 }
 
 fn keep_or_make_id(headers: &mut HeaderMap, found: Found, visitor: &Visitor, record: &mut Record) {

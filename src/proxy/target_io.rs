@@ -12,8 +12,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Asks for one look at the socket itself before anything else is done with the stream.
-pub(super) type Look = Rc<Cell<bool>>;
+/// What is known and wanted of a stream by who has its connection.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Asks for one look at the socket itself before anything else is done with the stream.
+    pub(super) look: Cell<bool>,
+    /// The bytes that were read so far, so that no head is waited for that never ends.
+    pub(super) read: Cell<u64>,
+}
 
 /// A stream that can be read when it can't be written to any more.
 #[derive(Debug)]
@@ -21,14 +27,14 @@ pub(super) struct TargetIo {
     stream: TargetStream,
     /// Whether the target takes no more.
     deaf: bool,
-    look: Look,
+    watch: Rc<Watch>,
 }
 
 impl TargetIo {
-    /// Over a stream, with what asks for a look at it.
-    pub(super) fn new(stream: TargetStream) -> (Self, Look) {
-        let look = Look::default();
-        (Self { stream, deaf: false, look: Rc::clone(&look) }, look)
+    /// Over a stream.
+    pub(super) fn new(stream: TargetStream) -> (Self, Rc<Watch>) {
+        let watch = Rc::<Watch>::default();
+        (Self { stream, deaf: false, watch: Rc::clone(&watch) }, watch)
     }
 
     /// The stream itself.
@@ -49,11 +55,14 @@ impl TargetIo {
 
 impl AsyncRead for TargetIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.look.replace(false) && !self.stream.is_quiet() {
+        if self.watch.look.replace(false) && !self.stream.is_quiet() {
             // Closed, or about to be: the end of an idle stream.
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.watch.read.set(self.watch.read.get() + (buffer.filled().len() - before) as u64);
+        read
     }
 }
 

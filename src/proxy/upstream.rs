@@ -6,7 +6,7 @@ use super::connection::MAX_BUFFER;
 use super::inbound::Inbound;
 use super::multiplex::Streaming;
 use super::outgoing::Outgoing;
-use super::target_io::{Look, TargetIo};
+use super::target_io::{TargetIo, Watch};
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
 use crate::model::Happening;
@@ -33,6 +33,9 @@ use tokio::task::coop::unconstrained;
 /// The longest head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
 
+/// The most that is read of a target before the head of its answer: that and interim answers.
+const MAX_BEFORE_ANSWER: u64 = 2 * MAX_HEAD as u64;
+
 /// How long a connection is kept idle. Node closes after 5 s and says nothing before; others later.
 const KEEP: Duration = Duration::from_secs(4);
 
@@ -49,7 +52,7 @@ struct Upstream {
     connection: Option<Connection<TokioIo<TargetIo>, RequestBody>>,
     /// Whether it has ended with a 101, so that only its stream is of use any more.
     handed_over: bool,
-    look: Look,
+    watch: Rc<Watch>,
     load: Arc<TargetLoad>,
     /// The address that it goes to, where the target has a name.
     peer: Option<SocketAddr>,
@@ -135,14 +138,14 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target, within: Durati
     let mut builder = http1::Builder::new();
     // Most requests are a head alone: one plain `send` of it.
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
-    let (stream, look) = TargetIo::new(stream);
+    let (stream, watch) = TargetIo::new(stream);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let load = Arc::clone(&target.load);
     let upstream = Upstream {
         sender,
         connection: Some(connection),
         handed_over: false,
-        look,
+        watch,
         load,
         peer,
         idle_since: worker.now(),
@@ -186,10 +189,11 @@ impl Busy {
         let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
         // What can't be sent again is not sent on a connection that the target has just closed. The runtime may not have
         // heard of it yet; the kernel has.
-        upstream.look.set(!outgoing.is_repeatable());
+        upstream.watch.look.set(!outgoing.is_repeatable());
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
+        let before = upstream.watch.read.get();
         let mut answer = pin!(unconstrained(upstream.sender.try_send_request(request)));
         let answered = poll_fn(|cx| {
             let ended = upstream.advances(cx).is_ready();
@@ -205,6 +209,10 @@ impl Busy {
             match looked {
                 Poll::Ready(answered) => Poll::Ready(Ok(answered)),
                 Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),
+                // Interim answers without end, most likely.
+                Poll::Pending if upstream.watch.read.get() - before > MAX_BEFORE_ANSWER => {
+                    Poll::Ready(Err(Phase::Router))
+                }
                 Poll::Pending => Poll::Pending,
             }
         })
@@ -222,6 +230,7 @@ impl Busy {
                 None => Exchanged::Failed(Happening::ClosedBeforeHead),
             },
             Err(Phase::Upload) => Exchanged::Failed(Happening::BadRequest(408)),
+            Err(Phase::Router) => Exchanged::Failed(Happening::MalformedHead),
             Err(_) => Exchanged::Failed(Happening::HeadTimeout),
         }
     }

@@ -80,6 +80,8 @@ pub(super) struct Visitor {
     too_large: Cell<bool>,
     /// The time-outs of the service that was asked last.
     timeouts: Cell<ServiceTimeouts>,
+    /// The status for the request on the connection that can't be served, its last.
+    refused: Cell<Option<u16>>,
     waker: OnceCell<Waker>,
     index: Cell<usize>,
     /// What the connection goes on as, once the head that says so was written.
@@ -120,6 +122,7 @@ impl Visitor {
             body_room: Cell::new(u64::MAX),
             too_large: Cell::new(false),
             timeouts: Cell::new(worker.settings.timeouts.into()),
+            refused: Cell::new(None),
             waker: OnceCell::new(),
             index: Cell::new(0),
             tunnel: RefCell::default(),
@@ -321,6 +324,16 @@ impl Visitor {
     /// The status for a visitor whose request's body broke off.
     pub(super) fn body_fault(&self) -> u16 {
         if self.too_large.get() { 413 } else { 400 }
+    }
+
+    /// The last request on the connection can't be served, and gets this status.
+    pub(super) fn refuses(&self, status: u16) {
+        self.refused.set(Some(status));
+    }
+
+    /// The status for the request on the connection that can't be served, if there is one.
+    pub(super) fn refused(&self) -> Option<u16> {
+        self.refused.get()
     }
 
     /// Remembers what wakes the lane's task.

@@ -2,6 +2,7 @@
 
 use super::counters::{PerWorker, PoolLoad, TargetLoad, WorkerId};
 use super::doors::DoorTally;
+use super::refusals::Refusals;
 use super::table::Table;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ struct Seat {
     acknowledged: Arc<AtomicU64>,
     orders: mpsc::Sender<Order>,
     doors: Arc<DoorTally>,
+    refusals: Arc<Refusals>,
 }
 
 /// A target that gives cause for concern.
@@ -75,6 +77,7 @@ pub struct Reports {
     suspicions: mpsc::Sender<Suspicion>,
     acknowledged: Arc<AtomicU64>,
     doors: Arc<DoorTally>,
+    refusals: Arc<Refusals>,
 }
 
 impl Reports {
@@ -88,6 +91,11 @@ impl Reports {
     #[must_use]
     pub fn doors(&self) -> &Arc<DoorTally> {
         &self.doors
+    }
+
+    /// Counts a request that was refused with this status for a fault of its own.
+    pub fn refuses(&self, status: u16) {
+        self.refusals.add(status);
     }
 
     /// Tells of a target that could not be connected to. Never waits: when much is suspected already, enough is known.
@@ -125,6 +133,7 @@ impl Live {
                 let (orders, told) = mpsc::channel(ORDERS);
                 let acknowledged = Arc::new(AtomicU64::new(0));
                 let doors = Arc::new(DoorTally::default());
+                let refusals = Arc::new(Refusals::default());
                 let end = WorkerEnd {
                     id: WorkerId(number),
                     table: Arc::clone(&table),
@@ -133,9 +142,10 @@ impl Live {
                         suspicions: suspicions.clone(),
                         acknowledged: Arc::clone(&acknowledged),
                         doors: Arc::clone(&doors),
+                        refusals: Arc::clone(&refusals),
                     },
                 };
-                (Seat { acknowledged, orders, doors }, end)
+                (Seat { acknowledged, orders, doors, refusals }, end)
             })
             .unzip::<_, _, Vec<_>, _>();
         (Self { table, seats: seats.into() }, ends, suspected)
@@ -165,6 +175,11 @@ impl Live {
     /// What the workers count of visitors' connections.
     pub fn doors(&self) -> impl Iterator<Item = &DoorTally> {
         self.seats.iter().map(|seat| &*seat.doors)
+    }
+
+    /// How many requests were refused for a fault of their own, by status and worker.
+    pub fn refusals(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.seats.iter().flat_map(|seat| seat.refusals.counts())
     }
 
     /// Whether every worker has acknowledged this version or a newer one.

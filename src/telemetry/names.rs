@@ -53,6 +53,8 @@ metrics! {
         "Requests that have ended, by the pool that answered; aborted: the visitor hung up before it, or the target broke it off.";
     REQUEST_DURATION: Histogram "cutover_request_duration_seconds" ["service", "pool", "release"]
         "Seconds from the head of a request to the end of its answer.";
+    BAD_REQUESTS: Counter "cutover_bad_requests_total" ["status"]
+        "Requests that the router refused for a fault of their own (malformed, too large, too slow, not supported), by the status that they got.";
     INFLIGHT_REQUESTS: Gauge "cutover_inflight_requests" ["service", "pool"]
         "Requests in the pool at this moment.";
     TUNNELS: Gauge "cutover_tunnels" ["service"]

@@ -2,7 +2,8 @@
 
 use super::stream;
 use super::wire::{Watched, Wire};
-use crate::proxy::connection::{LINGER, MAX_HEAD, Registered};
+use crate::proxy::connection::{LINGER, Registered};
+use crate::proxy::framing::MAX_HEAD;
 use crate::proxy::timer::Timer;
 use crate::proxy::visitor::{Peer, Phase, Visitor};
 use crate::proxy::worker::Worker;

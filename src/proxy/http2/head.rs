@@ -1,16 +1,11 @@
 //! The head of a request by HTTP/2. h2 has refused by now what is malformed in itself (RFC 9113 §8.2 and §8.3): names in
 //! upper case, fields of a connection, pseudo-headers that are unknown, missing, repeated or late.
 
+use crate::proxy::framing::{MAX_FIELDS, MAX_TARGET};
 use h2::RecvStream;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request};
-
-/// The most fields of a head.
-const MOST_FIELDS: usize = 100;
-
-/// The longest target, in bytes.
-const LONGEST_TARGET: usize = 16 * 1024;
 
 /// Makes a head what it would have been by HTTP/1.1.
 pub(super) fn complete(request: &mut Request<RecvStream>) {
@@ -45,10 +40,10 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// Checks what h2 does not. Fails with the status for the visitor.
 pub(in crate::proxy) fn fit(head: &Parts) -> Result<(), u16> {
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-    if path.len() > LONGEST_TARGET {
+    if path.len() > MAX_TARGET {
         return Err(414);
     }
-    if head.headers.len() > MOST_FIELDS {
+    if head.headers.len() > MAX_FIELDS {
         return Err(431);
     }
     let asterisk = path == "*" && head.method == Method::OPTIONS;
@@ -108,12 +103,12 @@ mod tests {
     #[test]
     fn too_many_fields_and_too_long_targets_are_refused() {
         let mut many = parts("GET", "http://a.example/", &[]);
-        for number in 0..=MOST_FIELDS {
+        for number in 0..=MAX_FIELDS {
             many.headers.append(http::HeaderName::try_from(format!("x-{number}")).unwrap(), HeaderValue::from(1));
         }
         assert_eq!(fit(&many), Err(431));
-        assert_eq!(fit(&parts("GET", &format!("http://a/{}", "x".repeat(LONGEST_TARGET)), &[])), Err(414));
-        assert_eq!(fit(&parts("GET", &format!("http://a/{}", "x".repeat(LONGEST_TARGET - 1)), &[])), Ok(()));
+        assert_eq!(fit(&parts("GET", &format!("http://a/{}", "x".repeat(MAX_TARGET)), &[])), Err(414));
+        assert_eq!(fit(&parts("GET", &format!("http://a/{}", "x".repeat(MAX_TARGET - 1)), &[])), Ok(()));
     }
 
     #[test]
