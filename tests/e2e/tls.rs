@@ -16,7 +16,7 @@ struct World {
     tls: SocketAddr,
 }
 
-/// A router for `a.example` (number 1), and for `b.example` and those below `example` (number 2).
+/// A router for `a.example` (number 1), and for `b.example` and those below it (number 2).
 async fn world(keys: &str, change: impl FnOnce(Setup) -> Setup) -> World {
     let (server0, server1) = Application::pair().await;
     let issuer = Issuer::new();
