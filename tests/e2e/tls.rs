@@ -16,12 +16,12 @@ struct World {
     tls: SocketAddr,
 }
 
-/// A router for `a.example` (number 1), and for `b.example` and those below `example` (number 2).
+/// A router for `a.example` (number 1), and for `b.example` and those below it (number 2).
 async fn world(keys: &str, change: impl FnOnce(Setup) -> Setup) -> World {
     let (server0, server1) = Application::pair().await;
     let issuer = Issuer::new();
     issuer.issue("a", &["a.example"], 1);
-    issuer.issue("b", &["b.example", "*.example"], 2);
+    issuer.issue("b", &["b.example", "*.b.example"], 2);
     let tls = free_address();
     let server = issuer.tls(&format!("\"{tls}\""), &["a", "b"], keys);
     let router = Router::start(change(Setup::before(&server0, &server1).server(&server))).await;
@@ -93,14 +93,14 @@ async fn each_name_has_its_certificate_and_the_first_is_for_all_others() {
     for (name, number) in [
         ("a.example", "01"),
         ("b.example", "02"),
-        ("c.example", "02"),
-        ("d.c.example", "01"),
+        ("c.b.example", "02"),
+        ("d.c.b.example", "01"),
         ("other.test", "01"),
         ("", "01"),
     ] {
         assert_eq!(world.number(name).await, number, "{name}");
     }
-    for host in ["a.example", "b.example", "C.Example"] {
+    for host in ["a.example", "b.example", "C.B.Example"] {
         let (ok, text) = world.curl(host, "/", "").await;
         assert!(ok, "{host}: {text}");
     }

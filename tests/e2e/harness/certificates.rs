@@ -62,7 +62,9 @@ impl Issuer {
 
     /// `server.tls` with these certificates, for one line in `[server]`.
     pub fn tls(&self, listen: &str, files: &[&str], keys: &str) -> String {
-        let certificate = |file: &&str| format!("{{ chain = {:?}, key = {:?} }}", self.chain(file), self.key(file));
+        let certificate = |file: &&str| {
+            format!("{{ chain = \"{}\", key = \"{}\" }}", self.chain(file).display(), self.key(file).display())
+        };
         let certificates: Vec<_> = files.iter().map(certificate).collect();
         format!("tls = {{ listen = [{listen}], certificates = [{}]{keys} }}", certificates.join(", "))
     }
