@@ -160,7 +160,9 @@ fn tell(reach: &Reach, learned: Learned) {
     let target = reach.address();
     match learned {
         Learned::Nothing => {}
-        Learned::Addresses(addresses) => tracing::info!(%target, ?addresses, "the target's name has other addresses"),
+        Learned::Addresses(addresses) => {
+            tracing::info!(%target, ?addresses, "the target's name has these addresses from now on")
+        }
         Learned::Fault(fault) if reach.lookup().addresses.is_empty() => {
             tracing::warn!(%target, fault, "the target's name can't be looked up");
         }

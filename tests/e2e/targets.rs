@@ -1,7 +1,7 @@
 //! Targets of every kind: by TLS, on Unix sockets, by IPv6, and by names whose addresses change.
 
 use crate::harness::{Application, LONG, Router, SHORT, Setup, eventually, free_port};
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair, date_time_ymd};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,9 @@ use tokio_rustls::TlsAcceptor;
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
@@ -94,7 +95,7 @@ async fn fault_of_server0(router: &Router) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_with_tls_is_verified_by_its_own_authority_and_name() {
     let (server0, server1) = Application::pair().await;
-    let authority = Authority::new();
+    let authority = Authority::new("known");
     let folder = tempfile::tempdir().unwrap();
     let ca = authority.write(folder.path());
     let front = authority.secures(server0.address(), "shop.internal", false).await;
@@ -124,7 +125,7 @@ async fn a_target_with_tls_is_verified_by_its_own_authority_and_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_is_expired_or_of_an_unknown_authority_is_a_clear_fault() {
     let (server0, server1) = Application::pair().await;
-    let (known, unknown) = (Authority::new(), Authority::new());
+    let (known, unknown) = (Authority::new("known"), Authority::new("unknown"));
     let folder = tempfile::tempdir().unwrap();
     let ca = known.write(folder.path());
     for (front, reason) in [
@@ -143,7 +144,7 @@ async fn a_certificate_that_is_expired_or_of_an_unknown_authority_is_a_clear_fau
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_file_of_certificates_is_refused_by_check_start_and_reload() {
     let (server0, server1) = Application::pair().await;
-    let authority = Authority::new();
+    let authority = Authority::new("known");
     let folder = tempfile::tempdir().unwrap();
     let ca = authority.write(folder.path());
     let front = authority.secures(server0.address(), "127.0.0.1", false).await;
