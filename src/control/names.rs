@@ -161,7 +161,7 @@ fn tell(reach: &Reach, learned: Learned) {
     match learned {
         Learned::Nothing => {}
         Learned::Addresses(addresses) => {
-            tracing::info!(%target, ?addresses, "the target's name has these addresses from now on")
+            tracing::info!(%target, ?addresses, "the target's name has these addresses from now on");
         }
         Learned::Fault(fault) if reach.lookup().addresses.is_empty() => {
             tracing::warn!(%target, fault, "the target's name can't be looked up");

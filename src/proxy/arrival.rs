@@ -20,11 +20,14 @@ use crate::transport::{Rewound, VisitorStream, proxy_header};
 use bytes::BytesMut;
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::TlsAcceptor;
@@ -161,9 +164,9 @@ fn version(first: &[u8]) -> Option<Version> {
 }
 
 /// Serves a connection without TLS by the version of HTTP that it begins with.
-async fn undecided(stream: TcpStream, mut first: BytesMut, visitor: Rc<Visitor>, by: Instant) {
+async fn undecided(mut stream: TcpStream, mut first: BytesMut, visitor: Rc<Visitor>, by: Instant) {
     let _registered = Registered(Rc::clone(&visitor));
-    let decided = decide(&stream, &mut first, &visitor, by).await;
+    let decided = decide(&mut stream, &mut first, &visitor, by).await;
     let stream = VisitorStream::Plain(Rewound::new(stream, first.freeze()));
     match decided {
         Some(Version::Http1) => connection::serve(stream, visitor).await,
@@ -178,7 +181,7 @@ async fn undecided(stream: TcpStream, mut first: BytesMut, visitor: Rc<Visitor>,
 }
 
 /// Reads until the version is clear. `None` where the connection is to be closed.
-async fn decide(stream: &TcpStream, first: &mut BytesMut, visitor: &Visitor, by: Instant) -> Option<Version> {
+async fn decide(stream: &mut TcpStream, first: &mut BytesMut, visitor: &Visitor, by: Instant) -> Option<Version> {
     // A connection on which nothing comes is not kept for longer than one on which a head begins.
     let by = visitor.deadline().map_or(by, |head| by.min(head));
     let mut timer = Timer::new(visitor.worker.now());
@@ -189,19 +192,15 @@ async fn decide(stream: &TcpStream, first: &mut BytesMut, visitor: &Visitor, by:
             if let Some(version) = version(first) {
                 return Poll::Ready(Some(version));
             }
-            match stream.poll_read_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(None),
+            // Not `try_read`: after a read that leaves nothing, the next one would ask the kernel in vain.
+            let mut space = [MaybeUninit::uninit(); FIRST_READ];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => first.extend_from_slice(buffer.filled()),
+                Poll::Ready(_) => return Poll::Ready(None),
                 // Only now, for a request may have come that nobody has read yet.
                 Poll::Pending if visitor.is_closing() => return Poll::Ready(None),
                 Poll::Pending => return timer.poll_until(Some(by), &visitor.worker, cx).map(|()| None),
-            }
-            let mut buffer = [0; FIRST_READ];
-            match stream.try_read(&mut buffer) {
-                Ok(0) => return Poll::Ready(None),
-                Ok(count) => first.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Poll::Ready(None),
             }
         }
     })
