@@ -6,7 +6,7 @@ use super::multiplex::{Links, NoLane, Streamed};
 use super::outgoing::Outgoing;
 use super::record::Place;
 use super::upgrade::agreed;
-use super::upstream::{Busy, Exchanged, connect};
+use super::upstream::{Busy, Exchanged, NotConnected, connect};
 use super::visitor::Visitor;
 use super::worker::Worker;
 use crate::config::Protocol;
@@ -15,7 +15,6 @@ use crate::routing::counters::RetryReason;
 use crate::routing::{Pool, Route, Target};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode};
-use std::io;
 use std::rc::Rc;
 
 /// What came of an attempt.
@@ -124,11 +123,8 @@ async fn on_fresh(visitor: &Rc<Visitor>, place: &Place, target: &Target, outgoin
     let worker = &visitor.worker;
     let mut busy = match connect(worker, target, visitor.connects_within()).await {
         Ok(busy) => busy,
-        Err(error) if is_limit_of_ours(&error) => {
-            worker.tell_of_limit(&error);
-            return Tried::Failed(Happening::RouterLimit);
-        }
-        Err(_) => return Tried::Unsent,
+        Err(NotConnected::LimitHere) => return Tried::Failed(Happening::RouterLimit),
+        Err(NotConnected::Unreachable) => return Tried::Unsent,
     };
     match busy.exchange(visitor, place.pool(), outgoing).await {
         Exchanged::Answered(response) => judge(response, busy, outgoing),
@@ -147,6 +143,7 @@ async fn on_stream(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing
         let lane = match Links::lane(visitor, target).await {
             Ok(lane) => lane,
             Err(NoLane::Unreachable) => return Tried::Unsent,
+            Err(NoLane::LimitHere) => return Tried::Failed(Happening::RouterLimit),
             Err(NoLane::Full) => return Tried::Failed(Happening::HeadTimeout),
         };
         let fresh = lane.is_fresh();
@@ -184,17 +181,6 @@ fn note(worker: &Worker, route: &Route, target: &Target, happening: Happening) {
     } else if route.bounds.errors.is_some_and(|errors| requests.failed(errors)) {
         worker.reports.fails(&target.load);
     }
-}
-
-/// Whether a connection could not be made because this machine, or this process, has no more of what it takes: file
-/// descriptors, or ports.
-fn is_limit_of_ours(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes
-        .filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
-        .any(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Whether the one length that a head gives is a number (RFC 9110 §8.6).

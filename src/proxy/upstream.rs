@@ -21,7 +21,6 @@ use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -132,14 +131,24 @@ impl KeptConnections {
     }
 }
 
+/// Why there is no connection to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotConnected {
+    /// The target can't be reached.
+    Unreachable,
+    /// This machine has no more of what a connection takes.
+    LimitHere,
+}
+
 /// Connects to a target, within this time.
-pub(super) async fn connect(worker: &Rc<Worker>, target: &Target, within: Duration) -> io::Result<Busy> {
-    let Connected { stream, peer } = target.reach.connect(within).await.map_err(io::Error::other)?;
+pub(super) async fn connect(worker: &Rc<Worker>, target: &Target, within: Duration) -> Result<Busy, NotConnected> {
+    let connected = target.reach.connect(within).await;
+    let Connected { stream, peer } = connected.map_err(|error| worker.not_connected(&error))?;
     let mut builder = http1::Builder::new();
     // Most requests are a head alone: one plain `send` of it.
     builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
     let (stream, watch) = TargetIo::new(stream);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| NotConnected::Unreachable)?;
     let load = Arc::clone(&target.load);
     let upstream = Upstream {
         sender,

@@ -9,15 +9,15 @@ use super::multiplex::Links;
 use super::queue::Queues;
 use super::retries::Retries;
 use super::skew::SecondLooks;
-use super::upstream::KeptConnections;
+use super::upstream::{KeptConnections, NotConnected};
 use super::visitor::Visitors;
 use super::{DoorSocket, ProxySettings, listener};
 use crate::routing::{Dice, Order, Reports, Table, WorkerEnd, WorkerId};
+use crate::transport::ConnectError;
 use arc_swap::{ArcSwap, Cache};
 use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -140,9 +140,12 @@ impl Worker {
         known.1.clone()
     }
 
-    /// Says that a connection to a target could not be made for want of something that is this machine's to give; not
-    /// each time.
-    pub(super) fn tell_of_limit(&self, error: &io::Error) {
+    /// What it means that a connection could not be made. Says so, not each time, where it was for want of something
+    /// that is this machine's to give.
+    pub(super) fn not_connected(&self, error: &ConnectError) -> NotConnected {
+        if !error.is_limit_here() {
+            return NotConnected::Unreachable;
+        }
         let now = self.now();
         if self.told.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL) {
             self.told.set(Some(now));
@@ -151,6 +154,7 @@ impl Worker {
                 "can't connect to targets, and no target is to blame: visitors get 503; raise the limit of open files (LimitNOFILE), or the range of ports (net.ipv4.ip_local_port_range)"
             );
         }
+        NotConnected::LimitHere
     }
 
     fn obey(&self, order: Order) {

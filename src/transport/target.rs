@@ -56,6 +56,21 @@ pub enum ConnectError {
     At(SocketAddr, #[source] Box<ConnectError>),
 }
 
+impl ConnectError {
+    /// Whether this machine, or this process, has no more of what a connection takes: file descriptors, ports, memory.
+    /// No target is to blame for that.
+    #[must_use]
+    pub fn is_limit_here(&self) -> bool {
+        use rustix::io::Errno;
+        let limits = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+        match self {
+            Self::Connect(error) => limits.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())),
+            Self::At(_, error) => error.is_limit_here(),
+            Self::NoAddress(..) | Self::Tls(_) | Self::NoHttp2 | Self::TimedOut(_) => false,
+        }
+    }
+}
+
 impl Reach {
     /// Of a target, by the means of its pool.
     #[must_use]

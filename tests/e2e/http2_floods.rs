@@ -60,6 +60,9 @@ async fn floods(router: &Router, begin: &[u8], part: impl Fn(u32) -> Vec<u8>) ->
     all_closed
 }
 
+/// A part of a flood, by its number.
+type Part<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_are_cut_short() {
     let _turn = heavy_turn().await;
@@ -73,7 +76,6 @@ async fn floods_are_cut_short() {
     let endless = frame(HEADERS, 0, 1, &fields(&request("GET", "/never")));
     let many: Vec<_> = (0..100).map(|stream| get(1 + 2 * stream, "/gate")).collect();
     let field = fields(&[("x-more", &"x".repeat(16_000))]);
-    type Part<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
     let cases: Vec<(&str, Vec<u8>, Part<'_>)> = vec![
         (
             "rapid reset, CVE-2023-44487",

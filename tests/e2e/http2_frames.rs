@@ -91,6 +91,7 @@ const UNREADABLE: Allowed = PROTOCOL;
 const MALFORMED: Allowed = Allowed::Stream(&[PROTOCOL_ERROR]);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::too_many_lines)] // one table
 async fn frames_that_break_their_rules_end_what_they_belong_to() {
     let (router, server0, _server1) = router().await;
     let setting = |name: u16, value: u32| {

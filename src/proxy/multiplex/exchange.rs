@@ -58,7 +58,9 @@ impl Lane {
     pub(in crate::proxy) async fn exchange(self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Streamed {
         let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
         let (parts, body) = request.into_parts();
-        let Some(head) = head_for_http2(&parts) else { return Streamed::Failed(Happening::BadRequest(400)) };
+        let Some(head) = head_for_http2(&parts) else {
+            return Streamed::Failed(Happening::BadRequest(visitor.body_fault()));
+        };
         let mut sender = self.link.sender();
         let ends = body.is_end_stream();
         let ready = poll_fn(|cx| sender.poll_ready(cx)).await;

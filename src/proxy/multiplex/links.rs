@@ -1,6 +1,7 @@
 //! A worker's connections by HTTP/2, and the lanes on them.
 
 use super::link::Link;
+use crate::proxy::upstream::NotConnected;
 use crate::proxy::visitor::{Phase, Visitor};
 use crate::proxy::worker::Worker;
 use crate::routing::counters::TargetLoad;
@@ -36,7 +37,7 @@ struct Set {
 /// A connection that is being made, for all who wait for it.
 #[derive(Default)]
 struct Connecting {
-    made: Cell<Option<bool>>,
+    made: Cell<Option<Result<(), NotConnected>>>,
     done: Notify,
 }
 
@@ -62,6 +63,8 @@ enum Found {
 pub(in crate::proxy) enum NoLane {
     /// The target can't be connected to.
     Unreachable,
+    /// This machine has no more of what a connection takes.
+    LimitHere,
     /// It took too long until another request ended.
     Full,
 }
@@ -75,9 +78,10 @@ impl Links {
             match visitor.worker.links.find(visitor, target, fresh) {
                 Found::Lane(lane) => return Ok(lane),
                 Found::Connecting(connecting) => {
-                    if !connecting.is_made().await {
-                        return Err(NoLane::Unreachable);
-                    }
+                    connecting.made().await.map_err(|fault| match fault {
+                        NotConnected::Unreachable => NoLane::Unreachable,
+                        NotConnected::LimitHere => NoLane::LimitHere,
+                    })?;
                     fresh = true;
                 }
                 Found::Full(room) => {
@@ -169,11 +173,12 @@ async fn connect(
     within: Duration,
 ) {
     let begin = async {
-        let link = Link::begin(&worker, reach.connect(within).await.ok()?).await.ok()?;
-        link.is_settled().await.then_some(link)
+        let connected = reach.connect(within).await.map_err(|error| worker.not_connected(&error))?;
+        let link = Link::begin(&worker, connected).await.map_err(|_| NotConnected::Unreachable)?;
+        if link.is_settled().await { Ok(link) } else { Err(NotConnected::Unreachable) }
     };
-    let link = tokio::time::timeout(within, begin).await.ok().flatten();
-    connecting.made.set(Some(link.is_some()));
+    let link = tokio::time::timeout(within, begin).await.unwrap_or(Err(NotConnected::Unreachable));
+    connecting.made.set(Some(link.as_ref().map(|_| ()).map_err(|fault| *fault)));
     {
         let mut sets = worker.links.0.borrow_mut();
         let set = sets.entry(Arc::as_ptr(&load)).or_insert_with(|| Set::of(&load));
@@ -181,14 +186,14 @@ async fn connect(
         if set.connecting.as_ref().is_some_and(|current| Rc::ptr_eq(current, &connecting)) {
             set.connecting = None;
         }
-        set.links.extend(link.map(Rc::new));
+        set.links.extend(link.ok().map(Rc::new));
     }
     connecting.done.notify_waiters();
 }
 
 impl Connecting {
     /// Whether it was made, once that is known.
-    async fn is_made(&self) -> bool {
+    async fn made(&self) -> Result<(), NotConnected> {
         loop {
             // Before the look, so that no word is missed between the two.
             let done = self.done.notified();

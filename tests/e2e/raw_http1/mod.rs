@@ -50,9 +50,9 @@ fn unsafe_because(case: &Case, seen: &Seen) -> Option<String> {
     let lines: Vec<&str> = seen.requests.iter().map(|request| request.line.as_str()).collect();
     let passed = case.want.passed();
     // In no order: a proxy may use a connection for each.
-    let came = |wanted: &&str| lines.iter().any(|line| line.starts_with(*wanted));
+    let arrived = |wanted: &&str| lines.iter().any(|line| line.starts_with(*wanted));
     // Who refuses more than is needed is safe too.
-    let same = lines.is_empty() || lines.len() == passed.len() && passed.iter().all(came);
+    let same = lines.is_empty() || lines.len() == passed.len() && passed.iter().all(arrived);
     if let Some(why) = seen.ambiguous.first() {
         return Some(why.clone());
     }
