@@ -45,6 +45,7 @@ mod previews;
 mod prometheus_checks;
 mod prometheus_login;
 mod prometheus_pairs;
+mod protocols;
 mod raw_http1;
 mod restarts;
 mod restarts_in_place;

@@ -7,7 +7,7 @@ use http_body::{Body, Frame};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::io;
@@ -276,6 +276,12 @@ async fn serve(inner: Arc<Inner>, stream: TcpStream) {
     let keep_alive = inner.behaviour.lock().unwrap().keep_alive;
     let mut leaving = inner.leaving.subscribe();
     let service = hyper::service::service_fn(move |request| answer(Arc::clone(&inner), request));
+    let mut first = [0; 3];
+    if stream.peek(&mut first).await.is_ok_and(|count| first[..count] == *b"PRI") {
+        let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = http2.serve_connection(TokioIo::new(stream), service).await;
+        return;
+    }
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(keep_alive)
