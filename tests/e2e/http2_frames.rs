@@ -402,11 +402,13 @@ async fn a_body_goes_out_as_the_windows_let_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_beyond_its_window_is_refused() {
-    let (router, server0, _server1) = router().await;
-    server0.behave(|next| next.delay = std::time::Duration::from_secs(3));
+    // Nobody ever reads what comes there.
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server1 = Application::start("server1").await;
+    let pools = [("server0", deaf.local_addr().unwrap(), "r0"), ("server1", server1.address(), "r1")];
+    let router = Router::start(Setup::with_pools(&pools)).await;
     let mut connection = FrameConnection::open(router.address()).await;
-    // Much more than the application's socket, the router and the stream's window hold together.
-    connection.send(&get(1, "/page")).await;
+    // Much more than the target's socket, the router and the stream's window hold together.
     connection.send(&post(3, "/gate")).await;
     let part = frame(DATA, 0, 3, &[b'x'; 16_384]);
     let mut sent = 0;

@@ -62,13 +62,18 @@ async fn curl_gets_and_sends_what_it_wants() {
 async fn trailers_pass_both_ways() {
     let (router, server0, _server1) = router().await;
     let url = format!("http://{}/trailers", router.address());
-    let shown = output("nghttp", &["-v", "--no-dep", "-H", ":authority: shop.example.com", &url]).await;
+    let shown =
+        output("nghttp", &["-v", "--no-dep", "-H", ":authority: shop.example.com", "-H", "te: trailers", &url]).await;
     assert!(shown.contains("x-checksum: "), "{shown}");
     let file = router.folder().join("body");
     std::fs::write(&file, "some").unwrap();
     let data = format!("--data={}", file.display());
     let url = format!("http://{}/echo", router.address());
-    output("nghttp", &["--no-dep", "-H", "trailer: x-sum", "--trailer", "x-sum: 7", &data, &url]).await;
+    output(
+        "nghttp",
+        &["--no-dep", "--no-content-length", "-H", "trailer: x-sum", "--trailer", "x-sum: 7", &data, &url],
+    )
+    .await;
     let seen = server0.last_seen("/echo");
     assert_eq!(seen.body.as_ref(), b"some");
     assert_eq!(seen.trailers.map(|trailers| trailers["x-sum"].clone()), Some("7".parse().unwrap()));

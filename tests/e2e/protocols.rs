@@ -60,6 +60,7 @@ async fn whatever_visitors_and_targets_speak_requests_and_answers_are_the_same()
         std::fs::write(&file, vec![b'x'; 3_000_000]).unwrap();
         let data = format!("@{}", file.display());
         let mut uploaded = 0;
+        world.server0.open_gate();
         for visitor in VISITORS {
             let pair = format!("{} to {protocol}", visitor.0);
             let page = world.curl(visitor, "/page?a=%20b", &["-i", "-H", "Cookie: a=1; b=2"]).await;

@@ -161,7 +161,7 @@ async fn a_broken_file_of_certificates_is_refused_by_check_start_and_reload() {
     assert_eq!(router.visitor().get("/").await.by(), "server0");
     let checked = router.command(&["check", "--config", router.config().to_str().unwrap()]).await;
     assert_eq!(checked.code, 2, "{checked:?}");
-    assert!(checked.err.contains("pool server0: tls.ca_file") && checked.err.contains("1 fault:"), "{checked:?}");
+    assert!(checked.err.contains("pool.server0.tls.ca_file: ") && checked.err.contains("1 fault:"), "{checked:?}");
     assert!(router.terminate().await.success());
     let run = crate::harness::run_binary(&["run", "--config", router.config().to_str().unwrap()], &[], LONG).await;
     assert!(run.code == 1 && run.err.contains("has no certificate in it"), "{run:?}");

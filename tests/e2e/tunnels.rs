@@ -43,7 +43,7 @@ async fn a_real_client_and_server_talk_as_if_nobody_were_between_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_protocol_passes_with_what_came_early_and_half_a_close() {
-    let (router, server0, _server1) = before_echoes(|setup| setup).await;
+    let (router, server0, _server1) = before_echoes(|setup| setup.tables("[access_log]\nsample = 1.0\n")).await;
     let mut connection = RawConnection::open(router.address()).await;
     connection.send(&format!("{ASKING}early\n")).await;
     let head = connection.read_until("welcome\n", SHORT).await.to_ascii_lowercase();

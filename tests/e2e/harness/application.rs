@@ -2,7 +2,7 @@
 
 use super::free_address;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -353,7 +353,12 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> io::Result<Res
     let in_flight = InFlight::new(&inner);
     let (parts, body) = request.into_parts();
     let (body, trailers) = if path == "/upload" { count(&inner, body).await? } else { collect(body).await? };
-    let seen = Seen { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body, trailers };
+    // By HTTP/2 it says the scheme and the host as well.
+    let target = match (parts.version, parts.uri.path_and_query()) {
+        (Version::HTTP_2, Some(path)) => path.to_string(),
+        _ => parts.uri.to_string(),
+    };
+    let seen = Seen { method: parts.method, target, headers: parts.headers, body, trailers };
     remember(&inner, seen.clone());
     if !behaviour.delay.is_zero() {
         tokio::time::sleep(behaviour.delay).await;

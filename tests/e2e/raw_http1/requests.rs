@@ -480,6 +480,6 @@ fn sequences() -> Vec<Case> {
         sequence(Refused(400), format!("\r\n\r\n{second}")),
         sequence(Refused(400), format!("\n{second}")),
         sequence(Refused(400), "\x16\x03\x01\x02\0\x01\0\x01\x7f\x03\x03".into()),
-        sequence(Refused(505), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into()),
+        sequence(Refused(505), "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n".into()),
     ]
 }
