@@ -91,7 +91,7 @@ async fn of_requests(proxy: &str, address: SocketAddr, origin: &Recorder, counts
         let Case { want, bytes, class, .. } = case;
         // One more than is wanted: whoever sends it is seen.
         exchange(address, bytes, want.statuses().len(), &want.heads(), PATIENCE).await;
-        let why = unsafe_because(case, &origin.look());
+        let why = unsafe_because(case, &origin.settled().await);
         if let Some(why) = &why {
             println!("{proxy}: {class}: {}: {why}", case.name);
         }

@@ -158,6 +158,9 @@ fn chunks(bytes: &[u8], at: &mut usize) -> Option<Result<Vec<u8>, String>> {
 
 type Streams = Arc<Mutex<Vec<Vec<u8>>>>;
 
+/// Who sends nothing for so long to an origin sends nothing more of a case.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// A server that records every byte, and answers each request that can be read in one way only.
 pub struct Recorder {
     pub address: SocketAddr,
@@ -213,6 +216,23 @@ impl Recorder {
                     }
                 }
             }
+        }
+        seen
+    }
+
+    /// What has come since the last look, once nothing comes any more. What is not whole by then is nobody's any more:
+    /// it is not counted with what comes later.
+    pub async fn settled(&self) -> Seen {
+        let size = || self.streams.lock().unwrap().iter().map(Vec::len).sum::<usize>();
+        let mut before = None;
+        while before != Some(size()) {
+            before = Some(size());
+            tokio::time::sleep(QUIET).await;
+        }
+        let seen = self.look();
+        let (streams, mut looked) = (self.streams.lock().unwrap(), self.looked.lock().unwrap());
+        for (_, at) in streams.iter().zip(looked.iter_mut()).filter(|(stream, at)| **at < stream.len()) {
+            *at = usize::MAX;
         }
         seen
     }
