@@ -397,6 +397,8 @@ async fn a_check_that_there_is_no_file_descriptor_for_takes_no_target_down() {
     let [server0, spare, _] = three().await;
     let often = "[service.health]\ninterval = \"100ms\"\ntimeout = \"1s\"\nfall = 1\n";
     let router = Router::start(setup(&[server0.address()], &spare, "").health(often)).await;
+    // So that all of it has started.
+    assert_eq!(router.visitor().get("/").await.status, 200);
     let limit = |files: &str| {
         let id = router.id().to_string();
         let set = Command::new("prlimit").args(["--pid", &id, &format!("--nofile={files}:")]).status().unwrap();
