@@ -151,6 +151,13 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, s
             // Nothing more, for as long as anyone wants it.
             let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
         }
+        "/small" => {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            for _ in 0..3000 {
+                stream.send_data("a message of the app".into(), false).unwrap();
+            }
+            let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
+        }
         "/cut" => {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
             stream.send_data("half".into(), false).unwrap();
@@ -340,6 +347,31 @@ async fn connections_that_have_said_goodbye_cost_no_request() {
     assert_eq!(answer.status, 204);
     assert_eq!((world.suspected(), origin.connections()), (0, 7));
     drop(staying);
+}
+
+#[tokio::test]
+async fn who_does_not_read_small_messages_costs_the_others_no_connection() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    let mut held = hold(&world, &origin, "/held", 1).await;
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let mut reader = h2::client::Builder::new();
+    let (mut sender, connection) = reader.initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut unread = Vec::new();
+    for _ in 0..20 {
+        sender = sender.ready().await.unwrap();
+        let (answer, _) = sender.send_request(Request::get("http://a/small").body(()).unwrap(), true).unwrap();
+        unread.push(answer.await.unwrap());
+    }
+    for _ in 0..50 {
+        assert_eq!(get(world.address, "/").await.status, 204);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    origin.seen.release.notify_waiters();
+    assert_eq!(held[0].answer().await.status, 200);
+    assert_eq!(origin.connections(), 1);
+    connection.abort();
 }
 
 /// A frame's kind, flags and stream, once it has come.
