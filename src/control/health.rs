@@ -2,10 +2,10 @@
 //!
 //! A target counts as up until its first check says otherwise. From then on it takes `rise` passed checks in a row to
 //! come up and `fall` failed ones to go down; a check that was made because a worker could not connect takes it down
-//! by itself.
+//! by itself. A check that this machine had not enough for (file descriptors, ports) says nothing of the target.
 
 use super::message::{Message, Notice};
-use super::probe;
+use super::probe::{self, Failed};
 use super::service::ServiceControl;
 use crate::config::Health;
 use crate::model::{PoolName, ServiceName};
@@ -158,30 +158,41 @@ async fn watch_over(
     let mut fault = None;
     let mut release = None;
     let mut urgent = false;
+    // Whether it was told that it can't be checked.
+    let mut told = false;
     loop {
         let result = probe::check(&target.reach, &target.health).await;
         target.load.cleared();
-        let has_turned = streak.observe(result.is_ok(), urgent, *outage.borrow(), &target.health);
-        let says = match &result {
-            Ok(says) => says.clone(),
-            // One failed check is no reason to forget what runs there.
-            Err(_) if streak.healthy => release.clone(),
-            Err(_) => None,
+        let known = match result {
+            Ok(says) => Some((None, says)),
+            Err(Failed::Target(why)) => Some((Some(why), None)),
+            Err(Failed::Here(why)) => {
+                if !told {
+                    tracing::error!(service = %target.service, pool = %target.pool, target = %target.reach.address(), why, "can't check a target, which stays as it was");
+                }
+                None
+            }
         };
-        if has_turned {
-            fault = result.err().filter(|_| !streak.healthy);
-        }
-        if has_turned || says != release {
-            release.clone_from(&says);
-            let notice = Notice::Health {
-                service: target.service.clone(),
-                pool: target.pool.clone(),
-                load: Arc::clone(&target.load),
-                fault: fault.clone(),
-                release: says,
-            };
-            if inbox.send(Message::Notice(notice)).await.is_err() {
-                return;
+        told = known.is_none();
+        if let Some((why, says)) = known {
+            let has_turned = streak.observe(why.is_none(), urgent, *outage.borrow(), &target.health);
+            // One failed check is no reason to forget what runs there.
+            let says = if why.is_some() && streak.healthy { release.clone() } else { says };
+            if has_turned {
+                fault = why.filter(|_| !streak.healthy);
+            }
+            if has_turned || says != release {
+                release.clone_from(&says);
+                let notice = Notice::Health {
+                    service: target.service.clone(),
+                    pool: target.pool.clone(),
+                    load: Arc::clone(&target.load),
+                    fault: fault.clone(),
+                    release: says,
+                };
+                if inbox.send(Message::Notice(notice)).await.is_err() {
+                    return;
+                }
             }
         }
         tokio::time::sleep(SHORTEST_PAUSE.min(target.health.interval.get())).await;

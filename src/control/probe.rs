@@ -4,7 +4,7 @@
 use super::reported;
 use crate::config::{Health, Protocol};
 use crate::model::ReleaseId;
-use crate::transport::{Reach, TargetStream};
+use crate::transport::{ConnectError, Reach, TargetStream};
 use bytes::Bytes;
 use h2::RecvStream;
 use http::header::{CONNECTION, HOST, USER_AGENT};
@@ -36,23 +36,35 @@ enum Answer {
     Http2(RecvStream),
 }
 
+/// How a check came to nothing, in a sentence.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The target does not do what it should.
+    Target(String),
+    /// This machine has no more of what a connection takes: nobody knows how the target is.
+    Here(String),
+}
+
+impl From<ConnectError> for Failed {
+    fn from(error: ConnectError) -> Self {
+        if error.is_limit_here() { Self::Here(error.to_string()) } else { Self::Target(error.to_string()) }
+    }
+}
+
 /// Checks a target once; the release that it says it runs, where it is asked for that and says so.
-///
-/// # Errors
-/// A sentence that says how the check failed.
-pub(super) async fn check(reach: &Reach, health: &Health) -> Result<Option<ReleaseId>, String> {
+pub(super) async fn check(reach: &Reach, health: &Health) -> Result<Option<ReleaseId>, Failed> {
     let deadline = Instant::now() + health.timeout.get();
     let passed = match timeout_at(deadline, check_in_time(reach, health)).await {
         Ok(result) => result?,
-        Err(_) => return Err(format!("no answer to the health check within {}", health.timeout)),
+        Err(_) => return Err(Failed::Target(format!("no answer to the health check within {}", health.timeout))),
     };
     let (Some(Passed { answer, _driver }), Some(source)) = (passed, &health.release) else { return Ok(None) };
     // It has passed by its head: a body that does not come says nothing of the release, and nothing of its health.
     Ok(timeout_at(deadline, reported::release(answer, source)).await.unwrap_or_default())
 }
 
-async fn check_in_time(reach: &Reach, health: &Health) -> Result<Option<Passed>, String> {
-    let connected = reach.connect(health.timeout.get()).await.map_err(|error| error.to_string())?;
+async fn check_in_time(reach: &Reach, health: &Health) -> Result<Option<Passed>, Failed> {
+    let connected = reach.connect(health.timeout.get()).await?;
     let Some(path) = health.path.as_deref() else { return Ok(None) };
     let request = http::Request::get(path).header(USER_AGENT, AGENT);
     let host = reach.address().host_header();
@@ -60,10 +72,10 @@ async fn check_in_time(reach: &Reach, health: &Health) -> Result<Option<Passed>,
         Protocol::H1 => by_http1(connected.stream, request, &host).await,
         Protocol::H2 => by_http2(connected.stream, request, &host, reach.address().secure).await,
     };
-    let passed = asked.map_err(|error| format!("GET {path}: {error}"))?;
+    let passed = asked.map_err(|error| Failed::Target(format!("GET {path}: {error}")))?;
     let status: StatusCode = passed.answer.status();
     let has_passed = status.is_success() || status.is_redirection();
-    if has_passed { Ok(Some(passed)) } else { Err(format!("GET {path}: {status}")) }
+    if has_passed { Ok(Some(passed)) } else { Err(Failed::Target(format!("GET {path}: {status}"))) }
 }
 
 type Asked = Result<Passed, Box<dyn std::error::Error + Send + Sync>>;

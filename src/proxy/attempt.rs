@@ -139,21 +139,24 @@ const MOST_UNLOOKED_AT: u32 = 3;
 
 /// Sends a request on a stream of a connection by HTTP/2.
 async fn on_stream(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: &mut Outgoing) -> Tried {
-    for _ in 0..MOST_UNLOOKED_AT {
+    let (mut unlooked_at, mut lost) = (0, false);
+    while unlooked_at < MOST_UNLOOKED_AT {
         let lane = match Links::lane(visitor, target).await {
             Ok(lane) => lane,
             Err(NoLane::Unreachable) => return Tried::Unsent,
-            Err(NoLane::LimitHere) => return Tried::Failed(Happening::RouterLimit),
-            Err(NoLane::Full) => return Tried::Failed(Happening::HeadTimeout),
+            Err(NoLane::LimitHere | NoLane::Full) => return Tried::Failed(Happening::RouterLimit),
         };
         let fresh = lane.is_fresh();
         match lane.exchange(visitor, pool, outgoing).await {
             Streamed::Answered(response, streaming) => {
                 return judge(response, Busy::on_stream(&visitor.worker, streaming), outgoing);
             }
-            Streamed::Unsent => {}
-            // As far as anyone can tell; the target has closed a connection that was idle. Asking again does no harm.
-            Streamed::Failed(Happening::ClosedBeforeHead) if !fresh && outgoing.is_repeatable() => {}
+            // The connection is used no more, so there are only so many of these.
+            Streamed::Over if !fresh => {}
+            Streamed::Unsent | Streamed::Over => unlooked_at += 1,
+            // As far as anyone can tell, the target has closed a connection that was idle. Asking again does no harm.
+            Streamed::Lost if !fresh && !lost && outgoing.is_repeatable() => lost = true,
+            Streamed::Lost => return Tried::Failed(Happening::ClosedBeforeHead),
             Streamed::Failed(happening) => return Tried::Failed(happening),
         }
     }

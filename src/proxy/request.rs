@@ -224,6 +224,9 @@ impl Arrived {
         let audience = Audience::of(previewed, draw.is_some(), found.service_worker);
         let mut restricted = None;
         if let Some(passage) = passage {
+            if passage.as_get {
+                self.visitor.keeps_its_body();
+            }
             let mut found = self.found.unwrap_or_default();
             let (rest, passing) = Restricted::new(passage, &mut self.head, &mut found, self.body);
             self.body = passing;

@@ -308,6 +308,11 @@ impl Visitor {
         self.too_large.set(false);
     }
 
+    /// No target gets the request's body, so the service does not bound it.
+    pub(super) fn keeps_its_body(&self) {
+        self.body_room.set(u64::MAX);
+    }
+
     /// How long a target of the service that was asked last may take to accept a connection.
     pub(super) fn connects_within(&self) -> Duration {
         self.timeouts.get().connect.get()

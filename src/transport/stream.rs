@@ -1,11 +1,12 @@
 //! The kinds of stream, each behind one type, so that what reads and writes need not care.
 
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
@@ -73,6 +74,19 @@ impl AsyncRead for Rewound {
 }
 
 impl TargetStream {
+    /// Has the kernel end the connection when the other machine acknowledges nothing of what it is sent for as long as
+    /// `within`; after it was silent for `quiet`, it is asked whether it is there.
+    pub fn ends_when_unheard(&self, quiet: Duration, within: Duration) {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Tls(stream) => SockRef::from(stream.get_ref().0),
+            Self::Unix(_) => return,
+        };
+        let asks = TcpKeepalive::new().with_time(quiet).with_interval(quiet);
+        // Where the kernel knows no such thing, the requests' own time-outs are left.
+        let _ = socket.set_tcp_keepalive(&asks).and_then(|()| socket.set_tcp_user_timeout(Some(within)));
+    }
+
     /// Whether the socket is open and nothing has come on it that was not read. The kernel is asked, not what the runtime
     /// has last heard of it.
     #[must_use]

@@ -4,10 +4,11 @@ use super::names::{Known, Learned, Lookup};
 use super::{Means, TargetStream};
 use crate::config::Protocol;
 use crate::model::{Endpoint, TargetAddress};
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
@@ -42,6 +43,9 @@ pub enum ConnectError {
     /// It does not accept.
     #[error("connect: {0}")]
     Connect(#[source] io::Error),
+    /// This machine has no address that it could be reached from: IPv6 is off, say.
+    #[error("connect: {0}; this machine has no address of that kind")]
+    NoSource(#[source] io::Error),
     /// There is no TLS with it, or its certificate does not do.
     #[error("TLS: {0}")]
     Tls(#[source] io::Error),
@@ -61,12 +65,11 @@ impl ConnectError {
     /// No target is to blame for that.
     #[must_use]
     pub fn is_limit_here(&self) -> bool {
-        use rustix::io::Errno;
         let limits = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
         match self {
-            Self::Connect(error) => limits.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())),
+            Self::Connect(error) => limits.iter().any(|errno| is(error, *errno)),
             Self::At(_, error) => error.is_limit_here(),
-            Self::NoAddress(..) | Self::Tls(_) | Self::NoHttp2 | Self::TimedOut(_) => false,
+            Self::NoAddress(..) | Self::NoSource(_) | Self::Tls(_) | Self::NoHttp2 | Self::TimedOut(_) => false,
         }
     }
 }
@@ -145,7 +148,9 @@ impl Reach {
             let at = |error| ConnectError::At(*address, Box::new(error));
             match timeout_at(now + part, self.connect_to(*address)).await {
                 Ok(Ok(stream)) => return Ok(Connected { stream, peer: Some(*address) }),
-                Ok(Err(error)) => failed = Some(at(error)),
+                // What says something of the target goes before what says nothing of it.
+                Ok(Err(error)) if failed.as_ref().is_none_or(ConnectError::is_limit_here) => failed = Some(at(error)),
+                Ok(Err(_)) => {}
                 Err(_) => failed = Some(at(ConnectError::TimedOut(part))),
             }
         }
@@ -157,7 +162,7 @@ impl Reach {
     }
 
     async fn connect_to(&self, address: SocketAddr) -> Result<TargetStream, ConnectError> {
-        let stream = TcpStream::connect(address).await.map_err(ConnectError::Connect)?;
+        let stream = TcpStream::connect(address).await.map_err(|error| not_connected(address, error))?;
         stream.set_nodelay(true).map_err(ConnectError::Connect)?;
         let Some((config, name)) = &self.tls else {
             if self.address.secure {
@@ -173,6 +178,26 @@ impl Reach {
         }
         Ok(TargetStream::Tls(Box::new(stream)))
     }
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// Why there is no connection to an address. The kernel has one word for no free port and for no address to go out from;
+/// a socket that needs no connection, and sends nothing, tells them apart.
+fn not_connected(address: SocketAddr, error: io::Error) -> ConnectError {
+    let any: SocketAddr =
+        if address.is_ipv6() { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() };
+    let has_no_source = || {
+        UdpSocket::bind(any)
+            .and_then(|socket| socket.connect(address))
+            .is_err_and(|error| is(&error, Errno::ADDRNOTAVAIL))
+    };
+    if is(&error, Errno::ADDRNOTAVAIL) && has_no_source() {
+        return ConnectError::NoSource(error);
+    }
+    ConnectError::Connect(error)
 }
 
 #[cfg(test)]
@@ -208,6 +233,22 @@ mod tests {
         assert!(!reach.is_at(Some(there)));
         let error = reach.connect(SOON).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("{gone}: connect: ")), "{error}");
+    }
+
+    #[test]
+    fn a_want_of_this_machine_is_told_from_a_fault_of_the_target() {
+        let error = |errno: Errno| not_connected(([127, 0, 0, 1], 1).into(), io::Error::from(errno));
+        for (errno, here) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::ADDRNOTAVAIL, true),
+            (Errno::CONNREFUSED, false),
+            (Errno::NETUNREACH, false),
+            (Errno::TIMEDOUT, false),
+        ] {
+            assert_eq!(error(errno).is_limit_here(), here, "{errno:?}");
+        }
+        assert!(!ConnectError::NoSource(Errno::ADDRNOTAVAIL.into()).is_limit_here());
     }
 
     #[tokio::test]

@@ -159,7 +159,9 @@ async fn who_may_pass_maintenance_may_write_no_more_than_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_get_a_write_goes_on_without_its_body_and_the_connection_is_kept() {
-    let (router, server0, _server1) = router_with("[service.read_only]\nunsafe = \"as-get\"").await;
+    // What no target gets is no target's limit.
+    let tables = "[service.read_only]\nunsafe = \"as-get\"\n[service.limits]\nmax_body = 10";
+    let (router, server0, _server1) = router_with(tables).await;
     router.command(&["mode", "read-only"]).await.ok();
     // Bodies that would be requests, if anyone took their bytes for what follows.
     let hidden = "GET /hidden HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";

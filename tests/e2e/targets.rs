@@ -30,6 +30,11 @@ impl Authority {
 
     /// An application behind TLS, with a certificate for `name`.
     async fn secures(&self, application: SocketAddr, name: &str, expired: bool) -> Front {
+        self.secures_with(application, name, expired, &["http/1.1"]).await
+    }
+
+    /// The same, which offers these protocols.
+    async fn secures_with(&self, application: SocketAddr, name: &str, expired: bool, offers: &[&str]) -> Front {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         if expired {
@@ -44,7 +49,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = offers.iter().map(|offer| offer.as_bytes().to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -120,6 +125,38 @@ async fn a_target_with_tls_is_verified_by_its_own_authority_and_name() {
     let fault = fault_of_server0(&router).await;
     assert!(fault.starts_with("TLS: ") && fault.contains("other.internal"), "{fault}");
     assert_eq!(visitor.get("/").await.by(), "server1", "and nothing goes there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_with_tls_is_spoken_to_by_http2_and_checked_by_it_where_it_offers_that() {
+    let (server0, server1) = Application::pair().await;
+    let authority = Authority::new("known");
+    let folder = tempfile::tempdir().unwrap();
+    let ca = authority.write(folder.path());
+    let lines = |front: &Front| {
+        format!("targets = [\"https://{}\"]\nprotocol = \"h2\"\ntls.ca_file = \"{}\"", front.address, ca.display())
+    };
+    let front = authority.secures_with(server0.address(), "127.0.0.1", false, &["http/1.1", "h2"]).await;
+    let router = prepared(&lines(&front), &server1);
+    let text = std::fs::read_to_string(router.config()).unwrap();
+    router.write_config(&text.replace("[service.health]", "[service.health]\npath = \"/up\""));
+    router.start_again().await;
+    let mut visitor = router.visitor();
+    for _ in 0..3 {
+        assert_eq!(visitor.get("/").await.by(), "server0");
+        assert_eq!(visitor.post("/", "body").await.by(), "server0");
+    }
+    // The pseudo-header says by what it came.
+    assert_eq!(server0.seen().last().unwrap().header("host"), None, "by HTTP/1.1 it would have one");
+    server0.behave(|behaviour| behaviour.health = 503);
+    assert_eq!(fault_of_server0(&router).await, "GET /up: 503 Service Unavailable");
+
+    let front = authority.secures(server0.address(), "127.0.0.1", false).await;
+    let router = prepared(&lines(&front), &server1);
+    router.start_again().await;
+    let fault = fault_of_server0(&router).await;
+    assert!(fault.starts_with("TLS: "), "{fault}");
+    assert_eq!(router.visitor().get("/").await.by(), "server1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -392,6 +392,29 @@ async fn a_router_without_file_descriptors_blames_no_target() {
     assert_eq!(router.visitor().get("/").await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_that_there_is_no_file_descriptor_for_takes_no_target_down() {
+    let [server0, spare, _] = three().await;
+    let often = "[service.health]\ninterval = \"100ms\"\ntimeout = \"1s\"\nfall = 1\n";
+    let router = Router::start(setup(&[server0.address()], &spare, "").health(often)).await;
+    // So that all of it has started.
+    assert_eq!(router.visitor().get("/").await.status, 200);
+    let limit = |files: &str| {
+        let id = router.id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &id, &format!("--nofile={files}:")]).status().unwrap();
+        assert!(set.success());
+    };
+    limit("3");
+    until("it is told", SHORT, async || router.log().contains("can't check a target")).await;
+    limit("1024");
+    let log = router.log();
+    assert!(!log.lines().any(|line| line.contains("health changed") && line.contains("Too many")), "{log}");
+    assert_eq!(router.view().await["pools"]["server0"]["targets"][0]["healthy"], true);
+    // And they go on.
+    drop(server0);
+    router.view_when("server0 is down", SHORT, |view| view["pools"]["server0"]["targets"][0]["healthy"] == false).await;
+}
+
 /// A server that accepts connections and closes them at once.
 struct Closing {
     address: SocketAddr,

@@ -1,4 +1,4 @@
-//! What can be told of a visitor's frames by their heads (RFC 9113 §4.1), as the bytes come by.
+//! What can be told of the other side's frames by their heads (RFC 9113 §4.1), as the bytes come by.
 
 /// What a client says first (RFC 9113 §3.4); a frame of SETTINGS follows.
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
@@ -8,7 +8,7 @@ const HEAD: usize = 9;
 
 /// The kinds of frames that the router tells apart (RFC 9113 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::proxy) enum Kind {
     Data,
     Headers,
     Reset,
@@ -22,8 +22,8 @@ pub(super) enum Kind {
 
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) kind: Kind,
+pub(in crate::proxy) struct Frame {
+    pub(in crate::proxy) kind: Kind,
     /// `ACK` of SETTINGS and PING, `END_STREAM` of the others: the same bit.
     pub(super) first_flag: bool,
     end_headers: bool,
@@ -49,7 +49,7 @@ impl Frame {
 
 /// Where among its frames a connection is.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(in crate::proxy) struct Frames {
     /// The bytes that come before the next frame's head: of the preface, or of a frame's content.
     before: usize,
     head: [u8; HEAD],
@@ -60,13 +60,18 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Before the preface.
+    /// Of a client, before its preface.
     pub(super) fn new() -> Self {
-        Self { before: PREFACE, head: [0; HEAD], known: 0, in_block: false }
+        Self { before: PREFACE, ..Self::of_server() }
+    }
+
+    /// Of a server, which has no preface but its first frame.
+    pub(in crate::proxy) fn of_server() -> Self {
+        Self { before: 0, head: [0; HEAD], known: 0, in_block: false }
     }
 
     /// Takes note of what was read; `each` is told of every frame that begins.
-    pub(super) fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+    pub(in crate::proxy) fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
         loop {
             let skipped = self.before.min(bytes.len());
             self.before -= skipped;

@@ -12,7 +12,7 @@
 
 mod answer;
 mod connection;
-mod frames;
+pub(super) mod frames;
 mod head;
 mod patience;
 mod stream;

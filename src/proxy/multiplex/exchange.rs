@@ -27,6 +27,10 @@ pub(in crate::proxy) enum Streamed {
     Answered(Response<Inbound>, Streaming),
     /// The target has not looked at it; it can be sent again.
     Unsent,
+    /// No request could begin on the connection any more; it can be sent on another.
+    Over,
+    /// The connection has ended before an answer.
+    Lost,
     /// It failed.
     Failed(Happening),
 }
@@ -59,7 +63,7 @@ impl Lane {
         let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
         let (parts, body) = request.into_parts();
         let Some(head) = head_for_http2(&parts) else {
-            return Streamed::Failed(Happening::BadRequest(visitor.body_fault()));
+            return Streamed::Failed(Happening::BadRequest(400));
         };
         let mut sender = self.link.sender();
         let ends = body.is_end_stream();
@@ -67,7 +71,7 @@ impl Lane {
         let Ok((answer, stream)) = ready.and_then(|()| sender.send_request(head, ends)) else {
             self.link.retire();
             outgoing.give_back(Request::from_parts(parts, body));
-            return Streamed::Unsent;
+            return Streamed::Over;
         };
         visitor.enter(Phase::Answer);
         let mut upload = Upload { pump: Pump::new(Remembered::new(body), stream), going: !ends };
@@ -91,9 +95,10 @@ impl Lane {
                 }
             }
             Waited::Answer(Err(_)) | Waited::Broken if visitor.is_broken() => {
-                Streamed::Failed(Happening::BadRequest(400))
+                Streamed::Failed(Happening::BadRequest(visitor.body_fault()))
             }
             Waited::Answer(Err(error)) if error.is_library() => Streamed::Failed(Happening::MalformedHead),
+            Waited::Answer(Err(error)) if !error.is_reset() => Streamed::Lost,
             Waited::Answer(Err(_)) | Waited::Broken => Streamed::Failed(Happening::ClosedBeforeHead),
             Waited::Overdue(Phase::Upload) => Streamed::Failed(Happening::BadRequest(408)),
             Waited::Overdue(_) => Streamed::Failed(Happening::HeadTimeout),

@@ -1,5 +1,6 @@
 //! A connection to a target by HTTP/2, and the task that drives it.
 
+use crate::proxy::http2::frames::{Frames, Kind};
 use crate::proxy::worker::Worker;
 use crate::transport::{Connected, TargetStream};
 use bytes::Bytes;
@@ -28,6 +29,11 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 #[allow(clippy::cast_possible_truncation)] // 6.4 MB
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MOST_STREAMS as u32;
 
+/// What frames with little in them may take up beyond that, by h2's count: so much that the windows fill up first where
+/// a frame brings 16 bytes on average. h2 ends a connection that exceeds it, and a few visitors who don't read what an
+/// application says in small messages would end all requests on it.
+const SMALL_FRAMES: usize = 15 * CONNECTION_WINDOW as usize;
+
 /// The most that waits to be sent on one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -39,6 +45,10 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// After this time without a byte from a target that owes answers, it is asked whether it is still there.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// Between two such questions where no part of an answer came in between. Applications count those, and end the connection
+/// if they come more often than every five minutes (grpc-core and grpc-go, as they come).
+const ASK_AGAIN: Duration = Duration::from_secs(310);
 
 /// If it does not say so within this time, new requests go by another connection, where there may be one more.
 const DOUBT: Duration = Duration::from_secs(2);
@@ -62,6 +72,8 @@ pub(super) struct Link {
 /// What the task that drives a connection knows of it.
 struct Health {
     heard: Cell<Instant>,
+    /// Whether a part of an answer came since the target was asked whether it is there.
+    answers: Cell<bool>,
     /// How many requests wait for something from the target.
     streams: Cell<usize>,
     doubtful: Cell<bool>,
@@ -82,19 +94,30 @@ impl Link {
         let now = worker.tick();
         let health = Rc::new(Health {
             heard: Cell::new(now),
+            answers: Cell::new(true),
             streams: Cell::new(0),
             doubtful: Cell::new(false),
             over: Cell::new(false),
             settled: Cell::new(false),
             stirred: Notify::new(),
         });
-        let stream = Heard { stream: connected.stream, health: Rc::clone(&health), worker: Rc::clone(worker) };
+        connected.stream.ends_when_unheard(QUIET, GIVE_UP);
+        let stream = Heard {
+            stream: connected.stream,
+            frames: Frames::of_server(),
+            health: Rc::clone(&health),
+            worker: Rc::clone(worker),
+        };
         let (sender, connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(MAX_HEAD)
             .enable_push(false)
+            .data_frame_budget(SMALL_FRAMES)
+            // A count for the life of a connection, of frames that were on their way when visitors hung up, too. Past it h2
+            // would end the connection, and with it the requests of all others.
+            .max_local_error_reset_streams(None)
             // Until it has said how many: what it does not expect, it may refuse.
             .initial_max_send_streams(0)
             .handshake(stream)
@@ -205,7 +228,7 @@ async fn drive(mut connection: Connection<Heard, Bytes>, health: Rc<Health>, wor
 /// Watches whether the target is still there.
 struct Watch {
     ping_pong: Option<PingPong>,
-    /// When it was asked, while it has not answered.
+    /// When it was asked last.
     asked: Option<Instant>,
     look: Interval,
 }
@@ -223,7 +246,9 @@ impl Watch {
                 Some(asked) if now.saturating_duration_since(asked) >= GIVE_UP => return Poll::Ready(()),
                 // Nobody needs it any more, and its end can't even be sent.
                 None if abandoned && silence >= GIVE_UP => return Poll::Ready(()),
-                None if health.streams.get() > 0 && silence >= QUIET => self.ask(now),
+                None if health.streams.get() > 0 && silence >= QUIET && self.may_ask(health, now) => {
+                    self.ask(health, now);
+                }
                 Some(_) | None => {}
             }
         }
@@ -234,11 +259,18 @@ impl Watch {
         Poll::Pending
     }
 
-    fn ask(&mut self, now: Instant) {
+    /// Whether the target may be asked without being bothered.
+    fn may_ask(&self, health: &Health, now: Instant) -> bool {
+        let long_ago = |asked| now.saturating_duration_since(asked) >= ASK_AGAIN;
+        health.answers.get() || self.asked.is_none_or(long_ago)
+    }
+
+    fn ask(&mut self, health: &Health, now: Instant) {
         if let Some(ping_pong) = &mut self.ping_pong
             && ping_pong.send_ping(Ping::opaque()).is_ok()
         {
             self.asked = Some(now);
+            health.answers.set(false);
         }
     }
 }
@@ -249,6 +281,7 @@ const HELD_BY_TASK: usize = 2;
 /// A connection's stream, with a note taken of when something came.
 struct Heard {
     stream: TargetStream,
+    frames: Frames,
     health: Rc<Health>,
     worker: Rc<Worker>,
 }
@@ -258,6 +291,12 @@ impl AsyncRead for Heard {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before {
+            let Self { frames, health, .. } = &mut *self;
+            frames.pass(&buffer.filled()[before..], |frame| {
+                if matches!(frame.kind, Kind::Data | Kind::Headers) {
+                    health.answers.set(true);
+                }
+            });
             self.health.heard.set(self.worker.now());
             self.health.doubtful.set(false);
         }
@@ -288,5 +327,32 @@ impl AsyncWrite for Heard {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_target_that_is_silent_for_long_is_not_asked_again_and_again() {
+        let start = Instant::now();
+        let health = Health {
+            heard: Cell::new(start),
+            answers: Cell::new(true),
+            streams: Cell::new(1),
+            doubtful: Cell::new(false),
+            over: Cell::new(false),
+            settled: Cell::new(true),
+            stirred: Notify::new(),
+        };
+        let mut watch = Watch { ping_pong: None, asked: None, look: tokio::time::interval(LOOK) };
+        assert!(watch.may_ask(&health, start));
+        watch.asked = Some(start);
+        health.answers.set(false);
+        assert!(!watch.may_ask(&health, start + Duration::from_secs(300)));
+        assert!(watch.may_ask(&health, start + ASK_AGAIN));
+        health.answers.set(true);
+        assert!(watch.may_ask(&health, start + QUIET));
     }
 }

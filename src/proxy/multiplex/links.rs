@@ -65,7 +65,7 @@ pub(in crate::proxy) enum NoLane {
     Unreachable,
     /// This machine has no more of what a connection takes.
     LimitHere,
-    /// It took too long until another request ended.
+    /// It took too long until another request ended: there are as many connections as there may be.
     Full,
 }
 
@@ -129,7 +129,7 @@ impl Links {
     pub(in crate::proxy) fn sweep(&self, now: Instant) {
         self.0.borrow_mut().retain(|_, set| {
             set.links.retain(|link| !link.is_over() && !link.is_stale(now));
-            !set.links.is_empty() || set.connecting.is_some()
+            !set.links.is_empty() || set.is_needed()
         });
     }
 
@@ -141,7 +141,12 @@ impl Links {
         }
         let pools = table.services.iter().flat_map(|route| &route.pools).filter(|pool| !pool.drained);
         let used: HashSet<_> = pools.flat_map(|pool| &pool.targets).map(|target| Arc::as_ptr(&target.load)).collect();
-        sets.retain(|target, _| used.contains(target));
+        sets.retain(|target, set| {
+            used.contains(target) || {
+                set.links.clear();
+                set.is_needed()
+            }
+        });
     }
 }
 
@@ -162,6 +167,12 @@ async fn has_room(visitor: &Visitor, room: &Notify) -> bool {
 impl Set {
     fn of(load: &Arc<TargetLoad>) -> Self {
         Self { load: Arc::clone(load), links: Vec::new(), connecting: None, room: Rc::default() }
+    }
+
+    /// Whether a connection is being made for it, or a request is on one or waits for one to end: in another set, nobody
+    /// would tell who waits.
+    fn is_needed(&self) -> bool {
+        self.connecting.is_some() || Rc::strong_count(&self.room) > 1
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::wire::{Visitor, ask, eventually, get};
 use super::world::{Setting, TestPool, World};
-use crate::config::Protocol;
+use crate::config::{Protocol, Retry};
 use crate::model::Period;
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -27,6 +27,9 @@ struct Seen {
     refusals: AtomicUsize,
     /// Ends the wait of `/held`.
     release: Notify,
+    /// Has every connection say goodbye.
+    leave: Notify,
+    left: AtomicUsize,
 }
 
 /// A server that does what the path says.
@@ -54,10 +57,23 @@ impl Origin {
                     let mut builder = server::Builder::new();
                     builder.max_concurrent_streams(streams);
                     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
-                    while let Some(Ok((request, respond))) = connection.accept().await {
-                        tokio::spawn(serve(request, respond, Arc::clone(&seen)));
-                        if leaves(number) {
-                            connection.graceful_shutdown();
+                    let told = Arc::clone(&seen);
+                    let mut told = std::pin::pin!(told.leave.notified());
+                    let mut left = false;
+                    loop {
+                        tokio::select! {
+                            () = &mut told, if !left => {
+                                left = true;
+                                connection.graceful_shutdown();
+                                seen.left.fetch_add(1, Ordering::SeqCst);
+                            }
+                            accepted = connection.accept() => {
+                                let Some(Ok((request, respond))) = accepted else { return };
+                                tokio::spawn(serve(request, respond, Arc::clone(&seen)));
+                                if leaves(number) {
+                                    connection.graceful_shutdown();
+                                }
+                            }
                         }
                     }
                 });
@@ -129,6 +145,18 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, s
             // h2 drops what it has not sent yet when it is to reset a stream.
             tokio::time::sleep(Duration::from_millis(50)).await;
             stream.send_reset(Reason::NO_ERROR);
+        }
+        "/open" => {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            // Nothing more, for as long as anyone wants it.
+            let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
+        }
+        "/small" => {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            for _ in 0..3000 {
+                stream.send_data("a message of the app".into(), false).unwrap();
+            }
+            let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
         }
         "/cut" => {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
@@ -223,6 +251,190 @@ async fn what_the_target_may_have_looked_at_is_not() {
     let world = origin.world(|_| {});
     assert_eq!(ask(world.address, "POST /failed HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.status, 502);
     assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_target_fails_on_a_connection_that_is_used_is_tried_once_more_and_no_further() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    assert_eq!(get(world.address, "/").await.status, 204);
+    assert_eq!(get(world.address, "/failed").await.status, 502);
+    assert_eq!(origin.requests(), ["/", "/failed", "/failed"]);
+    let thrifty = origin.world(|setting| setting.retry = Retry { budget: 0.0, min_per_second: 0 });
+    assert_eq!(get(thrifty.address, "/").await.status, 204);
+    assert_eq!(get(thrifty.address, "/failed").await.status, 502);
+    assert_eq!(origin.requests().len(), 5, "{:?}", origin.requests());
+}
+
+#[tokio::test]
+async fn a_body_that_turns_out_too_long_is_a_413() {
+    let origin = Origin::new().await;
+    let world = origin.world(|setting| setting.limits.max_body = Some(10));
+    let request = "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nb\r\nhello there\r\n0\r\n\r\n";
+    assert_eq!(ask(world.address, request).await.status, 413);
+    eventually("nothing is under way", || world.under_way() == 0).await;
+}
+
+/// Requests that are under way, one after the other.
+async fn hold(world: &World, origin: &Origin, path: &str, count: usize) -> Vec<Visitor> {
+    let before = origin.requests().len();
+    let mut visitors = Vec::new();
+    for number in 1..=count {
+        let mut visitor = Visitor::connect(world.address).await;
+        visitor.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        eventually("it is under way", || origin.requests().len() == before + number).await;
+        visitors.push(visitor);
+    }
+    visitors
+}
+
+#[tokio::test]
+async fn where_every_stream_is_taken_that_is_the_routers_limit() {
+    let origin = Origin::with(1, |_| false).await;
+    let world = origin.world(|setting| setting.timeouts.answer = Period::from_millis(300));
+    let mut visitors = hold(&world, &origin, "/open", 8).await;
+    for visitor in &mut visitors {
+        visitor.begun().await;
+    }
+    let answer = get(world.address, "/").await;
+    assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true), "{answer:?}");
+    assert_eq!(world.pool(0).tally.sum(|tally| tally.failed.get()), 0, "no target is to blame");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_stream_of_a_pool_that_is_drained_gets_one() {
+    let origin = Origin::with(1, |_| false).await;
+    let mut world = origin.world(|_| {});
+    let mut visitors = hold(&world, &origin, "/held", 8).await;
+    for _ in 0..12 {
+        let mut visitor = Visitor::connect(world.address).await;
+        visitor.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        visitors.push(visitor);
+    }
+    eventually("all are in the pool", || world.pool(0).in_flight() == 20).await;
+    world.setting.pools[0].drained = true;
+    let version = world.publish();
+    eventually("the worker knows it", || world.live.acknowledged(version)).await;
+    let seen = Arc::clone(&origin.seen);
+    let releasing = tokio::spawn(async move {
+        loop {
+            seen.release.notify_waiters();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    for visitor in &mut visitors {
+        assert_eq!(visitor.answer().await.status, 200);
+    }
+    releasing.abort();
+    eventually("nothing is under way", || world.under_way() == 0).await;
+}
+
+#[tokio::test]
+async fn connections_that_have_said_goodbye_cost_no_request() {
+    let origin = Origin::with(2, |_| false).await;
+    let world = origin.world(|_| {});
+    // Six connections with a request on each, and room for one more.
+    let mut visitors = hold(&world, &origin, "/held", 11).await;
+    let last = visitors.split_off(1);
+    let (gone, staying): (Vec<_>, Vec<_>) = last.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+    drop(gone);
+    eventually("one is left on each", || origin.seen.resets.load(Ordering::SeqCst) == 5).await;
+    origin.seen.leave.notify_waiters();
+    // Told on each, and read by the router.
+    eventually("all have said so", || origin.seen.left.load(Ordering::SeqCst) == 6).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let answer = ask(world.address, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello").await;
+    assert_eq!(answer.status, 204);
+    assert_eq!((world.suspected(), origin.connections()), (0, 7));
+    drop(staying);
+}
+
+#[tokio::test]
+async fn who_does_not_read_small_messages_costs_the_others_no_connection() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    let mut held = hold(&world, &origin, "/held", 1).await;
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let mut reader = h2::client::Builder::new();
+    let (mut sender, connection) = reader.initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut unread = Vec::new();
+    for _ in 0..20 {
+        sender = sender.ready().await.unwrap();
+        let (answer, _) = sender.send_request(Request::get("http://a/small").body(()).unwrap(), true).unwrap();
+        unread.push(answer.await.unwrap());
+    }
+    for _ in 0..50 {
+        assert_eq!(get(world.address, "/").await.status, 204);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    origin.seen.release.notify_waiters();
+    assert_eq!(held[0].answer().await.status, 200);
+    assert_eq!(origin.connections(), 1);
+    connection.abort();
+}
+
+/// A frame's kind, flags and stream, once it has come.
+async fn frame(stream: &mut TcpStream) -> Option<(u8, u8, [u8; 4])> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.ok()?;
+    let [high, middle, low, kind, flags, a, b, c, d] = head;
+    let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+    stream.read_exact(&mut vec![0; length]).await.ok()?;
+    Some((kind, flags, [a, b, c, d]))
+}
+
+/// A target of raw frames: when so many streams were reset it goes on sending on them for a while, as if that had been
+/// on its way, and then answers the first request.
+async fn resetting(others: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        stream.read_exact(&mut [0; 24]).await.unwrap();
+        let mut reset = Vec::new();
+        while reset.len() < others {
+            match frame(&mut stream).await.unwrap() {
+                (4, 0, _) => stream.write_all(&[0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap(),
+                (3, _, of) => reset.push(of),
+                _ => {}
+            }
+        }
+        for _ in 0..60 {
+            let mut bytes = Vec::new();
+            for [a, b, c, d] in &reset {
+                bytes.extend([0, 0, 1, 0, 0, *a, *b, *c, *d, b'x']);
+            }
+            // With a PING, whose answer says that all of it was looked at.
+            bytes.extend([0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+            stream.write_all(&bytes).await.unwrap();
+            while !matches!(frame(&mut stream).await.unwrap(), (6, 1, _)) {}
+        }
+        // `:status: 204`, and the end of the stream.
+        stream.write_all(&[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x89]).await.unwrap();
+        while frame(&mut stream).await.is_some() {}
+    });
+    address
+}
+
+#[tokio::test]
+async fn visitors_who_hang_up_cost_the_others_no_connection() {
+    let mut pool = TestPool::new("server0", &[resetting(99).await]);
+    pool.protocol = Protocol::H2;
+    let world = World::new(Setting::of(vec![pool]));
+    let mut first = Visitor::connect(world.address).await;
+    first.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("it is under way", || world.under_way() == 2).await;
+    let mut others = Vec::new();
+    for _ in 0..99 {
+        let mut visitor = Visitor::connect(world.address).await;
+        visitor.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        others.push(visitor);
+    }
+    eventually("all are under way", || world.under_way() == 200).await;
+    drop(others);
+    assert_eq!(first.answer().await.status, 204);
 }
 
 #[tokio::test]

@@ -165,6 +165,16 @@ impl Visitor {
         self.answer_to(false).await.expect("an answer")
     }
 
+    /// Waits until the head of an answer has come, whatever is to follow.
+    pub(super) async fn begun(&mut self) {
+        while !self.buffer.windows(4).any(|window| window == b"\r\n\r\n") {
+            let mut part = [0; 4096];
+            let count = within(async { self.stream.read(&mut part).await.ok() }).await.unwrap_or_default();
+            assert!(count > 0, "the connection has ended");
+            self.buffer.extend_from_slice(&part[..count]);
+        }
+    }
+
     pub(super) async fn ask(&mut self, request: &str) -> Answer {
         self.send(request).await;
         self.answer_to(request.starts_with("HEAD")).await.expect("an answer")
