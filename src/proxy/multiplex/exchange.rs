@@ -59,7 +59,7 @@ impl Lane {
         let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
         let (parts, body) = request.into_parts();
         let Some(head) = head_for_http2(&parts) else {
-            return Streamed::Failed(Happening::BadRequest(visitor.body_fault()));
+            return Streamed::Failed(Happening::BadRequest(400));
         };
         let mut sender = self.link.sender();
         let ends = body.is_end_stream();
@@ -91,7 +91,7 @@ impl Lane {
                 }
             }
             Waited::Answer(Err(_)) | Waited::Broken if visitor.is_broken() => {
-                Streamed::Failed(Happening::BadRequest(400))
+                Streamed::Failed(Happening::BadRequest(visitor.body_fault()))
             }
             Waited::Answer(Err(error)) if error.is_library() => Streamed::Failed(Happening::MalformedHead),
             Waited::Answer(Err(_)) | Waited::Broken => Streamed::Failed(Happening::ClosedBeforeHead),
