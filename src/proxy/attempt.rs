@@ -190,7 +190,7 @@ fn note(worker: &Worker, route: &Route, target: &Target, happening: Happening) {
 fn has_one_length(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
-        (Some(length), None) => length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(length), None) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
         (Some(_) | None, _) => false,
     }
 }

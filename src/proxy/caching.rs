@@ -108,11 +108,14 @@ fn forbid(headers: &mut HeaderMap) {
 /// No shared cache keeps it; what else the application says of it stays.
 fn keep_private(headers: &mut HeaderMap) {
     remove_targeted(headers);
-    if has_directive(headers, "no-store") || has_directive(headers, "private") && !has_directive(headers, "public") {
+    let suffices =
+        has_directive(headers, "no-store") || has_directive(headers, "private") && !has_directive(headers, "public");
+    if suffices && is_clear(headers) {
         return;
     }
     let mut value = b"private".to_vec();
-    for directive in directives(headers).filter(|directive| !is_for_shared(name_of(directive))) {
+    let kept = |directive: &&str| is_whole(directive) && !is_for_shared(name_of(directive));
+    for directive in directives(headers).filter(kept) {
         value.extend_from_slice(b", ");
         value.extend_from_slice(directive.as_bytes());
     }
@@ -159,6 +162,16 @@ fn has_directive(headers: &HeaderMap, directive: &str) -> bool {
 
 fn name_of(directive: &str) -> &str {
     directive.split('=').next().unwrap_or_default().trim_ascii()
+}
+
+/// Whether every reader takes the same directives out of the lines, be they joined or not.
+fn is_clear(headers: &HeaderMap) -> bool {
+    headers.get_all(CACHE_CONTROL).iter().all(|line| line.to_str().is_ok_and(is_whole))
+}
+
+/// Whether what is quoted ends in it, as far as one can tell without knowing what a `\` is taken for.
+fn is_whole(text: &str) -> bool {
+    text.matches('"').count().is_multiple_of(2) && !text.contains('\\')
 }
 
 /// The directives of all `Cache-Control` lines. A comma within quotes does not end one.
@@ -243,6 +256,11 @@ mod tests {
             (&["cache-control: public, private"], "private"),
             (&["cache-control: ,, no-cache"], "private, no-cache"),
             (&["cache-control: \u{e9}"], "private"),
+            (&["cache-control: \"", "cache-control: \",public\""], "private, \",public\""),
+            (&["cache-control: \"", "cache-control: private, max-age=5"], "private, max-age=5"),
+            (&["cache-control: private", "cache-control: public, \u{e9}"], "private"),
+            (&["cache-control: x=\"\\\"", "cache-control: private, y=\"\\\""], "private"),
+            (&["cache-control: no-store", "cache-control: \""], "private, no-store"),
             (&["cache-control: private, max-age=5"], "private, max-age=5"),
             (&["cache-control: no-store, max-age=0"], "no-store, max-age=0"),
         ] {

@@ -88,7 +88,7 @@ impl Found {
 /// Whether a visitor's header could pass for the router's word. CGI-like interfaces (WSGI, Rack, PHP) turn `-` into `_`,
 /// some of them whatever is no letter or digit, and so can't tell `X_Cutover_Pool` or `X.Real.IP` from what the router
 /// vouches for.
-fn is_claim(name: &str) -> bool {
+pub(super) fn is_claim(name: &str) -> bool {
     // What frames or routes a message is read once, where it is spelled as it should be.
     if matches!(name.as_bytes(), [b'c' | b't' | b'f' | b'h' | b'p', ..]) {
         // `Proxy` itself is the proxy that a CGI program asks for what it needs from elsewhere ("httpoxy").

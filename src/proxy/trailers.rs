@@ -1,6 +1,7 @@
 //! Which fields may come behind a body.
 
-use super::headers::reads_as;
+use super::headers::{is_claim, reads_as};
+use crate::routing::is_override_header;
 use http::HeaderMap;
 
 /// What frames a message, routes it, proves who sends it, says how to read its content or whether to keep it has to stand
@@ -60,7 +61,8 @@ pub(super) fn strip(trailers: &mut HeaderMap) {
 
 fn may_be(name: &str) -> bool {
     let begins = NEVER_BEGINS.iter().any(|beginning| reads_as(name, beginning));
-    !begins && !NEVER.iter().any(|never| name.len() == never.len() && reads_as(name, never))
+    let steers = is_claim(name) || is_override_header(name);
+    !begins && !steers && !NEVER.iter().any(|never| name.len() == never.len() && reads_as(name, never))
 }
 
 #[cfg(test)]
@@ -84,6 +86,11 @@ mod tests {
             "x-cutover-pool",
             "if-match",
             "te",
+            "host_",
+            "proxy",
+            "x-http-method-override",
+            "x-http-method",
+            "x_method_override",
         ] {
             assert!(!may_be(name), "{name}");
         }

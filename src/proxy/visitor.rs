@@ -152,8 +152,11 @@ impl Visitor {
 
     /// A part of the request's body goes to the target.
     pub(super) fn uploads(&self) {
-        if matches!(self.phase.get(), Phase::Upload | Phase::Answer) {
-            self.enter(Phase::Answer);
+        match self.phase.get() {
+            Phase::Upload | Phase::Answer => self.enter(Phase::Answer),
+            // The answer has begun, and what is sent beside it is movement too.
+            Phase::Body => self.since.set(self.worker.now()),
+            Phase::Head { .. } | Phase::Router | Phase::Waiting | Phase::Tail | Phase::Idle | Phase::Tunnel => {}
         }
     }
 

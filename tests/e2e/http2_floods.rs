@@ -3,8 +3,8 @@
 
 use crate::harness::frames::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, FrameConnection, GOAWAY, HEADERS, NO_ERROR,
-    PING, PREFACE, PRIORITY, RST_STREAM, Reaction, SETTINGS, SETTINGS_TIMEOUT, WHOLE, WINDOW_UPDATE, fields, frame,
-    get, request,
+    PADDED, PING, PREFACE, PRIORITY, RST_STREAM, Reaction, SETTINGS, SETTINGS_TIMEOUT, WHOLE, WINDOW_UPDATE, fields,
+    frame, get, request,
 };
 use crate::harness::{Application, LONG, Router, SHORT, Setup, heavy_turn, until};
 use std::time::{Duration, Instant};
@@ -92,6 +92,7 @@ async fn floods_are_cut_short() {
         ("CONTINUATION without end, CVE-2024-27316", endless.clone(), Box::new(|_| frame(CONTINUATION, 0, 1, &field))),
         ("empty CONTINUATION", endless, Box::new(|_| frame(CONTINUATION, 0, 1, &[]))),
         ("empty DATA, CVE-2019-9518", post.clone(), Box::new(|_| frame(DATA, 0, 1, &[]))),
+        ("DATA of padding alone", post.clone(), Box::new(|_| frame(DATA, PADDED, 1, &[0]))),
         ("tiny DATA", post, Box::new(|_| frame(DATA, 0, 1, b"x"))),
         ("PING, CVE-2019-9512", vec![], Box::new(|_| frame(PING, 0, 0, b"12345678"))),
         ("answers to no PING", vec![], Box::new(|_| frame(PING, 1, 0, b"12345678"))),
@@ -211,6 +212,19 @@ async fn who_reads_nothing_is_cut_off() {
     }
     until("all are under way", SHORT, async || server0.in_flight() == 20).await;
     until("all have ended", LONG, async || server0.in_flight() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_back_its_windows_is_told_to_go() {
+    let (router, _server0, _server1) = router(SMALL).await;
+    let mut connection = FrameConnection::open(router.address()).await;
+    let refused = [request("GET", "/never"), vec![("expect", "miracles")]].concat();
+    // So much comes between the two that the answer is there, and not yet sent, when the window closes.
+    let between = frame(0xab, 0, 0, &[0; 16_384]).repeat(5);
+    let closed = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    connection.send(&[frame(HEADERS, WHOLE, 1, &fields(&refused)), between, closed].concat()).await;
+    connection.until("it is told", |frame| frame.kind == GOAWAY).await;
+    assert!(connection.closes(SHORT).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -118,6 +118,7 @@ impl Framing {
             match step {
                 Ok(Read::Whole(length, ends)) => {
                     passed += length;
+                    self.seen = 0;
                     if ends {
                         self.state = if self.asks_for_upgrade { State::Open } else { State::Head };
                     }
@@ -139,7 +140,6 @@ impl Framing {
     #[inline]
     fn head(&mut self, bytes: &[u8]) -> Result<Read<bool>, Fault> {
         let Read::Whole(length, ahead) = head::read(bytes).map_err(Fault::Head)? else { return Ok(Read::Partial) };
-        self.seen = 0;
         self.asks_for_upgrade = ahead.upgrade;
         self.state = match ahead.body {
             Body::Length(0) => return Ok(Read::Whole(length, true)),

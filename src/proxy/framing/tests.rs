@@ -53,6 +53,15 @@ fn whatever_is_cut_anywhere_means_the_same() {
 }
 
 #[test]
+fn a_short_request_behind_long_trailers_is_read_at_once() {
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let trailers = format!("0\r\nx: {}", "y".repeat(100));
+    let next = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let all = format!("{head}{trailers}\r\n\r\n{next}");
+    assert_eq!(in_pieces(all.as_bytes(), &[head.len() + trailers.len()]), (all.len(), None));
+}
+
+#[test]
 fn what_asks_for_another_protocol_is_followed_by_nothing_until_it_is_answered() {
     let head = b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\n\r\n";
     let mut framing = Framing::default();

@@ -216,13 +216,15 @@ impl Session {
             wire.within_head.get().map(|since| (since + timeouts.head.get(), Due::End(Reason::ENHANCE_YOUR_CALM)));
         let mute =
             (!wire.acknowledged.get()).then(|| (self.begun + timeouts.head.get(), Due::End(Reason::SETTINGS_TIMEOUT)));
-        let rest = if self.streams.borrow().is_empty() && !(unsent && leaving.is_some()) {
-            match leaving {
-                Some(since) => Some((since + FAREWELL, Due::End(Reason::NO_ERROR))),
-                None => self.lane.deadline().map(|at| (at, Due::Leave)),
+        let rest = match leaving {
+            _ if !self.streams.borrow().is_empty() => Some((self.look_over(), Due::Look)),
+            // The rest of the answers has no time-out of its own, and a window that was taken back may never let it go.
+            Some(since) if unsent => {
+                let taken = wire.taken.get().map_or(since, |taken| taken.max(since));
+                Some((taken + timeouts.stall.get(), Due::End(Reason::CANCEL)))
             }
-        } else {
-            Some((self.look_over(), Due::Look))
+            Some(since) => Some((since + FAREWELL, Due::End(Reason::NO_ERROR))),
+            None => self.lane.deadline().map(|at| (at, Due::Leave)),
         };
         [over, blocked, slow, mute, rest].into_iter().flatten()
     }

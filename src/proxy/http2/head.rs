@@ -50,6 +50,10 @@ pub(in crate::proxy) fn fit(head: &Parts) -> Result<(), u16> {
     if !(path.starts_with('/') || asterisk || head.method == Method::CONNECT) {
         return Err(400);
     }
+    // h2 takes it for a zero.
+    if head.headers.get(CONTENT_LENGTH).is_some_and(HeaderValue::is_empty) {
+        return Err(400);
+    }
     if let Some(authority) = head.uri.authority() {
         // RFC 9113 §8.3.1: no user information; and `host` must not name another.
         let authority = authority.as_str();
@@ -94,6 +98,8 @@ mod tests {
             ("GET", "http://a.example/", &[("x-a", " b")], Err(400)),
             ("GET", "http://a.example/", &[("x-a", "b\t")], Err(400)),
             ("GET", "http://a.example/", &[("x-a", "b c")], Ok(())),
+            ("POST", "http://a.example/", &[("content-length", "")], Err(400)),
+            ("POST", "http://a.example/", &[("content-length", "05")], Ok(())),
             ("CONNECT", "a.example:443", &[], Ok(())),
         ] {
             assert_eq!(fit(&parts(method, uri, headers)), expected, "{method} {uri} {headers:?}");

@@ -35,6 +35,8 @@ pub(super) struct Wire {
     pub(super) within_head: Cell<Option<Instant>>,
     /// Since when the visitor takes nothing of what is to be written.
     pub(super) blocked: Cell<Option<Instant>>,
+    /// When the visitor last took something.
+    pub(super) taken: Cell<Option<Instant>>,
     /// Since when the connection is over for this side.
     pub(super) ended: Cell<Option<Instant>>,
 }
@@ -47,6 +49,7 @@ impl Wire {
             acknowledged: Cell::new(false),
             within_head: Cell::new(None),
             blocked: Cell::new(None),
+            taken: Cell::new(None),
             ended: Cell::new(None),
         })
     }
@@ -104,6 +107,7 @@ impl Watched {
             Poll::Ready(Ok(count)) => {
                 self.patience.served(*count);
                 self.wire.blocked.set(None);
+                self.wire.taken.set(Some(self.worker.now()));
             }
             Poll::Ready(Err(_)) => self.wire.blocked.set(None),
             Poll::Pending => {

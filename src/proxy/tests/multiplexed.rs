@@ -164,6 +164,18 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, s
             tokio::time::sleep(Duration::from_millis(50)).await;
             stream.send_reset(Reason::INTERNAL_ERROR);
         }
+        "/sink" => {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            let mut body = body;
+            while let Some(Ok(data)) = body.data().await {
+                let _ = body.flow_control().release_capacity(data.len());
+            }
+            let _ = stream.send_data("all of it".into(), true);
+        }
+        "/odd-length" => {
+            let odd = Response::builder().header("content-length", "");
+            drop(respond.send_response(odd.body(()).unwrap(), true));
+        }
         "/call" => {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
             stream.send_data("message".into(), false).unwrap();
@@ -488,6 +500,41 @@ async fn an_answer_may_come_before_the_request_has_ended() {
     let answer = visitor.answer().await;
     assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
     assert!(answer.body().contains("enough"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_turns_out_too_long_is_told_so() {
+    let origin = Origin::new().await;
+    let world = origin.world(|setting| setting.limits.max_body = Some(4));
+    let answer =
+        ask(world.address, "POST /held HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+    assert_eq!(answer.status, 413);
+    eventually("nothing is under way", || world.under_way() == 0).await;
+}
+
+#[tokio::test]
+async fn who_still_sends_behind_an_answer_that_has_begun_is_not_stalled() {
+    let origin = Origin::new().await;
+    let world = origin.world(|setting| setting.timeouts.stall = Period::from_millis(400));
+    let stream = TcpStream::connect(world.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post(format!("http://{}/sink", world.address)).body(()).unwrap();
+    let (answer, mut sending) = client.ready().await.unwrap().send_request(request, false).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        sending.send_data("x".into(), false).unwrap();
+    }
+    sending.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(body.data().await.unwrap().unwrap(), "all of it");
+}
+
+#[tokio::test]
+async fn an_answer_with_a_length_that_is_no_number_is_a_502() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    assert_eq!(get(world.address, "/odd-length").await.status, 502);
 }
 
 #[tokio::test]
