@@ -5,7 +5,7 @@
 
 use super::conductor::Conductor;
 use super::service::{PoolControl, ServiceControl, TargetControl};
-use crate::model::Timestamp;
+use crate::model::{Phase, Timestamp};
 use crate::routing::counters::TargetLoad;
 use crate::routing::{Opening, Suspected, Suspicion, Warming};
 use std::sync::Arc;
@@ -101,11 +101,13 @@ impl ServiceControl {
         news
     }
 
-    /// How the live pool fills up, by how it became live; a pool that was it from the start is full.
+    /// How the live pool fills up, by how it became live. A pool that was it from the start is full, and so is the one that
+    /// a rollback makes live again: what protects does not take its time.
     pub(super) fn opening(&mut self, now: Instant) -> Option<Opening> {
         if self.last_live.as_ref() != Some(&self.state.live) {
             let carried = self.pool(&self.state.live).map_or(0, |pool| pool.load.sum(|load| load.in_flight.get()));
-            self.became_live = self.last_live.is_some().then_some(BecameLive { since: now, carried });
+            let slowly = self.last_live.is_some() && self.state.phase != Phase::RolledBack;
+            self.became_live = slowly.then_some(BecameLive { since: now, carried });
             self.last_live = Some(self.state.live.clone());
         }
         let time = self.config.slow_start.get();
@@ -249,5 +251,8 @@ mod tests {
         assert_eq!((opening.since, opening.carried), (now, 1));
         let later = service.opening(now + Duration::from_secs(5)).unwrap();
         assert_eq!((later.since, later.carried), (now, 1));
+        service.state.live = "server0".parse().unwrap();
+        service.state.phase = Phase::RolledBack;
+        assert!(service.opening(now).is_none(), "a rollback takes all traffic back at once");
     }
 }
