@@ -65,8 +65,9 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
                 }
                 return Poll::Ready(End::Done);
             }
-            // Only now, for a request may have come that nobody has read yet, or a part of one.
-            if visitor.is_closing() && !told && visitor.phase() != (Phase::Head { begun: true }) {
+            // Only now, for a request may have come that nobody has read yet, or a part of one; and the first is waited
+            // for, since the visitor has just connected for it.
+            if visitor.is_closing() && !told && !matches!(visitor.phase(), Phase::Head { .. }) {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
                 continue;

@@ -15,6 +15,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+/// How long a visitor may still begin a request once the router stops: it may not know yet, or have just connected to
+/// send one.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -189,6 +193,9 @@ impl Visitor {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let timeouts = &self.worker.settings.timeouts;
         let period = match self.phase.get() {
+            Phase::Head { begun: false } if self.is_closing() => {
+                return Some(self.since.get() + FAREWELL.min(timeouts.head.get()));
+            }
             Phase::Head { .. } => timeouts.head,
             Phase::Router | Phase::Waiting => return None,
             Phase::Answer => self.timeouts.get().answer,
