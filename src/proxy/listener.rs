@@ -142,9 +142,10 @@ pub(super) async fn accept(worker: Rc<Worker>, own: DoorSocket, shutdown: Cancel
         }
     }
     // Who has come already is served once more: closing the socket would turn them away. The kernel is asked: the runtime
-    // may not have heard of all of them, and gives a task only so many at a time.
+    // may not have heard of all of them, and gives a task only so many at a time. No more than wait there: others come
+    // for as long as it listens.
     let Ok(listener) = listener.into_std() else { return };
-    loop {
+    for _ in 0..BACKLOG {
         match listener.accept() {
             Ok((stream, peer)) => {
                 let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));

@@ -209,7 +209,9 @@ fn some_time_within_the_grace(visitor: &Visitor) -> Instant {
     const PARTS: u32 = 1000;
     let worker = &visitor.worker;
     let part = u32::try_from(worker.dice.below(PARTS as usize)).unwrap_or_default();
-    worker.now() + worker.settings.grace * SPREAD / 4 * part / PARTS
+    // One that began later has as much less of it.
+    let begun = worker.visitors.closing_since().unwrap_or(worker.now());
+    begun + worker.settings.grace * SPREAD / 4 * part / PARTS
 }
 
 /// One way through a tunnel.

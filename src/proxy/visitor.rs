@@ -368,14 +368,14 @@ impl Visitor {
 #[derive(Default)]
 pub(super) struct Visitors {
     all: RefCell<Vec<Rc<Visitor>>>,
-    closing: Cell<bool>,
+    closing_since: Cell<Option<Instant>>,
 }
 
 impl Visitors {
     fn add(&self, visitor: &Rc<Visitor>) {
         let mut all = self.all.borrow_mut();
         visitor.index.set(all.len());
-        visitor.closing.set(self.closing.get());
+        visitor.closing.set(self.closing_since.get().is_some());
         all.push(Rc::clone(visitor));
     }
 
@@ -407,11 +407,16 @@ impl Visitors {
     }
 
     /// Closes each connection, and each that is still to come, once its request has ended, if there is one.
-    pub(super) fn close(&self) {
-        self.closing.set(true);
+    pub(super) fn close(&self, now: Instant) {
+        self.closing_since.set(Some(now));
         for visitor in self.all.borrow().iter() {
             visitor.closing.set(true);
             visitor.wake();
         }
+    }
+
+    /// Since when connections are closed.
+    pub(super) fn closing_since(&self) -> Option<Instant> {
+        self.closing_since.get()
     }
 }

@@ -198,7 +198,7 @@ pub(super) async fn run(
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = async {
         shutdown.cancelled().await;
-        worker.visitors.close();
+        worker.visitors.close(worker.tick());
         worker.queues.close();
         for door in doors {
             // Its faults were told by itself.

@@ -310,6 +310,41 @@ async fn a_router_that_stops_closes_websockets_one_by_one_within_its_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_that_begin_during_a_stop_are_closed_within_the_grace_as_well() {
+    const COUNT: usize = 10;
+    let target = TcpListener::bind(free_address()).await.unwrap();
+    let pools = [("server0", target.local_addr().unwrap(), "r0"), ("server1", free_address(), "r1")];
+    let router = Router::start(Setup::with_pools(&pools).server("grace = \"5s\"")).await;
+    let mut visitors = Vec::new();
+    for _ in 0..COUNT {
+        let mut visitor = RawConnection::open(router.address()).await;
+        visitor.send(&ASKING.replace("irc/6.9", "websocket")).await;
+        visitors.push(visitor);
+    }
+    let mut asked = Vec::new();
+    while asked.len() < COUNT {
+        // Its health is asked for by a mere connect.
+        let (mut far, _) = timeout(SHORT, target.accept()).await.unwrap().unwrap();
+        if far.read(&mut [0; 4096]).await.is_ok_and(|count| count > 0) {
+            asked.push(far);
+        }
+    }
+    router.signal("TERM");
+    until("it has begun to stop", SHORT, async || router.log().contains("stopping")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for far in &mut asked {
+        far.write_all(agreed).await.unwrap();
+    }
+    for mut visitor in visitors {
+        let all = visitor.read_to_end(SHORT).await;
+        assert!(all.starts_with("HTTP/1.1 101 ") && all.ends_with("going away"), "{all:?}");
+    }
+    drop(asked);
+    assert!(router.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_at_once() {
     let (router, _server0, _server1) = before_echoes(|setup| setup.server("grace = \"5m\"")).await;
     let mut connection = RawConnection::open(router.address()).await;
@@ -352,7 +387,8 @@ async fn a_tunnel_outlives_a_reload_that_removes_its_pool_or_service() {
     assert_eq!(third.heads().len(), 2);
     router.api("POST", "/switch", Some(json!({"pool": "server0"}))).await.ok();
     read(&text, times + 1).await;
-    tunnels_become(&router, 2.0).await;
+    // Those of a service that is gone are not shown.
+    tunnels_become(&router, 1.0).await;
     for connection in &mut open {
         connection.send("still here\n").await;
         connection.read_until("still here\n", SHORT).await;
