@@ -41,7 +41,7 @@ async fn everyone_who_waits_to_be_accepted_is_served_before_the_stop() {
             served += u64::from(visitor.read_to_end(SHORT).await.ends_with("server0\n"));
         }
         assert_eq!((served, server0.served()), (VISITORS as u64, VISITORS as u64 + before));
-        assert!(router.terminate().await.success());
+        assert!(router.ended().await.success());
     }
 }
 
@@ -64,7 +64,7 @@ async fn who_has_just_connected_may_still_ask_once() {
     for mut visitor in silent {
         assert_eq!(visitor.read_to_end(SHORT).await, "");
     }
-    assert!(router.terminate().await.success());
+    assert!(router.ended().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -295,7 +295,7 @@ async fn who_has_just_connected_when_the_router_stops_is_served() {
     for (ok, text) in answers {
         assert!(ok && text.ends_with("server0\n"), "{text}");
     }
-    assert!(world.router.terminate().await.success());
+    assert!(world.router.ended().await.success());
 }
 
 /// A visitor by TLS whose connection holds little on its way, and who reads nothing for so long. Whether it gets an

@@ -341,7 +341,7 @@ async fn tunnels_that_begin_during_a_stop_are_closed_within_the_grace_as_well() 
         assert!(all.starts_with("HTTP/1.1 101 ") && all.ends_with("going away"), "{all:?}");
     }
     drop(asked);
-    assert!(router.terminate().await.success());
+    assert!(router.ended().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
