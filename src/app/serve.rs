@@ -30,7 +30,11 @@ async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut hangup_of_certificates = signal(SignalKind::hangup())?;
     let followed = options.file.clone().map(Followed::new);
-    let router = Router::start(options.config.clone(), options.grace).await?;
+    let router = tokio::select! {
+        router = Router::start(options.config.clone(), options.grace) => router?,
+        // No visitor has come yet whom it would have to wait for.
+        () = stopped(&mut interrupt, &mut terminate) => return Ok(ExitCode::SUCCESS),
+    };
     for address in &router.listen {
         tracing::info!(%address, "serving");
     }

@@ -182,8 +182,6 @@ async fn undecided(mut stream: TcpStream, mut first: BytesMut, visitor: Rc<Visit
 
 /// Reads until the version is clear. `None` where the connection is to be closed.
 async fn decide(stream: &mut TcpStream, first: &mut BytesMut, visitor: &Visitor, by: Instant) -> Option<Version> {
-    // A connection on which nothing comes is not kept for longer than one on which a head begins.
-    let by = visitor.deadline().map_or(by, |head| by.min(head));
     let mut timer = Timer::new(visitor.worker.now());
     poll_fn(|cx| {
         visitor.worker.tick();
@@ -198,9 +196,11 @@ async fn decide(stream: &mut TcpStream, first: &mut BytesMut, visitor: &Visitor,
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => first.extend_from_slice(buffer.filled()),
                 Poll::Ready(_) => return Poll::Ready(None),
-                // Only now, for a request may have come that nobody has read yet.
-                Poll::Pending if visitor.is_closing() => return Poll::Ready(None),
-                Poll::Pending => return timer.poll_until(Some(by), &visitor.worker, cx).map(|()| None),
+                Poll::Pending => {
+                    // A connection on which nothing comes is not kept for longer than one on which a head begins.
+                    let by = visitor.deadline().map_or(by, |head| by.min(head));
+                    return timer.poll_until(Some(by), &visitor.worker, cx).map(|()| None);
+                }
             }
         }
     })

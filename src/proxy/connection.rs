@@ -20,7 +20,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
@@ -65,8 +65,9 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
                 }
                 return Poll::Ready(End::Done);
             }
-            // Only now, for a request may have come that nobody has read yet, or a part of one.
-            if visitor.is_closing() && !told && visitor.phase() != (Phase::Head { begun: true }) {
+            // Only now, for a request may have come that nobody has read yet, or a part of one; and the first is waited
+            // for, since the visitor has just connected for it.
+            if visitor.is_closing() && !told && !matches!(visitor.phase(), Phase::Head { .. }) {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
                 continue;
@@ -176,11 +177,13 @@ impl AsyncWrite for Watched {
 
     /// hyper flushes when its own buffer is empty.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.visitor.has_all();
         if self.visitor.phase() == Phase::Waiting && self.stream.is_closed_by_peer() {
             self.visitor.is_gone();
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        // Only now: TLS holds back what the socket does not take.
+        self.visitor.has_all();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,14 +1,14 @@
 //! The listening sockets, and the loop that accepts visitors.
 
 use super::arrival::welcome;
-use super::worker::Worker;
+use super::worker::{TELL, Worker};
 use crate::config::Listener;
-use futures_util::FutureExt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 /// Connections that may wait to be accepted, per socket; the kernel caps it at its own limit.
@@ -114,6 +114,8 @@ pub(super) async fn accept(worker: Rc<Worker>, own: DoorSocket, shutdown: Cancel
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a worker can't use its listening socket"),
     };
+    // When it was told last that nobody can be accepted.
+    let mut told = None;
     loop {
         let room = async {
             // More wait in the kernel's queue until others end.
@@ -130,14 +132,30 @@ pub(super) async fn accept(worker: Rc<Worker>, own: DoorSocket, shutdown: Cancel
             Ok((stream, peer)) => welcome(&worker, stream, peer, door),
             Err(error) if is_the_visitors(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "can't accept a visitor");
+                let now = worker.tick();
+                if told.is_none_or(|told| now.saturating_duration_since(told) >= TELL) {
+                    told = Some(now);
+                    tracing::warn!(%error, "can't accept visitors; they wait until others have left");
+                }
                 tokio::time::sleep(REST).await;
             }
         }
     }
-    // Who has come already is served once more: closing the socket would turn them away.
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        welcome(&worker, stream, peer, door);
+    // Who has come already is served once more: closing the socket would turn them away. The kernel is asked: the runtime
+    // may not have heard of all of them, and gives a task only so many at a time. No more than wait there: others come
+    // for as long as it listens.
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..BACKLOG {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    welcome(&worker, stream, peer, door);
+                }
+            }
+            Err(error) if is_the_visitors(&error) => {}
+            Err(_) => return,
+        }
     }
 }
 

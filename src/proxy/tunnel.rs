@@ -77,8 +77,8 @@ impl Tunnel {
             .await;
             if over == Over::Cut {
                 // The target's side is over before a word is said to the visitor: who drains the pool waits for it.
-                let Joined { near, down, frames, .. } = joined;
-                drop(busy);
+                let Joined { near, far, down, frames, record, .. } = joined;
+                drop((far, record, busy));
                 part(near, down, frames).await;
             }
         })
@@ -145,7 +145,10 @@ impl Joined {
                 visitor.has_sent();
                 (bytes, &[])
             });
-            if up.is_ready() & self.poll_down(visitor, cx).is_ready() {
+            let down = self.poll_down(visitor, cx);
+            // Half a close leaves the other way open; a stream that has broken has no other way.
+            let broken = (up.is_ready() && self.up.broken) || (down.is_ready() && self.down.broken);
+            if broken || (up.is_ready() && down.is_ready()) {
                 return Poll::Ready(Over::Ended);
             }
             let deadline = match self.stage {
@@ -206,7 +209,9 @@ fn some_time_within_the_grace(visitor: &Visitor) -> Instant {
     const PARTS: u32 = 1000;
     let worker = &visitor.worker;
     let part = u32::try_from(worker.dice.below(PARTS as usize)).unwrap_or_default();
-    worker.now() + worker.settings.grace * SPREAD / 4 * part / PARTS
+    // One that began later has as much less of it.
+    let begun = worker.visitors.closing_since().unwrap_or(worker.now());
+    begun + worker.settings.grace * SPREAD / 4 * part / PARTS
 }
 
 /// One way through a tunnel.
@@ -217,6 +222,8 @@ struct Way {
     from: usize,
     /// Whether nothing more comes.
     ended: bool,
+    /// Whether that is because its stream has broken: nobody is there to be written to either.
+    broken: bool,
     /// Whether all has been passed on that ever will be.
     done: bool,
 }
@@ -268,7 +275,8 @@ impl Way {
                 return Poll::Pending;
             };
             let read = buffer.filled();
-            // A stream that fails has ended as well.
+            // A stream that fails has ended as well. By TLS it may have ended without a word, as half a close may.
+            self.broken = came.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof);
             self.ended = came.is_err() || read.is_empty();
             let (bytes, behind) = pass(read);
             let mut written = 0;

@@ -15,6 +15,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+/// How long a visitor may still begin a request once the router stops: it may not know yet, or have just connected to
+/// send one.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -192,6 +196,9 @@ impl Visitor {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let timeouts = &self.worker.settings.timeouts;
         let period = match self.phase.get() {
+            Phase::Head { begun: false } if self.is_closing() => {
+                return Some(self.since.get() + FAREWELL.min(timeouts.head.get()));
+            }
             Phase::Head { .. } => timeouts.head,
             Phase::Router | Phase::Waiting => return None,
             Phase::Answer => self.timeouts.get().answer,
@@ -369,14 +376,14 @@ impl Visitor {
 #[derive(Default)]
 pub(super) struct Visitors {
     all: RefCell<Vec<Rc<Visitor>>>,
-    closing: Cell<bool>,
+    closing_since: Cell<Option<Instant>>,
 }
 
 impl Visitors {
     fn add(&self, visitor: &Rc<Visitor>) {
         let mut all = self.all.borrow_mut();
         visitor.index.set(all.len());
-        visitor.closing.set(self.closing.get());
+        visitor.closing.set(self.closing_since.get().is_some());
         all.push(Rc::clone(visitor));
     }
 
@@ -408,11 +415,16 @@ impl Visitors {
     }
 
     /// Closes each connection, and each that is still to come, once its request has ended, if there is one.
-    pub(super) fn close(&self) {
-        self.closing.set(true);
+    pub(super) fn close(&self, now: Instant) {
+        self.closing_since.set(Some(now));
         for visitor in self.all.borrow().iter() {
             visitor.closing.set(true);
             visitor.wake();
         }
+    }
+
+    /// Since when connections are closed.
+    pub(super) fn closing_since(&self) -> Option<Instant> {
+        self.closing_since.get()
     }
 }

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// How often a limit of this machine's is told of at most.
-const TELL: Duration = Duration::from_secs(10);
+pub(super) const TELL: Duration = Duration::from_secs(10);
 
 /// What the requests of one thread share.
 pub(super) struct Worker {
@@ -198,7 +198,7 @@ pub(super) async fn run(
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = async {
         shutdown.cancelled().await;
-        worker.visitors.close();
+        worker.visitors.close(worker.tick());
         worker.queues.close();
         for door in doors {
             // Its faults were told by itself.

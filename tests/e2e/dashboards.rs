@@ -1,6 +1,8 @@
 //! The Grafana dashboard and the alert rules, against a real Prometheus that scraped a real router.
 
-use crate::harness::{Application, LONG, Load, Prometheus, Router, SHORT, Setup, eventually, heavy_turn, until};
+use crate::harness::{
+    Application, Issuer, LONG, Load, Prometheus, Router, SHORT, Setup, eventually, free_address, heavy_turn, until,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,7 +52,10 @@ async fn every_query_of_the_dashboard_and_the_rules_is_answered_during_a_rollout
     let _turn = heavy_turn().await;
     let (server0, server1) = Application::pair().await;
     let rollout = "[service.rollout]\nsteps = [ { weight = 30, hold = \"10m\" } ]\n";
-    let router = Router::start(Setup::before(&server0, &server1).rollout(rollout)).await;
+    let issuer = Issuer::new();
+    issuer.issue("site", &["shop.example.com"], 1);
+    let tls = issuer.tls(&format!("\"{}\"", free_address()), &["site"], "");
+    let router = Router::start(Setup::before(&server0, &server1).server(&tls).rollout(rollout)).await;
     let prometheus = Prometheus::start(&[router.setup.admin], Some(&dashboards().join("alerts.yml"))).await;
     let load = Load::on(router.address()).rate(100.0).start();
     until("the first scrape", LONG, async || !prometheus.query("cutover_rollout_phase").await.is_empty()).await;

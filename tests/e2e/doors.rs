@@ -217,3 +217,25 @@ async fn both_families_of_addresses_are_served_on_one_port() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_want_of_file_descriptors_is_not_told_each_time() {
+    let (server0, server1) = Application::pair().await;
+    let router = Router::start(Setup::before(&server0, &server1).one_worker()).await;
+    let id = router.id().to_string();
+    let open = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count();
+    let limit = format!("--nofile={}:", open + 5);
+    let set = std::process::Command::new("prlimit").args(["--pid", &id, &limit]).status().unwrap();
+    assert!(set.success());
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(RawConnection::open(router.address()).await);
+    }
+    let told = || router.log().matches("can't accept visitors").count();
+    until("it is told", SHORT, async || told() > 0).await;
+    // Time to try again many times.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(told(), 1);
+    held.drain(1..);
+    assert_eq!(router.visitor().get("/").await.by(), "server0", "who has waited is served");
+}

@@ -55,6 +55,7 @@ mod shipped_files;
 mod simulations;
 mod skew;
 mod splitting;
+mod stopping;
 mod storage_faults;
 mod streams;
 mod switching;

@@ -3,6 +3,9 @@
 use crate::harness::{Application, Issuer, LONG, Router, Setup, free_address};
 use std::net::SocketAddr;
 use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
 
 /// How visitors come: what it is called, the scheme, what curl is told, and the version that answers.
 const VISITORS: [(&str, &str, &str, &str); 4] = [
@@ -39,16 +42,21 @@ async fn world(protocol: &str) -> World {
 
 impl World {
     async fn curl(&self, visitor: (&str, &str, &str, &str), path: &str, options: &[&str]) -> String {
+        let mut command = self.curl_command(visitor, path, options);
+        let output = timeout(2 * LONG, command.output()).await.expect("curl ends").unwrap();
+        assert!(output.status.success(), "{visitor:?} {path}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn curl_command(&self, visitor: (&str, &str, &str, &str), path: &str, options: &[&str]) -> Command {
         let (_, scheme, version, _) = visitor;
         let address = if scheme == "https" { self.tls } else { self.router.address() };
         let (authority, to) = (self.issuer.authority(), format!("a.example:{}:{}", address.port(), address.ip()));
         let url = format!("{scheme}://a.example:{}{path}", address.port());
         let fixed = ["-sS", "--max-time", "60", "--cacert", authority.to_str().unwrap(), "--resolve", &to, version];
-        let mut command = tokio::process::Command::new("curl");
+        let mut command = Command::new("curl");
         command.args(fixed).args(options).arg(&url).stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(2 * LONG, command.output()).await.expect("curl ends").unwrap();
-        assert!(output.status.success(), "{visitor:?} {path}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        command
     }
 }
 
@@ -113,5 +121,41 @@ async fn whatever_visitors_and_targets_speak_faults_are_told_in_the_same_way() {
             assert!(down.contains("\"status\":503"), "{pair}: {down}");
             world.router.command(&["mode", "serve"]).await.ok();
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_visitors_and_targets_speak_each_event_of_a_stream_comes_at_once() {
+    for protocol in ["h1", "h2"] {
+        let world = world(protocol).await;
+        let mut streams = Vec::new();
+        for visitor in VISITORS {
+            let mut curl = world.curl_command(visitor, "/events", &["-N"]).stdout(Stdio::piped()).spawn().unwrap();
+            let mut events = BufReader::new(curl.stdout.take().unwrap()).lines();
+            let first = timeout(LONG, events.next_line()).await.unwrap().unwrap();
+            assert_eq!(first.as_deref(), Some("data: first"), "{visitor:?} to {protocol}");
+            streams.push((curl, events));
+        }
+        world.server0.open_gate();
+        for (mut curl, mut events) in streams {
+            let mut last = Vec::new();
+            while let Some(line) = timeout(LONG, events.next_line()).await.unwrap().unwrap() {
+                last.push(line);
+            }
+            assert_eq!(last, ["", "data: last", ""], "{protocol}");
+            assert!(curl.wait().await.unwrap().success());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_speaks_http_2_is_asked_for_no_upgrade() {
+    let world = world("h2").await;
+    let asking = ["-i", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13"];
+    for visitor in &VISITORS[..2] {
+        let answer = world.curl(*visitor, "/socket", &asking).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("server0\n"), "{visitor:?}: {answer}");
+        let seen = world.server0.last_seen("/socket");
+        assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None), "{visitor:?}");
     }
 }

@@ -1,11 +1,16 @@
 //! TLS with visitors, by curl and openssl, and the certificates that they are shown.
 
 use crate::harness::{Application, Issuer, LONG, RawConnection, Router, SHORT, Setup, free_address, run_binary, until};
+use futures_util::future::join_all;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::process::Command;
 
 struct World {
@@ -264,6 +269,74 @@ async fn visitors_without_tls_are_sent_to_it() {
     let mut behind = world.router.visitor().from("127.0.7.1".parse().unwrap());
     assert_eq!(behind.get_with("/", &[("x-forwarded-proto", "https")]).await.by(), "server0");
     assert_eq!(behind.get("/").await.status, 308);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_just_connected_when_the_router_stops_is_served() {
+    let world = world("", Setup::one_worker).await;
+    world.router.visitor().get("/").await;
+    world.router.signal("STOP");
+    let visits = (0..12).map(|number| world.curl("a.example", "/", ["--http1.1", "--http2"][number % 2]));
+    let stopping = async {
+        // Their connects wait in the kernel's queue by now.
+        let port = format!(":{:04X} ", world.tls.port());
+        let connected = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            table
+                .lines()
+                .filter(|line| line.split_whitespace().nth(2).is_some_and(|to| format!("{to} ").ends_with(&port)))
+                .count()
+        };
+        until("all have connected", SHORT, async || connected() >= 12).await;
+        world.router.signal("TERM");
+        world.router.signal("CONT");
+    };
+    let (answers, ()) = tokio::join!(join_all(visits), stopping);
+    for (ok, text) in answers {
+        assert!(ok && text.ends_with("server0\n"), "{text}");
+    }
+    assert!(world.router.ended().await.success());
+}
+
+/// A visitor by TLS whose connection holds little on its way, and who reads nothing for so long. Whether it gets an
+/// answer of that length to its end.
+async fn has_all_after(world: &World, length: usize, pause: Duration) -> bool {
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(world.issuer.authority()).unwrap();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket2::SockRef::from(&socket).set_tcp_mss(536).unwrap();
+    let stream = socket.connect(world.tls).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect("a.example".try_into().unwrap(), stream).await.unwrap();
+    let request = format!("GET /bytes/{length} HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(pause).await;
+    let mut came = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    let whole = async {
+        while !came.ends_with(b"\r\n0\r\n\r\n") {
+            match stream.read(&mut buffer).await {
+                Ok(count @ 1..) => came.extend_from_slice(&buffer[..count]),
+                Ok(0) | Err(_) => break,
+            }
+        }
+    };
+    tokio::time::timeout(SHORT, whole).await.unwrap();
+    came.ends_with(b"\r\n0\r\n\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_waits_for_a_slow_reader_is_not_taken_for_an_idle_connection() {
+    let world = world("", |setup| setup.tables("[server.timeouts]\nidle = \"1s\"")).await;
+    // For some of these lengths the end is held by TLS alone.
+    let lengths = (1..40).map(|part| part * 16 * 1024);
+    let whole = join_all(lengths.map(|length| has_all_after(&world, length, Duration::from_secs(3)))).await;
+    assert!(whole.iter().all(|whole| *whole), "{whole:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

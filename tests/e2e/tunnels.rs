@@ -1,9 +1,13 @@
 //! Tunnels, `WebSocket` and others: which requests may begin one, what passes, and what a deploy does to those that are open.
 
-use crate::harness::{Echo, LONG, RawConnection, Router, SHORT, Setup, SocketServer, Sockets, talk, until};
-use serde_json::json;
+use crate::harness::{
+    Echo, Issuer, LONG, RawConnection, Router, SHORT, Setup, SocketServer, Sockets, free_address, talk, talk_by_tls,
+    until,
+};
+use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::io::{AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 const ASKING: &str = "GET /chat HTTP/1.1\r\nHost: shop.example.com\r\nConnection: Upgrade\r\nUpgrade: irc/6.9\r\n\r\n";
@@ -30,14 +34,36 @@ async fn tunnels_become(router: &Router, count: f64) {
     until(&format!("{count} tunnels"), SHORT, async || (tunnels(router).await - count).abs() < 0.5).await;
 }
 
+/// What comes of a talk that nothing disturbs.
+fn undisturbed() -> Value {
+    json!({
+        "text": true, "binary": true, "large": true, "ping": true, "in order": true, "many": true,
+        "the server was told": [4002], "the visitor was told": [4001, "bye"],
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_client_and_server_talk_as_if_nobody_were_between_them() {
     let (router, _server0, _server1) = before_sockets(|setup| setup).await;
-    let expected = json!({
-        "text": true, "binary": true, "large": true, "ping": true, "in order": true, "many": true,
-        "the server was told": [4002], "the visitor was told": [4001, "bye"],
-    });
-    assert_eq!(talk(router.address()).await, expected);
+    assert_eq!(talk(router.address()).await, undisturbed());
+    tunnels_become(&router, 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_do_so_by_tls_on_both_sides() {
+    let issuer = Issuer::new();
+    issuer.issue("a", &["a.example"], 1);
+    let server = SocketServer::start_with_tls(&issuer.chain("a"), &issuer.key("a")).await;
+    let tls = free_address();
+    let setup = Setup::with_pools(&[("server0", server.address(), "r0"), ("server1", free_address(), "r1")]);
+    let verified =
+        format!("[service.pool.server0.tls]\nca_file = {:?}\nserver_name = \"a.example\"", issuer.authority());
+    let setup = setup.server(&issuer.tls(&format!("\"{tls}\""), &["a"], "")).service_tables(&verified);
+    let router = Router::prepare(setup);
+    let target = format!("targets = [\"{}\"]", server.address());
+    router.write_config(&router.setup.text().replace(&target, &target.replace("[\"", "[\"https://")));
+    router.start_again().await;
+    assert_eq!(talk_by_tls(tls, &issuer.authority()).await, undisturbed());
     tunnels_become(&router, 0.0).await;
 }
 
@@ -140,6 +166,60 @@ async fn a_drain_counts_tunnels_and_cuts_them_with_a_close_frame_at_its_end() {
     tunnels_become(&router, 0.0).await;
 }
 
+/// A target that has agreed to a tunnel, and the visitor before it. What they do next is up to the test.
+async fn tunnel_to_a_silent_target(setup: impl FnOnce(Setup) -> Setup) -> (Router, TcpStream, TcpStream) {
+    let target = TcpListener::bind(free_address()).await.unwrap();
+    let address = target.local_addr().unwrap();
+    let other = free_address();
+    let router = Router::prepare(setup(Setup::with_pools(&[("server0", address, "r0"), ("server1", other, "r1")])));
+    router.launch();
+    // Its health is asked for by a mere connect.
+    let accepting = tokio::spawn(async move {
+        loop {
+            let (mut far, _) = target.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            if far.read(&mut head).await.is_ok_and(|count| count > 0) {
+                let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: irc/6.9\r\n\r\n";
+                far.write_all(agreed).await.unwrap();
+                return far;
+            }
+        }
+    });
+    until("the router is ready", LONG, async || TcpStream::connect(router.address()).await.is_ok()).await;
+    let mut near = TcpStream::connect(router.address()).await.unwrap();
+    near.write_all(ASKING.as_bytes()).await.unwrap();
+    let mut head = vec![0; 4096];
+    let count = timeout(SHORT, near.read(&mut head)).await.unwrap().unwrap();
+    assert!(head[..count].starts_with(b"HTTP/1.1 101 "));
+    (router, near, accepting.await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_ends_when_its_visitor_breaks_off_whatever_its_target_does() {
+    let (router, near, mut far) = tunnel_to_a_silent_target(|setup| setup).await;
+    tunnels_become(&router, 1.0).await;
+    socket2::SockRef::from(&near).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(near);
+    assert_eq!(timeout(SHORT, far.read(&mut [0])).await.unwrap().unwrap_or_default(), 0);
+    tunnels_become(&router, 0.0).await;
+    drop(far);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_frees_the_target_at_its_end_without_waiting_for_the_visitor() {
+    let (router, mut near, mut far) = tunnel_to_a_silent_target(|setup| setup).await;
+    tunnels_become(&router, 1.0).await;
+    let ends = async {
+        // The visitor is told, and does not answer: the router reads on for a while.
+        assert_eq!(timeout(SHORT, near.read(&mut [0])).await.unwrap().unwrap(), 0);
+        let freed = timeout(Duration::from_secs(1), far.read(&mut [0])).await;
+        assert_eq!(freed.expect("the target's side is over already").unwrap_or_default(), 0);
+    };
+    let drain = ["mode", "maintenance", "--drain", "1s"];
+    let (drained, ()) = tokio::join!(router.command(&drain), ends);
+    assert!(drained.ok().contains("1 of 1 requests under way were cut"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tunnel_outlives_maintenance_and_read_only_unless_they_drain() {
     let (router, _server0, _server1) = before_echoes(|setup| setup).await;
@@ -230,6 +310,41 @@ async fn a_router_that_stops_closes_websockets_one_by_one_within_its_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_that_begin_during_a_stop_are_closed_within_the_grace_as_well() {
+    const COUNT: usize = 10;
+    let target = TcpListener::bind(free_address()).await.unwrap();
+    let pools = [("server0", target.local_addr().unwrap(), "r0"), ("server1", free_address(), "r1")];
+    let router = Router::start(Setup::with_pools(&pools).server("grace = \"5s\"")).await;
+    let mut visitors = Vec::new();
+    for _ in 0..COUNT {
+        let mut visitor = RawConnection::open(router.address()).await;
+        visitor.send(&ASKING.replace("irc/6.9", "websocket")).await;
+        visitors.push(visitor);
+    }
+    let mut asked = Vec::new();
+    while asked.len() < COUNT {
+        // Its health is asked for by a mere connect.
+        let (mut far, _) = timeout(SHORT, target.accept()).await.unwrap().unwrap();
+        if far.read(&mut [0; 4096]).await.is_ok_and(|count| count > 0) {
+            asked.push(far);
+        }
+    }
+    router.signal("TERM");
+    until("it has begun to stop", SHORT, async || router.log().contains("stopping")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for far in &mut asked {
+        far.write_all(agreed).await.unwrap();
+    }
+    for mut visitor in visitors {
+        let all = visitor.read_to_end(SHORT).await;
+        assert!(all.starts_with("HTTP/1.1 101 ") && all.ends_with("going away"), "{all:?}");
+    }
+    drop(asked);
+    assert!(router.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_ends_at_once() {
     let (router, _server0, _server1) = before_echoes(|setup| setup.server("grace = \"5m\"")).await;
     let mut connection = RawConnection::open(router.address()).await;
@@ -238,4 +353,49 @@ async fn a_second_signal_ends_at_once() {
     router.signal("TERM");
     until("it has begun to stop", SHORT, async || router.log().contains("stopping")).await;
     assert!(!router.terminate().await.success(), "it says that it cut something");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tunnel_outlives_a_reload_that_removes_its_pool_or_service() {
+    let (router, _server0, _server1) = before_echoes(|setup| setup).await;
+    let third = Echo::start().await;
+    let text = router.setup.text();
+    let address = third.address();
+    let pool = format!("\n[service.pool.server2]\ntargets = [\"{address}\"]\n");
+    let service = format!(
+        "\n[[service]]\nname = \"other\"\nhosts = [\"other.example\"]\n[service.pool.one]\ntargets = [\"{address}\"]\n\
+         [service.pool.two]\ntargets = [\"{}\"]\n",
+        free_address()
+    );
+    let read = async |text: &str, times: usize| {
+        router.write_config(text);
+        router.reload();
+        let again = || router.log().matches("the configuration was read again").count();
+        until("it is read again", SHORT, async || again() >= times).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        again()
+    };
+    let times = read(&(text.clone() + &pool + &service), 1).await;
+    let mut open = Vec::new();
+    router.api("POST", "/switch", Some(json!({"pool": "server2"}))).await.ok();
+    for asking in [ASKING.to_owned(), ASKING.replace("shop.example.com", "other.example")] {
+        let mut connection = RawConnection::open(router.address()).await;
+        connection.send(&asking).await;
+        connection.read_until("welcome\n", SHORT).await;
+        open.push(connection);
+    }
+    assert_eq!(third.heads().len(), 2);
+    router.api("POST", "/switch", Some(json!({"pool": "server0"}))).await.ok();
+    read(&text, times + 1).await;
+    // Those of a service that is gone are not shown.
+    tunnels_become(&router, 1.0).await;
+    for connection in &mut open {
+        connection.send("still here\n").await;
+        connection.read_until("still here\n", SHORT).await;
+    }
+    for mut connection in open {
+        connection.finish().await;
+        assert_eq!(connection.read_to_end(SHORT).await, "goodbye\n");
+    }
+    tunnels_become(&router, 0.0).await;
 }

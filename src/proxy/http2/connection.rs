@@ -5,7 +5,7 @@ use super::wire::{Watched, Wire};
 use crate::proxy::connection::{LINGER, Registered};
 use crate::proxy::framing::MAX_HEAD;
 use crate::proxy::timer::Timer;
-use crate::proxy::visitor::{Peer, Phase, Visitor};
+use crate::proxy::visitor::{FAREWELL, Peer, Phase, Visitor};
 use crate::proxy::worker::Worker;
 use crate::transport::VisitorStream;
 use bytes::Bytes;
@@ -40,9 +40,6 @@ const FAULTY_STREAMS: usize = 200;
 
 /// How often the streams' deadlines are looked at.
 const SWEEP: Duration = Duration::from_millis(250);
-
-/// How long a visitor that was told to go may still begin streams, for it may not know yet.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 type Open = Connection<Watched, Bytes>;
 
@@ -117,12 +114,7 @@ impl Session {
             if let Poll::Ready(open) = handshake.as_mut().poll(cx) {
                 return Poll::Ready(open.ok());
             }
-            if self.lane.is_closing() {
-                return Poll::Ready(None);
-            }
-            timer
-                .poll_until(Some(self.begun + self.worker.settings.timeouts.head.get()), &self.worker, cx)
-                .map(|()| None)
+            timer.poll_until(self.lane.deadline(), &self.worker, cx).map(|()| None)
         })
         .await
     }

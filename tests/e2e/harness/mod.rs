@@ -36,7 +36,7 @@ pub use raw::{RawConnection, RawTarget};
 pub use receiver::{Receiver, Reply};
 pub use router::{Answered, CommandResult, Router, answered, run_binary};
 pub use setup::Setup;
-pub use sockets::{Echo, SocketServer, Sockets, talk};
+pub use sockets::{Echo, SocketServer, Sockets, talk, talk_by_tls};
 pub use turns::heavy_turn;
 pub use visitor::{Answer, Visitor};
 pub use waiting::{LONG, SHORT, eventually, until};

@@ -178,6 +178,11 @@ impl Router {
     /// Asks the process to end and waits for it.
     pub async fn terminate(&self) -> ExitStatus {
         self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits until the process, which was asked to end, has done so.
+    pub async fn ended(&self) -> ExitStatus {
         let child = self.child.lock().unwrap().take();
         let mut child = child.unwrap();
         eventually("the router ends when asked", LONG, async || child.try_wait().unwrap()).await

@@ -3,10 +3,13 @@
     sockets.py serve PORT       echoes; /bye closes with 4001, /many sends 50 messages of 64 KiB and closes
     sockets.py talk PORT        tries everything once, and prints what came of it
     sockets.py stay PORT N      opens N, prints "open", and for each how it was closed, with the seconds since then
+
+By TLS, for a.example: `serve PORT CHAIN KEY` and `talk PORT AUTHORITY`.
 """
 
 import asyncio
 import json
+import ssl
 import sys
 import time
 
@@ -37,15 +40,22 @@ async def answer(socket):
         closed_with.append(socket.close_code)
 
 
-async def run_server(port):
-    async with serve(answer, "127.0.0.1", port, max_size=MOST):
+async def run_server(port, *certificate):
+    tls = None
+    if certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*certificate)
+    async with serve(answer, "127.0.0.1", port, max_size=MOST, ssl=tls):
         await asyncio.get_running_loop().create_future()
 
 
-async def talk(port):
-    url = f"ws://127.0.0.1:{port}"
+async def talk(port, *authority):
+    url, tls = f"ws://127.0.0.1:{port}", {}
+    if authority:
+        url = f"wss://127.0.0.1:{port}"
+        tls = {"ssl": ssl.create_default_context(cafile=authority[0]), "server_hostname": "a.example"}
     came = {}
-    async with connect(url, max_size=MOST) as socket:
+    async with connect(url, max_size=MOST, **tls) as socket:
         for name, message in [("text", "zażółć"), ("binary", bytes(range(256))), ("large", b"\x00\xff" * 524288)]:
             await socket.send(message)
             came[name] = await socket.recv() == message
@@ -55,14 +65,14 @@ async def talk(port):
             await socket.send(f"{number}")
         came["in order"] = [await socket.recv() for _ in range(200)] == [str(number) for number in range(200)]
         await socket.close(4002, "enough")
-    async with connect(url + "/closed") as socket:
+    async with connect(url + "/closed", **tls) as socket:
         came["the server was told"] = json.loads(await socket.recv())
-    async with connect(url + "/bye") as socket:
+    async with connect(url + "/bye", **tls) as socket:
         try:
             await socket.recv()
         except ConnectionClosed:
             came["the visitor was told"] = [socket.close_code, socket.close_reason]
-    async with connect(url + "/many", compression=None) as socket:
+    async with connect(url + "/many", compression=None, **tls) as socket:
         came["many"] = [message[0] async for message in socket] == list(range(50))
     print(json.dumps(came))
 
@@ -85,5 +95,5 @@ async def stay(port, count):
     print(json.dumps(await asyncio.gather(*[last(socket) for socket in sockets])), flush=True)
 
 
-what, port = sys.argv[1], int(sys.argv[2])
-asyncio.run({"serve": run_server, "talk": talk}[what](port) if what != "stay" else stay(port, int(sys.argv[3])))
+what, port, rest = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+asyncio.run({"serve": run_server, "talk": talk}[what](port, *rest) if what != "stay" else stay(port, int(rest[0])))

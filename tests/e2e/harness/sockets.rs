@@ -3,6 +3,7 @@
 use super::{LONG, SHORT, free_address, until};
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
@@ -35,8 +36,19 @@ pub struct SocketServer {
 
 impl SocketServer {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// By TLS, with the certificate in these files.
+    pub async fn start_with_tls(chain: &Path, key: &Path) -> Self {
+        Self::start_with(&[chain, key]).await
+    }
+
+    async fn start_with(certificate: &[&Path]) -> Self {
         let address = free_address();
-        let (child, _) = script(&["serve".into(), address.port().to_string()]);
+        let files = certificate.iter().map(|file| file.display().to_string());
+        let arguments: Vec<_> = ["serve".to_owned(), address.port().to_string()].into_iter().chain(files).collect();
+        let (child, _) = script(&arguments);
         until("the WebSocket server listens", LONG, async || TcpStream::connect(address).await.is_ok()).await;
         Self { address, _child: child }
     }
@@ -48,7 +60,16 @@ impl SocketServer {
 
 /// What came of everything that a client of that package tries once.
 pub async fn talk(address: SocketAddr) -> Value {
-    let (_child, mut lines) = script(&["talk".into(), address.port().to_string()]);
+    talk_with(&["talk".into(), address.port().to_string()]).await
+}
+
+/// The same by TLS with `a.example`, whose certificate is by the authority in this file.
+pub async fn talk_by_tls(address: SocketAddr, authority: &Path) -> Value {
+    talk_with(&["talk".into(), address.port().to_string(), authority.display().to_string()]).await
+}
+
+async fn talk_with(arguments: &[String]) -> Value {
+    let (_child, mut lines) = script(arguments);
     serde_json::from_str(&line(&mut lines).await).unwrap()
 }
 
