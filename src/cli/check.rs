@@ -64,11 +64,14 @@ fn of_certificates(parsed: &Parsed) -> (Vec<Fault>, Vec<Fault>) {
     (faults, warnings)
 }
 
-/// Faults of the files that targets are verified by.
+/// Faults of the files that targets are verified by. One that is missing was warned about already.
 fn of_targets(parsed: &Parsed) -> impl Iterator<Item = Fault> {
-    Means::faults_of(&parsed.config).into_iter().map(|fault| {
-        let index = parsed.config.services.iter().position(|service| service.name == fault.service).unwrap_or_default();
-        parsed.fault_of_file(format!("service[{index}].pool.{}.tls.ca_file", fault.pool), fault.reason)
+    let services = &parsed.config.services;
+    Means::faults_of(&parsed.config).into_iter().filter_map(|fault| {
+        let index = services.iter().position(|service| service.name == fault.service)?;
+        let file = services[index].pool(&fault.pool)?.tls.ca_file.as_ref();
+        let key = format!("service[{index}].pool.{}.tls.ca_file", fault.pool);
+        file.is_none_or(|file| file.exists()).then(|| parsed.fault_of_file(key, fault.reason))
     })
 }
 
