@@ -7,6 +7,7 @@ use crate::transport::Certificates;
 use anyhow::anyhow;
 use std::sync::Arc;
 use tokio::signal::unix::Signal;
+use tokio::task::spawn_blocking;
 
 /// Looks after which certificates that were refused are read again: one may have come before its time.
 const SECOND_CHANCE: u32 = 60;
@@ -50,7 +51,7 @@ impl FollowedCertificates {
                 _ = hangup.recv() => true,
                 () = tokio::time::sleep(EVERY) => false,
             };
-            let now: Vec<_> = self.certificates.files().map(stamp).collect();
+            let now = self.apart(|certificates| certificates.files().map(stamp).collect::<Vec<_>>()).await;
             // The two files of a certificate are replaced one after the other: they are read when both are at rest.
             let at_rest = now == self.seen;
             self.looks += 1;
@@ -58,16 +59,19 @@ impl FollowedCertificates {
             if asked || (at_rest && (now != self.read || again)) {
                 self.read.clone_from(&now);
                 self.looks = 0;
-                self.reload();
+                for file in self.apart(|certificates| certificates.reload(Timestamp::now()).changed).await {
+                    tracing::info!(file, "a new certificate is in force");
+                }
             }
             self.seen = now;
         }
     }
 
-    fn reload(&self) {
-        for file in self.certificates.reload(Timestamp::now()).changed {
-            tracing::info!(file, "a new certificate is in force");
-        }
+    /// What comes of a look at the files, on a thread of its own: a file system that hangs must hold nothing else up.
+    async fn apart<T: Default + Send + 'static>(&self, look: impl FnOnce(&Certificates) -> T + Send + 'static) -> T {
+        let certificates = Arc::clone(&self.certificates);
+        // It fails only while the router ends.
+        spawn_blocking(move || look(&certificates)).await.unwrap_or_default()
     }
 
     /// Tells what has not been told yet.

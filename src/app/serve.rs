@@ -20,7 +20,10 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     telemetry::set_up_log()?;
     // One thread: the control plane waits most of its time, and the cores are the workers'.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the control runtime")?;
-    runtime.block_on(serve(options))
+    let ended = runtime.block_on(serve(options));
+    // A look at a file may be stuck in a file system that hangs.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {

@@ -17,8 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct Watch {
     /// Asks for one look at the socket itself before anything else is done with the stream.
     pub(super) look: Cell<bool>,
-    /// The bytes that were read so far, so that no head is waited for that never ends.
-    pub(super) read: Cell<u64>,
+    /// How many bytes may still be read; none comes when there are none left. So no head is waited for that never ends,
+    /// however fast interim answers come.
+    pub(super) allowance: Cell<u64>,
 }
 
 /// A stream that can be read when it can't be written to any more.
@@ -59,9 +60,14 @@ impl AsyncRead for TargetIo {
             // Closed, or about to be: the end of an idle stream.
             return Poll::Ready(Ok(()));
         }
+        let allowance = self.watch.allowance.get();
+        if allowance == 0 {
+            // Who has set the limit looks whether it was reached, so nobody has to be woken.
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.watch.read.set(self.watch.read.get() + (buffer.filled().len() - before) as u64);
+        self.watch.allowance.set(allowance.saturating_sub((buffer.filled().len() - before) as u64));
         read
     }
 }

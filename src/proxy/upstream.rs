@@ -202,7 +202,7 @@ impl Busy {
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
-        let before = upstream.watch.read.get();
+        upstream.watch.allowance.set(MAX_BEFORE_ANSWER);
         let mut answer = pin!(unconstrained(upstream.sender.try_send_request(request)));
         let answered = poll_fn(|cx| {
             let ended = upstream.advances(cx).is_ready();
@@ -219,13 +219,12 @@ impl Busy {
                 Poll::Ready(answered) => Poll::Ready(Ok(answered)),
                 Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),
                 // Interim answers without end, most likely.
-                Poll::Pending if upstream.watch.read.get() - before > MAX_BEFORE_ANSWER => {
-                    Poll::Ready(Err(Phase::Router))
-                }
+                Poll::Pending if upstream.watch.allowance.get() == 0 => Poll::Ready(Err(Phase::Router)),
                 Poll::Pending => Poll::Pending,
             }
         })
         .await;
+        upstream.watch.allowance.set(u64::MAX);
         visitor.enter(Phase::Router);
         match answered {
             Ok(Ok(response)) => Exchanged::Answered(response.map(Inbound::Http1)),

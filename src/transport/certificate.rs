@@ -1,5 +1,6 @@
 //! A certificate with its key, as two files have them.
 
+use super::file;
 use crate::config::CertificateFiles;
 use crate::model::Timestamp;
 use rustls::crypto::aws_lc_rs;
@@ -8,15 +9,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-/// The largest file that is read: a chain has some kilobytes.
-const LARGEST: u64 = 1024 * 1024;
 
 /// How long before its end a certificate is warned about: those of ninety days are renewed thirty days before.
 const WARNED_DAYS: i64 = 14;
@@ -74,12 +71,12 @@ impl Certificate {
         let of_chain = |message: String| CertificateFault::new(CertificatePart::Chain, files, message);
         let of_key = |message: String| CertificateFault::new(CertificatePart::Key, files, message);
         let told = |part| move |error: io::Error| CertificateFault::unread(part, files, &error);
-        let chain = content(&files.chain).map_err(told(CertificatePart::Chain))?;
+        let chain = file::read(&files.chain).map_err(told(CertificatePart::Chain))?;
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&chain).collect::<Result<_, _>>().map_err(|_| {
             of_chain("this is not PEM; write the certificate as -----BEGIN CERTIFICATE-----".to_owned())
         })?;
         let facts = Facts::of(&chain).map_err(of_chain)?;
-        let key = content(&files.key).map_err(told(CertificatePart::Key))?;
+        let key = file::read(&files.key).map_err(told(CertificatePart::Key))?;
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| of_key(no_key(&error)))?;
         let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| {
             of_key(match error {
@@ -157,15 +154,6 @@ impl CertificateFault {
     }
 }
 
-fn content(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::other(format!("it is larger than {} KiB", LARGEST / 1024)));
-    }
-    Ok(bytes)
-}
-
 /// Says nothing of what is in the file.
 fn no_key(error: &PemError) -> String {
     match error {
@@ -219,6 +207,8 @@ fn names(certificate: &X509Certificate) -> Vec<String> {
 pub(super) mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, date_time_ymd};
+    use std::path::Path;
+    use std::process::Command;
     use tempfile::TempDir;
 
     /// Files of a certificate for these names, valid in these years.
@@ -314,6 +304,8 @@ pub(super) mod tests {
         let gone = folder.path().join("gone.pem");
         let garbled = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0IGtleQ==\n-----END PRIVATE KEY-----\n";
         let large = "x".repeat(1024 * 1024 + 1);
+        let pipe = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         for (chain, key, part, sentence) in [
             (&gone, &good.key, CertificatePart::Chain, "gone.pem: this file can't be read: No such file"),
             (&good.chain, &gone, CertificatePart::Key, "gone.pem: this file can't be read"),
@@ -324,6 +316,8 @@ pub(super) mod tests {
             (&good.chain, &other.key, CertificatePart::Key, "not the key of the first certificate in"),
             (&good.chain, &text("garbled", garbled), CertificatePart::Key, "this key can't be used"),
             (&good.chain, &text("half", &garbled[..60]), CertificatePart::Key, "this is not PEM"),
+            (&pipe, &good.key, CertificatePart::Chain, "it is no file"),
+            (&good.chain, &pipe, CertificatePart::Key, "it is no file"),
             (&text("large", &large), &good.key, CertificatePart::Chain, "larger than 1024 KiB"),
         ] {
             let files = CertificateFiles { chain: chain.clone(), key: key.clone() };

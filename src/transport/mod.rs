@@ -17,6 +17,7 @@
 
 mod certificate;
 mod certificates;
+mod file;
 mod names;
 pub mod proxy_header;
 mod resolver;

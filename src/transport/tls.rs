@@ -1,18 +1,14 @@
 //! By what means the targets of a pool are spoken to: the protocol, and the verification of those with TLS.
 
+use super::file;
 use crate::config::{Config, Pool, PoolTls, Protocol};
 use crate::model::{Endpoint, PoolName, ServiceName, TargetAddress};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
-
-/// The most of a file of certificates that is read. Those of all public authorities take a quarter of it.
-const LARGEST: u64 = 1024 * 1024;
 
 /// What the targets of a pool are spoken to by. Two are equal that came from the same words and the same certificates.
 #[derive(Debug, Clone, Default)]
@@ -97,8 +93,9 @@ impl Verified {
     fn of(tls: &PoolTls, protocol: Protocol) -> Result<Self, String> {
         let (roots, authorities) = match &tls.ca_file {
             Some(file) => {
-                let text = read(file).map_err(|error| format!("tls.ca_file {}: {error}", file.display()))?;
-                let roots = roots_in(&text).map_err(|error| format!("tls.ca_file {}: {error}", file.display()))?;
+                let told = |fault: &dyn Display| format!("tls.ca_file {} {fault}", file.display());
+                let text = file::read(file).map_err(|error| told(&format_args!("can't be read: {error}")))?;
+                let roots = roots_in(&text).map_err(|error| told(&error))?;
                 (Arc::new(roots), Some(text.into()))
             }
             None => (system_roots()?, None),
@@ -120,19 +117,6 @@ impl Verified {
         }];
         Ok(Self { config: Arc::new(config), server_name, authorities })
     }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let opened = File::open(file).map_err(|error| format!("can't be opened: {error}"))?;
-    if !opened.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Err("is no file; write the path of one with certificates in PEM".to_owned());
-    }
-    let mut text = Vec::new();
-    opened.take(LARGEST + 1).read_to_end(&mut text).map_err(|error| format!("can't be read: {error}"))?;
-    if text.len() as u64 > LARGEST {
-        return Err(format!("is larger than {} KiB; are these certificates?", LARGEST / 1024));
-    }
-    Ok(text)
 }
 
 /// All certificates of a text are authorities; one that can't be read makes the others doubtful.
@@ -175,6 +159,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn pool(targets: &[&str], ca_file: Option<&Path>) -> Pool {
         Pool {
@@ -198,12 +183,12 @@ mod tests {
         let of = |targets: &[&str]| Means::of(&pool(targets, Some(&file))).map(|means| means.tls.is_some());
         assert_eq!(of(&["127.0.0.1:1"]), Ok(false), "nobody needs it");
         for (text, reason) in [
-            (None, "can't be opened"),
+            (None, "can't be read: No such file"),
             (Some(String::new()), "has no certificate in it"),
             (Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned()), "can't be used"),
             (Some("-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n".to_owned()), "can't be read"),
             (Some(format!("{}-----BEGIN CERTIFICATE-----\n", authority())), "can't be read"),
-            (Some("x".repeat(1024 * 1024 + 1)), "is larger than 1024 KiB"),
+            (Some("x".repeat(1024 * 1024 + 1)), "it is larger than 1024 KiB"),
         ] {
             if let Some(text) = text {
                 std::fs::write(&file, text).unwrap();
@@ -212,7 +197,7 @@ mod tests {
             assert!(error.contains(reason) && error.contains(&file.display().to_string()), "{error}");
         }
         let folder = Means::of(&pool(&["https://a"], Some(folder.path()))).unwrap_err();
-        assert!(folder.contains("is no file"), "{folder}");
+        assert!(folder.contains("it is no file"), "{folder}");
     }
 
     #[test]
