@@ -5,10 +5,11 @@
 use super::accept::{Form, preferred};
 use super::body::AnswerBody;
 use super::record::Record;
+use super::visitor::Visitor;
 use crate::model::{COOKIE_NAME, Happening};
 use crate::routing::{Secret, VisitorId};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header::ACCEPT, request::Parts};
 
 /// What the router's own answers go by; taken from a request before it goes on.
@@ -27,6 +28,14 @@ impl Wanted {
     /// The form that is wanted.
     pub(super) fn form(&self) -> Form {
         preferred(self.accept.as_ref())
+    }
+}
+
+/// Says that the connection will be closed behind this answer, where the request's body has not come to its end: who
+/// is not told sends the next request into nothing.
+pub(super) fn announce_close(visitor: &Visitor, answer: &mut Response<AnswerBody>) {
+    if visitor.is_body_due() {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -9,9 +9,9 @@
 //!
 //! All of this is rare. A request that finds room, in a pool that nobody waits for, only compares.
 
-use super::answers::refusal;
+use super::answers::{announce_close, refusal};
 use super::body::AnswerBody;
-use super::request::{Arrived, Pass, Stopped, announce_close};
+use super::request::{Arrived, Pass, Stopped};
 use super::restriction;
 use super::visitor::{Phase, Visitor};
 use super::waiting::{self, Waits};

@@ -4,10 +4,10 @@
 //! walks:
 //!
 //! ```text
-//! listener ─ arrival ─ connection ─ request ─ routing::Table ─ upstream ─ body ─ record
-//!   accept    PROXY,     time-outs    one linear     which         a target's    both     counts, when
-//!             TLS, ver-  (HTTP/2:     function      pool and       connection    ways     the last byte
-//!             sion       http2)                     target                                has gone
+//! listener ─ arrival ─ connection ─ request ─ routing::Table ─ journey ─ upstream ─ body ─ record
+//!   accept    PROXY,     time-outs    is it fit,     which       tries,    a target's  both    counts, when
+//!             TLS, ver-  (HTTP/2:     where does    pool and     and the   connection  ways    the last byte
+//!             sion       http2)       it go         target       answer                        has gone
 //! ```
 //!
 //! Nothing on this walk is shared between workers but the table, which is read through one atomic pointer.
@@ -32,6 +32,7 @@ mod headers;
 mod http2;
 mod inbound;
 mod inspector;
+mod journey;
 mod listener;
 mod maintenance;
 mod multiplex;

@@ -1,9 +1,10 @@
 //! A request to a service that is read-only or anonymous. Rare, so its state is boxed and kept apart from the walk that
 //! every request takes.
 
+use super::answers::announce_close;
 use super::body::{AnswerBody, RequestBody};
 use super::headers::{Found, X_CUTOVER_MODE};
-use super::request::{Journey, announce_close};
+use super::journey::Journey;
 use super::visitor::{Phase, Visitor};
 use crate::routing::{Passage, Restriction, is_override_header, without_method_fields};
 use http::header::{

@@ -42,7 +42,7 @@ const KEEP: Duration = Duration::from_secs(4);
 const KEEP_FOR_ONCE: Duration = Duration::from_secs(1);
 
 /// The most idle connections of a worker to one target.
-const MOST_KEPT: usize = 256;
+const MOST_KEPT: usize = 1024;
 
 /// A connection to a target.
 struct Upstream {

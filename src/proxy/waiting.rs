@@ -3,13 +3,14 @@
 //! It is in no pool meanwhile, and its body stays with its sender. When it is let go it is routed anew, by the table of
 //! that moment. All of this is rare, so it is boxed, and no other request carries any of it along.
 
-use super::answers::refusal;
+use super::answers::{announce_close, refusal};
 use super::attempt::Tried;
 use super::body::AnswerBody;
 use super::crowd;
+use super::journey::Journey;
 use super::maintenance;
 use super::queue::{Ticket, Waited};
-use super::request::{Arrived, Journey, Pass, Stopped, announce_close};
+use super::request::{Arrived, Pass, Stopped};
 use super::restriction::Restricted;
 use super::visitor::{Phase, Visitor};
 use crate::model::Happening;
