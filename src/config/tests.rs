@@ -626,18 +626,15 @@ fn the_reference_shows_every_key_and_true_defaults() {
     assert_eq!(shown.pools[0].protocol, default.pools[0].protocol);
 }
 
-proptest! {
-    #[test]
+odd_input! {
     fn arbitrary_text_never_panics(text in any::<String>()) {
         let _ = parse(&text);
     }
 
-    #[test]
     fn arbitrary_pieces_of_toml_never_panic(pieces in prop::collection::vec(piece(), 0..40)) {
         let _ = parse(&pieces.concat());
     }
 
-    #[test]
     fn a_good_file_cut_anywhere_never_panics_and_faults_have_places(cut in 0usize..6000, junk in "[\\[\\]{}=\"'.,a-z\n]{0,9}") {
         let text = include_str!("../../config/cutover.toml");
         let cut = (0..=cut.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);

@@ -149,6 +149,7 @@ fn usual_scheme(host: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_host_may_have_a_scheme_and_a_port() {
@@ -175,6 +176,19 @@ mod tests {
         }
         for bad in ["", "a", "/a#b", "/a b", "http://a/", "/?cutover-preview=off"] {
             assert!(usable_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    odd_input! {
+        fn an_address_that_is_taken_can_be_opened(
+            given in prop_oneof!["(https?://)?[a-zA-Z0-9._-]{1,8}(:[0-9]{0,6})?/?", "(http://)?\\[[0-9a-f:.]{0,9}\\](:[0-9]{0,3})?", "[ -~]{0,12}", ".{0,8}"],
+            path in prop_oneof!["/[a-z%/.]{0,8}(\\?[a-z=&?]{0,8})?", "/[ -~]{0,8}", ".{0,8}"],
+        ) {
+            if let (Ok((scheme, host)), Ok(path)) = (usable_host(&given), usable_path(&path)) {
+                let opened: reqwest::Url = format!("{scheme}://{host}{path}").parse().unwrap();
+                prop_assert!(opened.scheme() == scheme && opened.username().is_empty() && opened.fragment().is_none());
+                prop_assert!(given.contains(host) && opened.host_str().is_some_and(|it| host.to_ascii_lowercase().starts_with(it)), "{opened}");
+            }
         }
     }
 }

@@ -170,6 +170,7 @@ impl fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn address(text: &str) -> TargetAddress {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -269,6 +270,37 @@ mod tests {
             ("unix:/run/app.sock", "localhost"),
         ] {
             assert_eq!(address(text).host_header(), host);
+        }
+    }
+
+    odd_input! {
+        fn a_target_is_read_again_as_it_is_written(
+            text in prop_oneof![
+                "(https?://)?([a-z0-9._-]{1,6}|[0-9]{1,3}(\\.[0-9]{1,3}){3}|\\[[0-9a-f:.]{2,8}\\])(:[+0-9]{0,6})?/?",
+                "(unix:|https://unix:)/?[ -~]{0,8}",
+                "[a-z0-9:/.\\[\\]@+-]{0,20}",
+                ".{0,10}",
+            ],
+        ) {
+            if let Ok(target) = text.parse::<TargetAddress>() {
+                prop_assert_eq!(target.to_string().parse(), Ok(target.clone()));
+                prop_assert!(!target.secure || text.starts_with("https://"), "{text}");
+                let host = target.host_header();
+                let authority = host.parse::<http::uri::Authority>();
+                prop_assert!(authority.is_ok_and(|it| it.as_str() == host && !host.contains('@')), "{text} is {host}");
+                if let Endpoint::Socket(_) | Endpoint::Name(..) = target.endpoint {
+                    prop_assert!(!text.contains(['+', '@', ' ']) && !text.ends_with('/'), "{text}");
+                }
+            }
+        }
+
+        fn every_socket_and_every_name_can_be_written(
+            ip in any::<IpAddr>(), name in "[a-z][a-z0-9._-]{0,20}", port in 1..=u16::MAX, secure in any::<bool>(),
+        ) {
+            for endpoint in [Endpoint::Socket(SocketAddr::new(ip, port)), Endpoint::Name(name.as_str().into(), port)] {
+                let target = TargetAddress { secure, endpoint };
+                prop_assert_eq!(target.to_string().parse(), Ok(target));
+            }
         }
     }
 }

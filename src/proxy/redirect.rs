@@ -74,6 +74,7 @@ fn is_port(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_host_the_path_and_the_query_stay_what_they_are() {
@@ -97,6 +98,26 @@ mod tests {
         for host in ["", ":80", "a:b", "a:80:90", "a:123456", "[::1", "[x]", "[::1]x", "[::1]:x", "a/b", "a b", "a@b"] {
             let given = location(&HeaderValue::from_str(host).unwrap(), None, 443);
             assert_eq!(given, None, "{host}");
+        }
+    }
+
+    odd_input! {
+        fn a_redirect_never_leaves_the_host(
+            host in prop_oneof!["[a-z]{1,4}(\\.[a-z]{1,4}){0,2}(:[0-9]{0,6})?", "\\[[0-9a-f:.]{0,9}\\](:[0-9]{0,3})?", "[!-~]{0,9}"],
+            path in "/[/\\\\a-z@:?.%#-]{0,10}", port in 1..=u16::MAX,
+        ) {
+            let target = PathAndQuery::try_from(path.as_str()).ok();
+            if let Some(location) = location(&HeaderValue::from_str(&host).unwrap(), target.as_ref(), port) {
+                let rest = location.strip_prefix("https://").unwrap();
+                let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+                let parsed: http::uri::Authority = authority.parse().unwrap();
+                prop_assert_eq!(parsed.port_u16().unwrap_or(HTTPS_PORT), port);
+                prop_assert!(host.starts_with(parsed.host()) && !authority.contains(['@', '\\', '?', '#']), "{location}");
+                if host.starts_with(|first: char| first.is_ascii_lowercase()) && host.bytes().all(|byte| !byte.is_ascii_digit()) {
+                    let opened: reqwest::Url = location.parse().unwrap();
+                    prop_assert_eq!(opened.host_str(), Some(parsed.host()));
+                }
+            }
         }
     }
 }

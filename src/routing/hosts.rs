@@ -131,6 +131,7 @@ fn without_port(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn index(services: &[(&[&str], &str)]) -> HostIndex {
         let parsed: Vec<(Vec<HostPattern>, PathPrefix)> = services
@@ -211,6 +212,39 @@ mod tests {
             [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a:b", "a:b"), ("a:", "a")]
         {
             assert_eq!(without_port(authority), host);
+        }
+    }
+
+    /// What finds the service by looking at all of them, one by one.
+    fn looked_for(services: &[(HostPattern, PathPrefix)], host: &str, path: &str) -> Option<usize> {
+        let fits = |pattern: &HostPattern| match pattern {
+            HostPattern::Any => Some(0),
+            HostPattern::Below(domain) => host.ends_with(&format!(".{domain}")).then_some(domain.len()),
+            HostPattern::Exact(name) => (**name == *host).then_some(usize::MAX),
+        };
+        let fitting = services.iter().enumerate().filter(|(_, (_, prefix))| prefix.matches(path));
+        let ranked =
+            fitting.filter_map(|(service, (pattern, prefix))| Some((fits(pattern)?, prefix.as_str().len(), service)));
+        ranked.max().map(|(_, _, service)| service)
+    }
+
+    odd_input! {
+        fn the_index_finds_what_a_look_at_all_services_finds(
+            services in prop::collection::btree_set(("(\\*\\.)?[ab](\\.[ab]){0,2}|\\*|\\[::1\\]", "/([ab]{1,2}(/[ab]{1,2}){0,2})?"), 0..12),
+            host in "[ab](\\.[ab]){0,3}|\\[::1\\]|", path in "(/[ab]{0,2}){0,4}", port in "(:[0-9]{0,3})?", dot in "\\.?",
+        ) {
+            let services: Vec<(HostPattern, PathPrefix)> =
+                services.iter().map(|(host, prefix)| (host.parse().unwrap(), prefix.parse().unwrap())).collect();
+            let index = HostIndex::new(services.iter().map(|(host, prefix)| (std::slice::from_ref(host), prefix)));
+            let expected = looked_for(&services, &host, &path);
+            let written = if host.is_empty() { port } else { format!("{}{dot}{port}", host.to_ascii_uppercase()) };
+            prop_assert_eq!(index.find(&written, &path), expected, "{}{}", written, path);
+            prop_assert!(expected.is_none_or(|service| index.all_of(&written).contains(&service)), "{written}");
+        }
+
+        fn no_host_and_no_path_is_too_odd(host in ".{0,40}", path in ".{0,20}") {
+            let index = index(&[(&["*"], "/"), (&["a.b"], "/x")]);
+            prop_assert!(index.find(&host, &path).is_some());
         }
     }
 }

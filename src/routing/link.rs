@@ -211,14 +211,12 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
+    odd_input! {
         fn what_was_written_is_read_back(seconds in 0_i64..=i64::from(u32::MAX)) {
             let link = link("shop", "server1", Timestamp::from_second(seconds).unwrap());
             prop_assert_eq!(Link::from_token(link.token().as_bytes()), Some(link));
         }
 
-        #[test]
         fn one_changed_character_leads_nowhere(at in 0_usize..TOKEN, to in any::<u8>()) {
             let mut token = link("shop", "server1", NOW).token().into_bytes();
             prop_assume!(token[at] != to);
@@ -227,7 +225,6 @@ mod tests {
             prop_assert_eq!(pool, None);
         }
 
-        #[test]
         fn whatever_is_read_has_no_other_spelling(token in proptest::collection::vec(any::<u8>(), 0..40)) {
             if let Some(link) = Link::from_token(&token) {
                 prop_assert_eq!(link.token().into_bytes(), token);

@@ -66,3 +66,43 @@ pub(super) fn header(text: &str) -> Result<String, String> {
     let is_header = text.split_once(':').is_some_and(|(name, _)| name.parse::<http::HeaderName>().is_ok());
     if is_header { Ok(text.to_owned()) } else { Err("write NAME: VALUE, such as 'Cookie: cutover=…'".to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    odd_input! {
+        fn a_percentage_is_a_number_with_or_without_its_sign(points in 0..=10_000_u16, sign in "%?", space in " {0,2}") {
+            let text = format!("{space}{}{sign}{space}", f64::from(points) / 100.0);
+            prop_assert_eq!(percent(&text).map(BasisPoints::get), Ok(points));
+        }
+
+        fn nothing_else_is_a_value(text in prop_oneof!["[+-]?[0-9]{0,4}\\.?[0-9]{0,4}(e[0-9])?%{0,2}", "[0-9a-zA-Z%.+-]{0,8}", ".{0,6}"]) {
+            let bare = text.trim();
+            let bare = bare.strip_suffix('%').unwrap_or(bare);
+            let number = bare.trim().parse::<f64>().unwrap_or(f64::NAN);
+            if let Ok(weight) = percent(&text) {
+                prop_assert!((weight.percent() - number).abs() < 1e-6, "{text}");
+            }
+            if let Ok(share) = ratio(&text) {
+                let expected = if text.ends_with('%') { number / 100.0 } else { number };
+                prop_assert!((0.0..=1.0).contains(&share) && (share - expected).abs() < 1e-9, "{text}");
+            }
+            for (read, range) in [(rate as fn(&str) -> _, 0.001..=1e6), (at_least_one, 1.0..=1e9), (activity_spread, 0.0..=3.0)] {
+                if let Ok(read) = read(&text) {
+                    prop_assert!(range.contains(&read) && text.trim().parse() == Ok(read), "{text}");
+                }
+            }
+            prop_assert_eq!(runs(&text).ok(), text.trim().parse().ok().filter(|number| (1..=100_000).contains(number)));
+            prop_assert_eq!(replay(&text).ok(), text.parse().ok().map(Replay::One));
+        }
+
+        fn a_header_has_a_name_before_its_colon(name in "[a-zA-Z0-9 ()-]{0,5}", colon in ":?", value in ".{0,6}") {
+            let text = format!("{name}{colon}{value}");
+            let of_text = text.split(':').next().filter(|_| text.contains(':'));
+            let is_token = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+            prop_assert_eq!(header(&text).ok(), of_text.filter(|name| is_token(name)).map(|_| text.clone()));
+        }
+    }
+}
