@@ -413,8 +413,8 @@ mod tests {
             if !hold.is_empty() {
                 body["hold"] = hold.as_str().into();
             }
-            let is_hundredth = |weight: &f64| (weight * 100.0 - (weight * 100.0).round()).abs() < 1e-7;
-            let in_bounds = given.iter().all(|weight| *weight > 0.0 && *weight < 99.999 && is_hundredth(weight));
+            let is_hundredth = |weight: &f64| (weight * 100.0 - (weight * 100.0).round()).abs() <= 1e-6;
+            let in_bounds = given.iter().all(|weight| *weight > 0.005 && *weight < 99.995 && is_hundredth(weight));
             let rises = given.windows(2).all(|pair| pair[1] - pair[0] > 0.005);
             let is_walk = (1..=MOST_STEPS).contains(&given.len()) && in_bounds && rises;
             let steps = steps_of(body).ok().flatten();

@@ -192,12 +192,14 @@ mod tests {
             text in prop_oneof!["(W/)?\"?[+0-9]{0,21}\"?", "[\"0-9,* +W/-]{0,8}", "[ -~\u{80}-\u{ff}]{0,6}"],
         ) {
             let read = revision(&HeaderValue::from_bytes(text.as_bytes()).unwrap());
-            let digits = text.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+            // A header that holds more than ASCII says nothing here.
+            let text = if text.is_ascii() { text.trim() } else { "" };
+            let digits = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
             let number = digits.chars().all(|c| c.is_ascii_digit()).then(|| digits.parse::<u128>().ok()).flatten();
             match read {
-                Ok(None) => prop_assert_eq!(text.trim(), "*"),
+                Ok(None) => prop_assert_eq!(text, "*"),
                 Ok(Some(revision)) => prop_assert_eq!(Some(u128::from(revision)), number),
-                Err(_) => prop_assert!(text.trim() != "*" && number.is_none_or(|it| it > u128::from(u64::MAX)), "{text}"),
+                Err(_) => prop_assert!(text != "*" && number.is_none_or(|it| it > u128::from(u64::MAX)), "{text}"),
             }
         }
 

@@ -5,13 +5,12 @@ use super::body::AnswerBody;
 use super::client::Client;
 use super::record::Record;
 use super::visitor::Visitor;
-use crate::model::{Happening, is_host_name};
+use crate::model::{Happening, host_of};
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The port of `https://` that goes without saying.
 const HTTPS_PORT: u16 = 443;
@@ -46,29 +45,11 @@ pub(super) fn response(
 
 /// The same place by TLS; none of what names no host.
 fn location(host: &HeaderValue, target: Option<&PathAndQuery>, port: u16) -> Option<String> {
-    let host = name(host.to_str().ok()?)?;
+    let host = host_of(host.to_str().ok()?)?;
     let port = if port == HTTPS_PORT { String::new() } else { format!(":{port}") };
     // `OPTIONS *` asks about the host as a whole, whose URL has no path (RFC 9112 §3.2.4).
     let target = target.map(PathAndQuery::as_str).filter(|target| target.starts_with('/')).unwrap_or_default();
     Some(format!("https://{host}{port}{target}"))
-}
-
-/// The name of a host, without its port.
-fn name(host: &str) -> Option<&str> {
-    if let Some(rest) = host.strip_prefix('[') {
-        let (address, port) = rest.split_once(']')?;
-        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return (is_port && address.parse::<Ipv6Addr>().is_ok()).then(|| &host[..address.len() + 2]);
-    }
-    let name = match host.split_once(':') {
-        Some((name, port)) => is_port(port).then_some(name)?,
-        None => host,
-    };
-    (is_host_name(name) || name.parse::<Ipv4Addr>().is_ok()).then_some(name)
-}
-
-fn is_port(text: &str) -> bool {
-    text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -95,7 +76,10 @@ mod tests {
 
     #[test]
     fn what_names_no_host_leads_nowhere() {
-        for host in ["", ":80", "a:b", "a:80:90", "a:123456", "[::1", "[x]", "[::1]x", "[::1]:x", "a/b", "a b", "a@b"] {
+        for host in [
+            "", ":80", "a:b", "a:80:90", "a:123456", "a:70000", "a:+80", "[::1", "[x]", "[::1]x", "[::1]:x", "a/b",
+            "a b", "a@b",
+        ] {
             let given = location(&HeaderValue::from_str(host).unwrap(), None, 443);
             assert_eq!(given, None, "{host}");
         }
@@ -114,8 +98,10 @@ mod tests {
                 prop_assert_eq!(parsed.port_u16().unwrap_or(HTTPS_PORT), port);
                 prop_assert!(host.starts_with(parsed.host()) && !authority.contains(['@', '\\', '?', '#']), "{location}");
                 if host.starts_with(|first: char| first.is_ascii_lowercase()) && host.bytes().all(|byte| !byte.is_ascii_digit()) {
-                    let opened: reqwest::Url = location.parse().unwrap();
-                    prop_assert_eq!(opened.host_str(), Some(parsed.host()));
+                    // What is no host name to a browser leads nowhere.
+                    let opened = location.parse::<reqwest::Url>().ok();
+                    let opened = opened.as_ref().and_then(|opened| opened.host_str());
+                    prop_assert!(opened.is_none_or(|host| host.eq_ignore_ascii_case(parsed.host())), "{location}");
                 }
             }
         }

@@ -6,7 +6,8 @@ use crate::model::{BasisPoints, InvalidPeriod, Period};
 use std::ops::RangeInclusive;
 
 pub(super) fn percent(text: &str) -> Result<BasisPoints, String> {
-    let number = text.trim().trim_end_matches('%');
+    let number = text.trim();
+    let number = number.strip_suffix('%').unwrap_or(number);
     let percent: f64 = number.parse().map_err(|_| "write a percentage, such as 12.5".to_owned())?;
     BasisPoints::from_percent(percent).map_err(|error| error.to_string())
 }
