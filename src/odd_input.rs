@@ -99,3 +99,12 @@ fn collect(document: &Value, here: String, places: &mut Vec<String>) {
     }
     places.push(here);
 }
+
+#[test]
+#[should_panic(expected = "minimal failing input: (\n    10,\n)\nPROPTEST_RNG_SEED=")]
+fn what_does_not_hold_is_told_with_the_smallest_input_and_its_seed() {
+    holds(&(0..1000_u32,), |(number,)| {
+        proptest::prop_assert!(number < 10);
+        Ok(())
+    });
+}

@@ -72,7 +72,7 @@ pub enum Destination<'t> {
         /// The service.
         route: &'t Arc<Route>,
     },
-    /// To the router itself: it is for [`Table::asset`].
+    /// To the router itself: it is for [`Table::asset`](super::Table::asset).
     Router,
     /// Nowhere: no service is configured for it.
     NoService,

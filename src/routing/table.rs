@@ -49,7 +49,8 @@ pub struct Route {
     pub caching: Caching,
     /// The pool that is warm beside the live one: what one of the two has no asset for is looked for in the other.
     pub skew: Option<usize>,
-    /// The paths that neither maintenance nor hold keeps from the application; see [`is_exempt`].
+    /// The paths that neither maintenance nor hold keeps from the application; see
+    /// [`is_exempt`](super::is_exempt).
     pub exempt: Box<[PathPrefix]>,
     /// What the operator's page needs.
     pub assets: Option<Arc<Assets>>,
