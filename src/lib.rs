@@ -13,6 +13,10 @@
 //! 1  model, telemetry         words
 //! ```
 
+#[cfg(test)]
+#[macro_use]
+mod odd_input;
+
 pub mod adapters;
 pub mod admin;
 pub mod analysis;

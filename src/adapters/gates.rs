@@ -96,6 +96,7 @@ fn judge(status: StatusCode, body: &[u8]) -> Result<String, GateFault> {
 mod tests {
     use super::*;
     use crate::model::{GatePoint, OnGateFailure, Period, Timestamp};
+    use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::time::{Duration, Instant};
 
@@ -250,5 +251,21 @@ mod tests {
         let fault = Gates::new().unwrap().ask(&gate(ask, LONG), &question()).await.unwrap_err();
         assert!(matches!(fault, GateFault::Unanswered(_)));
         assert!(!fault.to_string().contains("secret"), "{fault}");
+    }
+
+    odd_input! {
+        fn only_a_success_that_does_not_say_no_is_a_yes(
+            status in 100..600_u16, allow in prop::sample::select(vec!["", "true", "null", "false", "0", "1", "\"true\"", "\"\"", "[]", "{}"]),
+            reason in ".{0,400}", form in any::<bool>(),
+        ) {
+            let written = Value::from(reason.clone()).to_string();
+            let allow = if allow.is_empty() { String::new() } else { format!("\"allow\":{allow},") };
+            let body = if form { format!("{{{allow}\"reason\":{written}}}") } else { reason };
+            let answer = judged(status, &body);
+            let says_no = form && !matches!(allow.as_str(), "" | "\"allow\":true," | "\"allow\":null,");
+            prop_assert_eq!(answer.is_ok(), (200..300).contains(&status) && !says_no, "{} {}", status, body);
+            let told = answer.unwrap_or_else(|fault| fault.to_string());
+            prop_assert!(told.contains(&status.to_string()) && told.chars().count() < 330 && !told.contains(char::is_control), "{told}");
+        }
     }
 }

@@ -160,6 +160,7 @@ pub(super) fn on_one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_signature_is_that_of_the_timestamp_and_the_body() {
@@ -184,5 +185,17 @@ mod tests {
     fn foreign_text_becomes_one_short_line() {
         assert_eq!(on_one_line(" a\r\n\u{1b}[31m  b\0c "), "a [31m b c");
         assert_eq!(on_one_line(&"x".repeat(1000)).chars().count(), 301);
+    }
+
+    odd_input! {
+        fn foreign_text_keeps_its_words_on_one_bounded_line(text in prop_oneof![".{0,40}", "([a-z]{0,9}[ \\t\\r\\n\u{0}\u{1b}]{0,3}){0,60}"]) {
+            let line = on_one_line(&text);
+            prop_assert!(line.chars().count() <= 301 && !line.contains(char::is_control));
+            let words = |text: &str| text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|it| !it.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+            match line.strip_suffix('…') {
+                Some(cut) if line.chars().count() == 301 => prop_assert!(words(&text).join(" ").starts_with(cut)),
+                Some(_) | None => prop_assert_eq!(words(&line), words(&text)),
+            }
+        }
     }
 }

@@ -163,6 +163,7 @@ pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, n
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::io::Write;
 
     const TOKEN: &str = "0123456789abcdef";
@@ -270,5 +271,39 @@ mod tests {
         let foreign = [host, ("authorization", bearer.as_str()), ("origin", "http://evil.example")];
         assert_eq!(asked(&access, &Method::POST, "/", &foreign), 403);
         assert_eq!(asked(&access, &Method::GET, "/", &foreign), 200);
+    }
+
+    odd_input! {
+        fn what_is_taken_for_this_machine_leads_to_it(
+            host in prop_oneof!["(127(\\.[0-9]{1,3}){3}|\\[(::|0:)[0-9a-f:.]{0,9}\\]|localhost|LocalHost)(\\.|\\.x)?(:[0-9]{0,5})?", "[ -~]{0,16}", "[a-z0-9.:\\[\\]@/%-]{0,16}"],
+        ) {
+            let access = without_token("127.0.0.1:9900").unwrap();
+            if asked(&access, &Method::GET, "/", &[("host", &host)]) == 200 {
+                let name = host.parse::<Authority>().unwrap();
+            let url: reqwest::Url = format!("http://{}/", name.host()).parse().unwrap();
+                let name = url.host_str().unwrap().trim_start_matches('[').trim_end_matches(']');
+                let loops_back = name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+                prop_assert!(loops_back || name == "localhost", "{host} is {name}");
+            }
+        }
+
+        fn only_the_token_itself_opens(given in prop_oneof!["[Bb]earer [0-9a-f]{15,17} ?", "Bearer +0123456789abcdef *", "[ -~]{0,24}"]) {
+            let access = Access { token: Some(blake3::hash(TOKEN.as_bytes())), local_host: false };
+            let opens = asked(&access, &Method::GET, "/", &[("host", "a"), ("authorization", &given)]) == 200;
+            let (scheme, token) = given.split_once(' ').unwrap_or_default();
+            prop_assert_eq!(opens, scheme.eq_ignore_ascii_case("bearer") && token.trim() == TOKEN, "{}", given);
+        }
+
+        fn only_the_own_origin_may_change_something(host in "[a-z]{1,3}(:[0-9]{1,2})?", origin in "(https?://)?[a-z]{1,3}(:[0-9]{1,2})?/?|null") {
+            let access = Access { token: Some(blake3::hash(TOKEN.as_bytes())), local_host: false };
+            let bearer = format!("Bearer {TOKEN}");
+            let from = |origin: &str| {
+                let headers = [("host", host.as_str()), ("origin", origin), ("authorization", &bearer)];
+                asked(&access, &Method::POST, "/", &headers)
+            };
+            let own = origin.strip_prefix("http://").or(origin.strip_prefix("https://")).is_some_and(|it| it == host);
+            prop_assert_eq!(from(&origin) == 200, own, "{} at {}", origin, host);
+            prop_assert_eq!(from(&format!("http://{host}")), 200);
+        }
     }
 }

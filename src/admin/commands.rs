@@ -288,6 +288,7 @@ fn setting(body: ModeBody, now: Timestamp) -> Result<ModeSetting, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof};
     use serde::de::DeserializeOwned;
 
     fn of<T: DeserializeOwned>(body: serde_json::Value) -> T {
@@ -388,6 +389,62 @@ mod tests {
         ] {
             let told = setting_of(body).unwrap_err();
             assert!(told.contains(sentence), "{told}");
+        }
+    }
+
+    /// Weights as people and programs may write them.
+    fn weights() -> impl Strategy<Value = Vec<f64>> {
+        let weight = prop_oneof![
+            6 => (0..=10_100_u32).prop_map(|points| f64::from(points) / 100.0),
+            1 => -10.0..110.0_f64,
+            1 => any::<f64>().prop_filter("JSON has no other", |number| number.is_finite()),
+        ];
+        let rising = prop::collection::btree_set(1..10_000_u32, 1..101);
+        prop_oneof![
+            prop::collection::vec(weight, 0..5),
+            rising.prop_map(|points| points.into_iter().map(|points| f64::from(points) / 100.0).collect()),
+        ]
+    }
+
+    odd_input! {
+        fn exactly_the_walks_that_rise_by_hundredths_are_steps(given in weights(), hold in "(1s|10m|2h)?") {
+            let listed: Vec<_> = given.iter().map(|weight| serde_json::json!({ "weight": weight })).collect();
+            let mut body = serde_json::json!({ "pool": "b", "steps": listed });
+            if !hold.is_empty() {
+                body["hold"] = hold.as_str().into();
+            }
+            let is_hundredth = |weight: &f64| (weight * 100.0 - (weight * 100.0).round()).abs() <= 1e-6;
+            let in_bounds = given.iter().all(|weight| *weight > 0.005 && *weight < 99.995 && is_hundredth(weight));
+            let rises = given.windows(2).all(|pair| pair[1] - pair[0] > 0.005);
+            let is_walk = (1..=MOST_STEPS).contains(&given.len()) && in_bounds && rises;
+            let steps = steps_of(body).ok().flatten();
+            prop_assert_eq!(steps.is_some(), is_walk);
+            for (step, weight) in steps.iter().flatten().zip(given) {
+                prop_assert!((step.weight.percent() - weight).abs() < 1e-7);
+                prop_assert_eq!(step.hold, if hold.is_empty() { DEFAULT_HOLD } else { hold.parse().unwrap() });
+            }
+        }
+
+        fn a_mode_that_is_taken_can_be_kept_and_shown(
+            mode in "(serve|read-only|anonymous|hold|maintenance|nap)", anonymous in any::<bool>(),
+            message in prop_oneof![Just(None), ".{0,6}".prop_map(Some), (990..1010_usize).prop_map(|length| Some("ä".repeat(length)))],
+            until in prop_oneof![Just(None), "(20(25|26|30)-0[1-3]-0[1-3]T00:00:0[0-9]Z|9999-12-30T22:00:00Z|soon|-009999-01-02T00:00:00Z)".prop_map(Some)],
+            lasts in "(|1s|1h|87600h|0s)",
+        ) {
+            let mut body = serde_json::json!({ "mode": mode, "anonymous": anonymous, "message": message, "until": until });
+            if !lasts.is_empty() {
+                body["lasts"] = lasts.as_str().into();
+            }
+            let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+            if let Ok(setting) = setting_of(body) {
+                prop_assert_eq!(setting.mode.as_str(), &mode);
+                prop_assert!(setting.mode != Mode::Serve || setting == ModeSetting::default());
+                prop_assert!(setting.until.is_none_or(|until| until > now || lasts == "0s"), "{setting:?}");
+                let shown = setting.message.clone().unwrap_or_default();
+                prop_assert!(shown.chars().count() <= LONGEST_MESSAGE && !shown.contains(char::is_control));
+                let stored = serde_json::to_string(&setting).unwrap();
+                prop_assert_eq!(serde_json::from_str::<ModeSetting>(&stored).unwrap(), setting);
+            }
         }
     }
 }

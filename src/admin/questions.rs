@@ -156,6 +156,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
         given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -212,6 +213,36 @@ mod tests {
         ] {
             let told = asked(&pairs(given)).err().unwrap().detail;
             assert!(told.contains(sentence), "{told}");
+        }
+    }
+
+    odd_input! {
+        fn a_request_to_explain_is_what_was_asked(
+            host in "[a-z.:]{0,9}", path in "/[!-~]{0,9}", method in "[A-Z]{1,7}", client in any::<std::net::IpAddr>(),
+            headers in prop::collection::vec(("[a-zA-Z-]{1,6}", "[!-~]?[ -~]{0,6}"), 0..4),
+        ) {
+            let mut given = vec![("host".to_owned(), host.clone()), ("path".to_owned(), path.clone())];
+            given.extend([("method".to_owned(), method.clone()), ("client".to_owned(), client.to_string())]);
+            given.extend(headers.iter().map(|(name, value)| ("header".to_owned(), format!("{name} :{value}"))));
+            let asked = asked(&given).map_err(|problem| problem.detail).unwrap();
+            prop_assert_eq!((asked.host, asked.path, asked.client), (host, path, Some(client)));
+            prop_assert_eq!(asked.method.as_str(), &method);
+            let mut expected = HeaderMap::new();
+            for (name, value) in headers {
+                expected.append(name.parse::<HeaderName>().unwrap(), value.trim().parse().unwrap());
+            }
+            prop_assert_eq!(asked.headers, expected);
+        }
+
+        fn no_question_is_too_odd(
+            given in prop::collection::vec(("(limit|id|record|host|path|method|header|client|.{0,4})", "[0-9]{0,6}|true|/.{0,4}|.{0,8}"), 0..4),
+        ) {
+            if let Ok(question) = entries(&given) {
+                prop_assert!((1..=LONGEST_HISTORY).contains(&question.limit));
+            }
+            if let Ok(asked) = asked(&given) {
+                prop_assert!(asked.path.starts_with('/'));
+            }
         }
     }
 }

@@ -116,6 +116,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Problem> {
 mod tests {
     use super::*;
     use axum::response::IntoResponse;
+    use proptest::prelude::*;
     use serde::Deserialize;
 
     #[derive(Debug, Deserialize)]
@@ -178,6 +179,36 @@ mod tests {
         assert_eq!(of("*"), Ok(None));
         for bad in ["7", "W/\"7\"", "\"7\", \"8\"", "\"\"", "\"+7\"", "\"x\"", "\"99999999999999999999\""] {
             assert_eq!(of(bad), Err(Kind::Invalid), "{bad}");
+        }
+    }
+
+    odd_input! {
+        fn every_revision_is_read_as_its_tag_says_it(number in any::<u64>()) {
+            let tag = HeaderValue::from_str(&format!("\"{number}\"")).unwrap();
+            prop_assert_eq!(revision(&tag).map_err(|problem| problem.kind), Ok(Some(number)));
+        }
+
+        fn nothing_but_a_quoted_number_is_a_revision(
+            text in prop_oneof!["(W/)?\"?[+0-9]{0,21}\"?", "[\"0-9,* +W/-]{0,8}", "[ -~\u{80}-\u{ff}]{0,6}"],
+        ) {
+            let read = revision(&HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            // A header that holds more than ASCII says nothing here.
+            let text = if text.is_ascii() { text.trim() } else { "" };
+            let digits = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+            let number = digits.chars().all(|c| c.is_ascii_digit()).then(|| digits.parse::<u128>().ok()).flatten();
+            match read {
+                Ok(None) => prop_assert_eq!(text, "*"),
+                Ok(Some(revision)) => prop_assert_eq!(Some(u128::from(revision)), number),
+                Err(_) => prop_assert!(text != "*" && number.is_none_or(|it| it > u128::from(u64::MAX)), "{text}"),
+            }
+        }
+
+        fn json_is_named_whatever_its_parameters(
+            parameters in "( ?; ?[a-z]{1,4}=[a-z0-9-]{0,5}){0,2}", other in "(application/(json[a-z+-]|xml)|text/json|json)",
+        ) {
+            let of = |text: String| is_json(&HeaderMap::from_iter([(CONTENT_TYPE, text.parse().unwrap())]));
+            let (json, another) = (format!("application/JSON{parameters}"), format!("{other}{parameters}"));
+            prop_assert!(of(json) && !of(another));
         }
     }
 }

@@ -67,6 +67,7 @@ pub(super) mod number_text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn counts_and_shares_read_well() {
@@ -75,5 +76,12 @@ mod tests {
         assert_eq!(share(3, 5700), "3 of 5,700 (0.053%)");
         assert_eq!(share(100, 100), "100 of 100 (100%)");
         assert_eq!(share(0, 0), "none of none");
+    }
+
+    odd_input! {
+        fn every_number_of_the_evidence_is_read_back_as_it_was(number in any::<f64>()) {
+            let text = number.to_string();
+            prop_assert_eq!(number_text::parse(&text).ok().map(f64::to_bits), (!number.is_nan()).then_some(number.to_bits()));
+        }
     }
 }

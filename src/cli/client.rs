@@ -192,6 +192,7 @@ fn chain(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn an_admin_address_is_a_url_or_a_host_with_a_port() {
@@ -271,5 +272,23 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with(&format!("no router answers at {admin} (Connection refused")), "{text}");
         assert!(text.contains("start it with `cutover run`") && error.may_pass());
+    }
+
+    odd_input! {
+        fn an_admin_address_is_where_it_says(
+            text in prop_oneof!["(http://)?[a-z0-9.-]{1,9}(:[0-9]{0,5})?(/[a-z]{0,3}){0,2}", "[a-z:/?#@.\\[\\]0-9]{0,14}", ".{0,8}"],
+        ) {
+            if let Some(base) = http_base(&text) {
+                let url: reqwest::Url = format!("{base}/api/v1/services").parse().unwrap();
+                prop_assert!(url.scheme() == "http" && url.path().ends_with("/api/v1/services"), "{text} is {base}");
+                prop_assert!(url.query().is_none() && url.fragment().is_none() && !base.ends_with('/'), "{text} is {base}");
+            }
+        }
+
+        fn no_refusal_steers_a_terminal(status in 300..600_u16, detail in ".{0,20}", is_problem in any::<bool>()) {
+            let text = if is_problem { serde_json::json!({ "detail": detail }).to_string() } else { detail };
+            let told = refusal("http://a", StatusCode::from_u16(status).unwrap(), &text).to_string();
+            prop_assert!(!told.contains(char::is_control), "{told:?}");
+        }
     }
 }

@@ -26,6 +26,7 @@ fn parse(text: &str, now: &Zoned) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_moment_is_exact_local_or_the_next_one_of_the_clock() {
@@ -41,6 +42,26 @@ mod tests {
         }
         for bad in ["", "soon", "25:00", "2020-01-01 00:00", "10m"] {
             assert!(parse(bad, &now).is_err(), "{bad}");
+        }
+    }
+
+    odd_input! {
+        fn a_moment_lies_ahead_and_is_the_one_that_was_written(
+            text in prop_oneof!["[0-9]{4}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9](:[0-5][0-9])?(Z|[+-][01][0-9]:[03]0)?", "[0-2]?[0-9]:[0-5][0-9]", "[0-9TZ:+. -]{0,20}", ".{0,8}"],
+        ) {
+            let now: Zoned = "2026-11-22T12:00:00+02:00[+02:00]".parse().unwrap();
+            if let Ok(moment) = parse(&text, &now) {
+                prop_assert!(moment > now.timestamp(), "{text} is {moment}");
+                if text.len() <= 5 {
+                    prop_assert!(moment <= now.timestamp() + std::time::Duration::from_secs(24 * 3600), "{text} is {moment}");
+                }
+            }
+        }
+
+        fn every_time_of_the_day_is_the_next_one(hour in 0..24_i8, minute in 0..60_i8) {
+            let now: Zoned = "2026-11-22T12:00:00+02:00[+02:00]".parse().unwrap();
+            let moment = parse(&format!("{hour:02}:{minute:02}"), &now).unwrap().to_zoned(now.time_zone().clone());
+            prop_assert_eq!((moment.hour(), moment.minute()), (hour, minute));
         }
     }
 }

@@ -141,6 +141,7 @@ pub(super) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn nothing_foreign_steers_the_terminal() {
@@ -180,6 +181,16 @@ mod tests {
     fn thousands_are_set_apart() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
+        }
+    }
+
+    odd_input! {
+        fn what_is_shown_steers_nothing_and_json_stays_what_it_says(text in ".{0,20}|[\u{0}-\u{1f}\u{7f}-\u{9f}\u{200e}-\u{202e}\u{61c}\u{2066}-\u{2069}a]{0,9}") {
+            prop_assert!(!plain(&text).contains(steers), "{text:?}");
+            let value = serde_json::json!({ (&text): [&text, 1, null] });
+            let shown = plain_json(&value.to_string());
+            prop_assert!(!shown.contains(steers), "{text:?}");
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
         }
     }
 }

@@ -264,6 +264,8 @@ mod tests {
     use super::super::samples::{canary, evidence, time};
     use super::*;
     use crate::model::{Deploy, DeployGuard, GatePoint, HeldBy, Meanwhile, ModeSetting};
+    use crate::odd_input::{misplace, odd_value};
+    use proptest::prelude::*;
 
     const NOW: &str = "2026-11-22T04:04:10.9Z";
 
@@ -440,5 +442,24 @@ evidence
             ended: None,
         });
         assert!(summary(&view).contains("Z, then read-only"), "{}", summary(&view));
+    }
+
+    odd_input! {
+        fn whatever_a_router_answers_is_shown_without_steering_the_terminal(
+            odd in prop::collection::vec((any::<usize>(), odd_value()), 1..3), of_evidence in any::<bool>(), now in any::<i32>(),
+        ) {
+            let (mut view, mut evidence) = (serde_json::to_value(canary()).unwrap(), serde_json::to_value(evidence()).unwrap());
+            for (at, value) in odd {
+                misplace(if of_evidence { &mut evidence } else { &mut view }, at, value);
+            }
+            let now = Timestamp::from_second(now.into()).unwrap();
+            if let (Ok(view), Ok(evidence)) = (serde_json::from_value(view), serde_json::from_value(evidence)) {
+                for extent in [Extent::Service, Extent::Rollout] {
+                    let text = overview(&view, Some(&evidence), extent, now);
+                    prop_assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+                }
+                let _ = summary(&view);
+            }
+        }
     }
 }

@@ -122,6 +122,7 @@ fn router(listen: SocketAddr, service: Service, state: Option<PathBuf>) -> Confi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn quick(listen: &str, pools: &[&str]) -> Result<Config, Faults> {
         Config::quick(
@@ -154,5 +155,34 @@ mod tests {
         ];
         assert_eq!(paths, expected, "{faults}");
         assert!(quick("127.0.0.1:0", &["a=x:1"]).unwrap_err().to_string().starts_with("--pool: a router needs two"));
+    }
+
+    odd_input! {
+        fn pools_are_what_the_arguments_say(
+            given in prop::collection::vec(("[a-c]{1,2}", prop::collection::vec("[a-z]{1,3}:[1-9]|unix:/[a-z]{1,3}|https://[a-z]{1,3}", 1..3)), 0..4),
+        ) {
+            let arguments: Vec<String> = given.iter().map(|(name, targets)| format!("{name}={}", targets.join(","))).collect();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let names: HashSet<_> = given.iter().map(|(name, _)| name).collect();
+            let parsed: Vec<Vec<TargetAddress>> = given.iter().map(|(_, targets)| targets.iter().map(|it| it.parse().unwrap()).collect()).collect();
+            let targets: HashSet<_> = parsed.iter().flatten().collect();
+            let is_good = given.len() >= 2 && names.len() == given.len() && targets.len() == parsed.concat().len();
+            match quick("127.0.0.1:0", &arguments) {
+                Ok(config) => {
+                    prop_assert!(is_good);
+                    let pools = config.services[0].pools.iter().map(|pool| (pool.name.to_string(), pool.targets.clone()));
+                    let expected = given.into_iter().map(|(name, _)| name).zip(parsed);
+                    prop_assert_eq!(pools.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+                }
+                Err(faults) => prop_assert!(!is_good && !faults.faults.is_empty()),
+            }
+        }
+
+        fn no_argument_is_too_odd(listen in "[0-9.:\\[\\]]{0,12}|.{0,6}", pools in prop::collection::vec("[a-z=:,/.0-9]{0,12}|.{0,6}", 0..4)) {
+            let pools: Vec<&str> = pools.iter().map(String::as_str).collect();
+            if let Err(faults) = quick(&listen, &pools) {
+                prop_assert!(!faults.faults.is_empty());
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::command::CommandError;
 use super::handle::{Handle, Published};
 use crate::model::view::PreviewLinkView;
-use crate::model::{HostPattern, PREVIEW_COOKIE_NAME, PathPrefix, Period, PoolName, Timestamp};
+use crate::model::{HostPattern, PREVIEW_COOKIE_NAME, PathPrefix, Period, PoolName, Timestamp, host_of};
 use crate::routing::{Link, Table};
 use http::uri::PathAndQuery;
 
@@ -131,8 +131,7 @@ fn usable_host(given: &str) -> Result<(&'static str, &str), CommandError> {
         None => (None, given),
     };
     let host = host.strip_suffix('/').unwrap_or(host);
-    let is_usable = !host.contains('@') && host.parse::<http::uri::Authority>().is_ok();
-    if is_usable {
+    if host_of(host).is_some() && !host.ends_with(':') {
         return Ok((scheme.unwrap_or(usual_scheme(host)), host));
     }
     Err(CommandError::Invalid(format!(
@@ -149,6 +148,8 @@ fn usual_scheme(host: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::uri::Authority;
+    use proptest::prelude::*;
 
     #[test]
     fn a_host_may_have_a_scheme_and_a_port() {
@@ -163,7 +164,7 @@ mod tests {
         ] {
             assert_eq!(usable_host(given), Ok((scheme, host)));
         }
-        for bad in ["", "http://", "ftp://a", "a/b", "http://a/b", "a b", "me@a", "ä"] {
+        for bad in ["", "http://", "ftp://a", "a/b", "http://a/b", "a b", "me@a", "ä", "[]", "a:b", "a:70000", "a:"] {
             assert!(usable_host(bad).is_err(), "{bad}");
         }
     }
@@ -175,6 +176,25 @@ mod tests {
         }
         for bad in ["", "a", "/a#b", "/a b", "http://a/", "/?cutover-preview=off"] {
             assert!(usable_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    odd_input! {
+        fn an_address_that_is_taken_can_be_opened(
+            given in prop_oneof!["(https?://)?[a-zA-Z0-9._-]{1,8}(:[0-9]{0,6})?/?", "(http://)?\\[[0-9a-f:.]{0,9}\\](:[0-9]{0,3})?", "[ -~]{0,12}", ".{0,8}"],
+            path in prop_oneof!["/[a-z%/.]{0,8}(\\?[a-z=&?]{0,8})?", "/[ -~]{0,8}", ".{0,8}"],
+        ) {
+            if let (Ok((scheme, host)), Ok(path)) = (usable_host(&given), usable_path(&path)) {
+                let address = format!("{scheme}://{host}{path}");
+                let uri: http::Uri = address.parse().unwrap();
+                prop_assert_eq!((uri.scheme_str(), uri.authority().map(Authority::as_str)), (Some(scheme), Some(host)));
+                prop_assert_eq!(uri.path_and_query().map(PathAndQuery::as_str), Some(path.as_str()));
+                // What is no host name to a browser leads nowhere, and addresses it writes in its own way.
+                let is_name = host.starts_with(char::is_alphabetic) && !host.contains(|c: char| c.is_ascii_digit());
+                if let Some(opened) = address.parse::<reqwest::Url>().ok().filter(|_| is_name) {
+                    prop_assert_eq!(opened.host_str().map(str::to_owned), Some(host.to_ascii_lowercase()));
+                }
+            }
         }
     }
 }

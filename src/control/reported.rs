@@ -49,6 +49,7 @@ fn in_json(body: &[u8], field: &str) -> Option<ReleaseId> {
 mod tests {
     use super::*;
     use http_body_util::Full;
+    use proptest::prelude::*;
 
     async fn said(body: &str, headers: &[(&str, &str)], source: &ReleaseSource) -> Option<String> {
         let mut answer = Response::new(Full::new(Bytes::from(body.to_owned())));
@@ -92,5 +93,24 @@ mod tests {
     async fn a_body_that_is_too_large_says_nothing() {
         let body = format!(r#"{{"version": "v2", "rest": "{}"}}"#, "x".repeat(LARGEST_BODY));
         assert_eq!(said(&body, &[], &ReleaseSource::Json("version".to_owned())).await, None);
+    }
+
+    odd_input! {
+        fn a_release_is_found_where_it_is_said_to_be(
+            keys in prop::collection::vec("[a-z]{1,3}", 1..4), release in "[A-Za-z0-9._+:@/-]{1,20}", space in "[ \\n]{0,2}",
+            beside in "[a-z]{4,6}",
+        ) {
+            let said = Value::from(format!("{space}{release}{space}"));
+            let nested = keys.iter().rev().fold(said.clone(), |inner, key| serde_json::json!({ (key): inner, (&beside): 1 }));
+            let field = keys.join(".");
+            let found = |document: &Value, field: &str| in_json(document.to_string().as_bytes(), field).map(String::from);
+            prop_assert_eq!(found(&nested, &field), Some(release.clone()));
+            prop_assert_eq!(found(&serde_json::json!({ (&field): said }), &field), Some(release));
+            prop_assert_eq!(found(&nested, &format!("{field}.{beside}")), None);
+        }
+
+        fn no_body_is_too_odd(pieces in prop::collection::vec("[{}\\[\\]:,]|\"a\"|\"a\\.b\"|1|-1e9|null|true|.", 0..12), field in "a?\\.?b?") {
+            let _ = in_json(pieces.concat().as_bytes(), &field);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -113,6 +113,28 @@ impl FromStr for TargetAddress {
     }
 }
 
+/// The host of an authority (RFC 3986 §3.2), without its port: a name, or an address as it stands in a URL. None where it
+/// is neither, or what stands behind it is no port; that may be left out, and be empty.
+#[must_use]
+pub fn host_of(authority: &str) -> Option<&str> {
+    let is_port = |text: &str| text.is_empty() || port(text).is_some();
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (address, behind) = rest.split_once(']')?;
+        let has_port = behind.is_empty() || behind.strip_prefix(':').is_some_and(is_port);
+        return (has_port && address.parse::<Ipv6Addr>().is_ok()).then(|| &authority[..address.len() + 2]);
+    }
+    let host = match authority.split_once(':') {
+        Some((host, behind)) => is_port(behind).then_some(host)?,
+        None => authority,
+    };
+    (is_host_name(host) || host.parse::<Ipv4Addr>().is_ok()).then_some(host)
+}
+
+/// A port in digits; the standard library would take a sign before them.
+fn port(text: &str) -> Option<u16> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
 /// A host with its port, or with that of the scheme.
 fn endpoint(text: &str, default_port: Option<u16>) -> Option<Endpoint> {
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -129,7 +151,7 @@ fn endpoint(text: &str, default_port: Option<u16>) -> Option<Endpoint> {
         }
     }
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
+        Some((host, given)) => (host, port(given).filter(|port| *port != 0)?),
         None => (text, default_port?),
     };
     is_host_name(host).then(|| Endpoint::Name(host.into(), port))
@@ -170,6 +192,7 @@ impl fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn address(text: &str) -> TargetAddress {
         text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -233,6 +256,7 @@ mod tests {
             "https://http://a:80",
             "ftp://a:80",
             "me@a:80",
+            "a:+80",
         ] {
             let error = bad.parse::<TargetAddress>().unwrap_err();
             assert_eq!(error, InvalidAddress::Form(bad.to_owned()));
@@ -269,6 +293,37 @@ mod tests {
             ("unix:/run/app.sock", "localhost"),
         ] {
             assert_eq!(address(text).host_header(), host);
+        }
+    }
+
+    odd_input! {
+        fn a_target_is_read_again_as_it_is_written(
+            text in prop_oneof![
+                "(https?://)?([a-z0-9._-]{1,6}|[0-9]{1,3}(\\.[0-9]{1,3}){3}|\\[[0-9a-f:.]{2,8}\\])(:[+0-9]{0,6})?/?",
+                "(unix:|https://unix:)/?[ -~]{0,8}",
+                "[a-z0-9:/.\\[\\]@+-]{0,20}",
+                ".{0,10}",
+            ],
+        ) {
+            if let Ok(target) = text.parse::<TargetAddress>() {
+                prop_assert_eq!(target.to_string().parse(), Ok(target.clone()));
+                prop_assert!(!target.secure || text.starts_with("https://"), "{text}");
+                let host = target.host_header();
+                let authority = host.parse::<http::uri::Authority>();
+                prop_assert!(authority.is_ok_and(|it| it.as_str() == host && !host.contains('@')), "{text} is {host}");
+                if let Endpoint::Socket(_) | Endpoint::Name(..) = target.endpoint {
+                    prop_assert!(!text.contains(['+', '@', ' ']) && !text.ends_with('/'), "{text}");
+                }
+            }
+        }
+
+        fn every_socket_and_every_name_can_be_written(
+            ip in any::<IpAddr>(), name in "[a-z][a-z0-9._-]{0,20}", port in 1..=u16::MAX, secure in any::<bool>(),
+        ) {
+            for endpoint in [Endpoint::Socket(SocketAddr::new(ip, port)), Endpoint::Name(name.as_str().into(), port)] {
+                let target = TargetAddress { secure, endpoint };
+                prop_assert_eq!(target.to_string().parse(), Ok(target));
+            }
         }
     }
 }

@@ -74,6 +74,7 @@ impl fmt::Display for BasisPoints {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn percentages_in_hundredths_are_taken_and_others_are_not() {
@@ -84,5 +85,18 @@ mod tests {
             assert!(BasisPoints::from_percent(bad).is_err(), "{bad}");
         }
         assert_eq!(BasisPoints(1250).to_string(), "12.5%");
+    }
+
+    odd_input! {
+        fn exactly_the_hundredths_of_a_percent_are_weights(
+            percent in prop_oneof![(0..=10_000_u16).prop_map(|points| f64::from(points) / 100.0), -1.0..101.0_f64, any::<f64>()],
+        ) {
+            let points = percent * 100.0;
+            let is_weight = (0.0..=10_000.0).contains(&points) && (points - points.round()).abs() < 1e-7;
+            match BasisPoints::from_percent(percent) {
+                Ok(weight) => prop_assert!((weight.percent() - percent).abs() < 1e-7, "{percent} is not {weight}"),
+                Err(_) => prop_assert!(!is_weight, "{percent}"),
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ mod phase;
 mod plan;
 pub mod view;
 
-pub use address::{Endpoint, InvalidAddress, TargetAddress, is_host_name};
+pub use address::{Endpoint, InvalidAddress, TargetAddress, host_of, is_host_name};
 pub use basis_points::{BasisPoints, InvalidWeight};
 pub use deploy::{Deploy, DeployEnd, DeployGuard, DeployStep};
 pub use indicator::Indicator;

@@ -105,6 +105,7 @@ name!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_name_keeps_to_its_alphabet() {
@@ -123,6 +124,20 @@ mod tests {
         }
         for bad in ["", "a b", "a\"b", "a\nb"] {
             assert!(bad.parse::<ReleaseId>().is_err(), "{bad}");
+        }
+    }
+
+    odd_input! {
+        fn a_name_is_taken_as_it_is_by_its_rule_alone(
+            text in prop_oneof!["[A-Za-z0-9._/:@+-]{0,12}", "[a-z0-9]{60,70}", "[a-z:]{120,135}", ".{0,8}"],
+        ) {
+            let all = |known: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || known.contains(c));
+            let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+            let of_pool = first && text.len() <= 64 && all("._-");
+            let of_release = !text.is_empty() && text.len() <= 128 && all("._-+:@/");
+            prop_assert_eq!(text.parse::<PoolName>().map(String::from).ok(), of_pool.then(|| text.clone()));
+            prop_assert_eq!(text.parse::<ServiceName>().map(String::from).ok(), of_pool.then(|| text.clone()));
+            prop_assert_eq!(text.parse::<ReleaseId>().map(String::from).ok(), of_release.then(|| text.clone()));
         }
     }
 }

@@ -136,6 +136,7 @@ impl fmt::Display for PathPrefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn hosts_are_exact_wildcard_or_any() {
@@ -157,6 +158,31 @@ mod tests {
         assert!(PathPrefix::default().matches("/anything"));
         for bad in ["", "api", "//", "/a//b", "/a?b", "/a b"] {
             assert!(bad.parse::<PathPrefix>().is_err(), "{bad}");
+        }
+    }
+
+    odd_input! {
+        fn a_host_pattern_is_written_as_it_was_read(
+            text in prop_oneof!["(\\*\\.)?[a-zA-Z0-9_-]{1,4}(\\.[a-z]{1,3}){0,3}", "[a-zA-Z0-9*.:\\[\\]_-]{0,16}", "\\[[0-9a-f:.]{0,12}\\]", ".{0,8}"],
+        ) {
+            if let Ok(pattern) = text.parse::<HostPattern>() {
+                let written = pattern.to_string();
+                prop_assert_eq!(&written, &text.to_ascii_lowercase());
+                prop_assert_eq!(written.parse(), Ok(pattern));
+                let bare = written.strip_prefix("*.").unwrap_or(&written);
+                prop_assert!(bare == "*" || bare.parse::<http::uri::Authority>().is_ok_and(|it| it.host() == bare), "{text}");
+            }
+        }
+
+        fn a_path_prefix_matches_whole_segments(
+            text in prop_oneof!["(/[a-z.%]{0,2}){0,3}", "[a-z/?# %]{0,8}", ".{0,6}"], path in "(/[a-z.%]{0,2}){0,4}",
+        ) {
+            if let Ok(prefix) = text.parse::<PathPrefix>() {
+                prop_assert_eq!(prefix.as_str().parse(), Ok(prefix.clone()));
+                let segments = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+                let wanted = segments(prefix.as_str().trim_end_matches('/'));
+                prop_assert_eq!(prefix.matches(&path), prefix.as_str() == "/" || segments(&path).starts_with(&wanted));
+            }
         }
     }
 }

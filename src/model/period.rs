@@ -78,6 +78,7 @@ impl fmt::Display for Period {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn durations_are_read_and_written_with_units() {
@@ -88,6 +89,32 @@ mod tests {
         }
         for bad in ["", "5", "-1s", "soon", "99999999h"] {
             assert!(bad.parse::<Period>().is_err(), "{bad}");
+        }
+    }
+
+    odd_input! {
+        fn what_is_read_is_a_length_of_time_that_is_written_and_read_again(
+            text in prop_oneof!["([0-9]{1,9}(\\.[0-9]{1,4})? ?(ms|s|m|h|d|us|ns|hour|minutes)[ ,]{0,2}){1,3}", "[-+PTHMSDWYa-z0-9:., ]{0,16}", ".{0,12}"],
+        ) {
+            if let Ok(period) = text.parse::<Period>() {
+                prop_assert!(period.get() <= LONGEST, "{text}");
+                prop_assert!(text.contains(char::is_numeric), "{text}");
+                prop_assert_eq!(period.to_string().parse(), Ok(period));
+            }
+        }
+
+        fn every_length_of_time_can_be_written(seconds in 0..=LONGEST.as_secs(), rest in 0..1_000_000_000_u32) {
+            let period = Period::from(Duration::new(seconds, rest));
+            prop_assert_eq!(period.to_string().parse(), Ok(period));
+        }
+
+        fn a_number_with_a_unit_is_so_many_of_them(
+            number in 0..500_000_u64,
+            (unit, milliseconds) in prop::sample::select(vec![("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)]),
+        ) {
+            let expected = Duration::from_millis(number * milliseconds);
+            let read = format!("{number}{unit}").parse::<Period>().map(Period::get).ok();
+            prop_assert_eq!(read, (expected <= LONGEST).then_some(expected));
         }
     }
 }

@@ -94,6 +94,7 @@ fn thousandths(text: &str) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn everyone_gets_the_form_they_ask_for() {
@@ -130,6 +131,34 @@ mod tests {
             [("1", 1000), ("1.000", 1000), ("0.5", 500), ("0.05", 50), ("0", 0), ("1.1", 0), ("x", 0), ("0.1234", 0)]
         {
             assert_eq!(thousandths(text), weight, "{text}");
+        }
+    }
+
+    odd_input! {
+        fn a_weight_is_a_decimal_from_0_to_1(text in prop_oneof!["[01](\\.[0-9]{0,4})?", "[0-9.+e-]{0,5}", ".{0,4}"]) {
+            let begins = text == "0" || text == "1" || text.starts_with("0.") || text.starts_with("1.");
+            let is_decimal = begins && text.len() <= 5 && text.bytes().skip(2).all(|byte| byte.is_ascii_digit());
+            let number: f64 = text.trim_end_matches('.').parse().unwrap_or_default();
+            let expected = if is_decimal && number <= 1.0 { number * 1000.0 } else { 0.0 };
+            prop_assert!((f64::from(thousandths(&text)) - expected).abs() < 1e-6, "{text}");
+        }
+
+        fn neither_case_nor_space_changes_a_wish(
+            accept in "((text|application|\\*|image)/(html|plain|json|\\*|xhtml\\+xml)(;q=[01](\\.[0-9]{1,4})?|;level=1)?,){0,4}|[ -~]{0,20}",
+        ) {
+            let form = |text: &str| preferred(Some(&HeaderValue::from_str(text).unwrap()));
+            let spaced = accept.replace(',', "\t, ").replace(';', " ;\t");
+            prop_assert_eq!(form(&accept), form(&accept.to_ascii_uppercase()));
+            prop_assert_eq!(form(&accept), form(&spaced));
+            prop_assert_eq!(form(&accept), form(&format!(",{accept},,")));
+        }
+
+        fn the_only_form_that_is_named_is_given(at in 0..3_usize, weight in 1..=1000_u16, company in "(,image/png|,a/b;q=1|,x){0,3}") {
+            let form = [Form::Html, Form::Text, Form::Json][at];
+            for name in form.names() {
+                let accept = format!("{name};q={}{company}", f64::from(weight) / 1000.0);
+                prop_assert_eq!(preferred(Some(&HeaderValue::from_str(&accept).unwrap())), form, "{}", accept);
+            }
         }
     }
 }

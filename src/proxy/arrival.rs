@@ -210,6 +210,7 @@ async fn decide(stream: &mut TcpStream, first: &mut BytesMut, visitor: &Visitor,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_version_is_clear_as_soon_as_it_can_be() {
@@ -226,6 +227,16 @@ mod tests {
             (b"\r\n", Some(Version::Http1)),
         ] {
             assert_eq!(version(first), expected, "{:?}", String::from_utf8_lossy(first));
+        }
+    }
+
+    odd_input! {
+        fn however_the_first_bytes_come_the_version_is_the_same(kept in 0..=PREFACE.len(), behind in prop::collection::vec(any::<u8>(), 0..8)) {
+            let all = [&PREFACE[..kept], &behind].concat();
+            let whole = version(&all);
+            prop_assert_eq!(whole == Some(Version::Http2), all.starts_with(PREFACE));
+            let first = (0..=all.len()).find_map(|count| version(&all[..count]));
+            prop_assert_eq!(first, whole);
         }
     }
 }

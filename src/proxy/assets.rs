@@ -48,3 +48,27 @@ fn is_known(headers: &HeaderMap, asset: &Asset) -> bool {
         .map(<[u8]>::trim_ascii)
         .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == asset.etag.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    odd_input! {
+        fn a_visitor_has_what_one_of_its_tags_names(
+            lines in prop::collection::vec(prop::collection::vec("(W/)?\"(a1|b2|)\"|\\*|[!-+.-~]{0,4}", 0..4), 0..3), space in "[ \t]{0,2}",
+        ) {
+            let asset = Asset {
+                content: Bytes::new(),
+                content_type: HeaderValue::from_static("text/css"),
+                etag: HeaderValue::from_static("\"a1\""),
+            };
+            let mut headers = HeaderMap::new();
+            for line in &lines {
+                headers.append(IF_NONE_MATCH, line.join(&format!("{space},{space}")).parse().unwrap());
+            }
+            let names_it = |tag: &String| matches!(tag.as_str(), "\"a1\"" | "W/\"a1\"" | "*");
+            prop_assert_eq!(is_known(&headers, &asset), lines.iter().flatten().any(names_it), "{:?}", lines);
+        }
+    }
+}

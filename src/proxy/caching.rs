@@ -356,8 +356,7 @@ mod tests {
         assert_eq!((told(&headers, "cache-control"), headers.len()), ("public, immutable".to_owned(), 2));
     }
 
-    proptest! {
-        #[test]
+    odd_input! {
         fn no_shared_cache_may_keep_what_was_drawn(
             lines in proptest::collection::vec("(public|private|s-maxage=9|max-age=9|no-cache|\"|,|=| |x=\"a,b\"){0,6}", 0..3),
             marked in any::<bool>(),

@@ -148,6 +148,7 @@ fn forwarded(client: Client, host: &HeaderValue) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -210,6 +211,76 @@ mod tests {
             "a\"", "a\\b", "a,b", "a/b", "a@b", "a<b", "ä", "a\tb", "a?b", "a#b",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    /// An address in one of the ways in which proxies write it.
+    fn written(address: IpAddr, way: u8) -> String {
+        match (address, way % 3) {
+            (_, 0) => address.to_string(),
+            (IpAddr::V4(_), 1) => format!("{address}:4711"),
+            (IpAddr::V4(address), _) => address.to_ipv6_mapped().to_string(),
+            (IpAddr::V6(_), 1) => format!("[{address}]:4711"),
+            (IpAddr::V6(_), _) => format!("[{address}]"),
+        }
+    }
+
+    odd_input! {
+        fn the_client_is_found_however_the_way_is_written(
+            way in prop::collection::vec(
+                (prop_oneof![any::<IpAddr>(), any::<[u8; 3]>().prop_map(|[a, b, c]| [10, a, b, c].into())], any::<u8>(), any::<bool>()),
+                0..6,
+            ),
+        ) {
+            let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+            let peer: IpAddr = "10.0.0.1".parse().unwrap();
+            let mut headers = HeaderMap::new();
+            let mut line = String::new();
+            for (address, spelling, ends) in &way {
+                line = if line.is_empty() { written(*address, *spelling) } else { format!("{line}, {}", written(*address, *spelling)) };
+                if *ends {
+                    headers.append(X_FORWARDED_FOR, std::mem::take(&mut line).parse().unwrap());
+                }
+            }
+            if !line.is_empty() {
+                headers.append(X_FORWARDED_FOR, line.parse().unwrap());
+            }
+            let addresses: Vec<IpAddr> = way.iter().map(|(address, ..)| address.to_canonical()).collect();
+            let is_trusted = |address: &&IpAddr| trusted[0].contains(*address);
+            let expected = addresses.iter().rev().find(|address| !is_trusted(address)).or(addresses.first());
+            prop_assert_eq!(believed(peer, &headers, &trusted), *expected.unwrap_or(&peer));
+        }
+
+        fn beyond_what_can_not_be_read_nothing_is_believed(odd in "[^,0-9a-f:.\u{0}-\u{1f}\u{7f}]{1,8}", before in any::<IpAddr>()) {
+            let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+            let mut headers = HeaderMap::new();
+            headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(format!("{before}, {odd}, 10.0.0.2").as_bytes()).unwrap());
+            let client = believed("10.0.0.1".parse().unwrap(), &headers, &trusted);
+            prop_assert_eq!(client.to_string().starts_with("10.0.0."), true, "{}", client);
+        }
+
+        fn a_host_fits_into_a_quotation(
+            text in prop_oneof!["[a-zA-Z0-9._-]{0,8}(:[0-9]{0,6})?", "\\[[0-9a-fA-F:.]{0,12}\\](:[0-9]{0,6})?", "[ -~]{0,8}", ".{0,6}"],
+            address in any::<IpAddr>(),
+        ) {
+            if is_host(text.as_bytes()) {
+                prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\,/@<>?#{}|^`".contains(&byte)), "{text}");
+                let host = HeaderValue::from_str(&text).unwrap();
+                let value = forwarded(Client { address, secure: false }, &host);
+                let text = format!(";proto=http;host=\"{text}\"");
+                prop_assert!(value.to_str().unwrap().ends_with(&text), "{value:?}");
+            }
+        }
+
+        fn names_and_addresses_are_hosts(name in "[a-z0-9-]{1,9}(\\.[a-z0-9-]{1,9}){0,3}\\.?", ip in any::<IpAddr>(), port in "(:[0-9]{0,5})?") {
+            let address = match ip {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("[{ip}]"),
+            };
+            for host in [name, address] {
+                let text = format!("{host}{port}");
+                prop_assert!(is_host(text.as_bytes()), "{text}");
+            }
         }
     }
 }

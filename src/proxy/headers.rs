@@ -265,6 +265,7 @@ pub(super) fn is_request_id(value: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn stripped(pairs: &[(&'static str, &'static str)], strip: fn(&mut HeaderMap, Found)) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
@@ -426,5 +427,57 @@ mod tests {
         }
         assert!(is_request_id(&"x".repeat(128).parse().unwrap()));
         assert!(!is_request_id(&"x".repeat(129).parse().unwrap()));
+    }
+
+    /// A name as a CGI program is told it.
+    fn in_cgi(name: &str) -> String {
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+    }
+
+    odd_input! {
+        fn a_request_loses_what_is_of_its_connection_and_keeps_the_rest(
+            fields in prop::collection::vec(
+                (
+                    "connection|te|keep-alive|expect|upgrade|proxy-[a-z]{1,3}|x[-_.](cutover|forwarded|real|request)[-_~](ip|id|pool|for)|host|accept|my_own|x-[ab]",
+                    "((keep-alive|x-[ab]|host|te|trailers|Close|accept| )[, \t]{1,2}){0,3}",
+                ),
+                0..12,
+            ),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &fields {
+                headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            }
+            let before = headers.clone();
+            let found = Found::in_head(&headers);
+            strip_request(&mut headers, found);
+            let all_of = |headers: &HeaderMap, name: &str| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+            let named: Vec<String> =
+                before.get_all(CONNECTION).iter().flat_map(tokens).map(str::to_ascii_lowercase).collect();
+            let asked: Vec<String> = before.get_all(TE).iter().flat_map(tokens).map(str::to_ascii_lowercase).collect();
+            for name in before.keys().map(HeaderName::as_str) {
+                let is_named = named.iter().any(|it| it == name) && !matches!(name, "host" | "te");
+                let read = in_cgi(name);
+                let is_one_of = |names: &[&str]| names.contains(&read.as_str());
+                let claims = read.starts_with("X_CUTOVER_")
+                    || (read.starts_with("X_FORWARDED_") || is_one_of(&["X_REAL_IP", "X_REQUEST_ID"])) && !is_plain(name);
+                let goes = is_named || claims || HOP_BY_HOP.iter().any(|hop| hop.as_str() == name);
+                match name {
+                    "te" | "connection" => {
+                        let keeps = asked.iter().any(|token| token == "trailers");
+                        prop_assert_eq!(headers.get(name).is_some(), keeps, "{}", name);
+                    }
+                    _ if goes => prop_assert!(!headers.contains_key(name), "{name} of {before:?}"),
+                    _ => prop_assert_eq!(all_of(&headers, name), all_of(&before, name), "{}", name),
+                }
+            }
+        }
+
+        fn a_list_has_the_same_items_in_one_line_or_in_several(
+            items in prop::collection::vec("[!-+.-~]{1,6}( [!-+.-~]{1,3})?", 0..6), space in "[ \t]{0,2},[ \t,]{0,3}",
+        ) {
+            let one = HeaderValue::from_str(&items.join(&space)).unwrap();
+            prop_assert_eq!(tokens(&one).collect::<Vec<_>>(), items);
+        }
     }
 }

@@ -165,6 +165,7 @@ fn next(texts: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn request(method: &str) -> Request<RequestBody> {
         let builder = Request::builder().method(method).uri("/a%20b?c=d?e").header("host", "a").header("x", "1");
@@ -202,5 +203,24 @@ mod tests {
         assert!(!outgoing.is_repeatable() && outgoing.turn_back().is_some() && outgoing.turn_back().is_none());
         assert_eq!(outgoing.asked().unwrap(), "websocket");
         assert_eq!(Outgoing::new(request("GET"), true).asked(), None);
+    }
+
+    odd_input! {
+        fn a_copy_has_every_byte_of_a_head(
+            target in "/[a-z%/]{0,9}(\\?[a-z=&?]{0,9})?",
+            fields in prop::collection::vec(("[a-z-]{1,9}", prop::collection::vec(prop_oneof![0x20..0x7f_u8, 0x80..=0xff_u8], 0..20)), 0..12),
+        ) {
+            let mut request = Request::builder().uri(&target).body(RequestBody::Empty).unwrap();
+            for (name, value) in &fields {
+                request.headers_mut().append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value).unwrap());
+            }
+            let copy = Copy::of(&request).unwrap();
+            let again = copy.request().unwrap();
+            prop_assert_eq!((again.method(), again.uri(), again.headers()), (request.method(), request.uri(), request.headers()));
+            prop_assert_eq!(copy.path(), request.uri().path());
+            for name in request.headers().keys() {
+                prop_assert_eq!(copy.header(name.as_str()), request.headers().get(name).map(HeaderValue::as_bytes));
+            }
+        }
     }
 }

@@ -1,100 +1,21 @@
 //! What is counted and logged of a request. Each thing is counted by a guard that counts it back when it is dropped,
 //! so that no way out of a request (an answer, a time-out, a visitor who hangs up) can miss it.
 
+mod place;
+
+pub(super) use place::Place;
+
 use super::access_log::{Ending, Line};
 use super::visitor::{Phase, Visitor};
-use super::worker::Snapshot;
 use crate::model::{Happening, Indicator, Until};
 use crate::routing::counters::CodeClass;
-use crate::routing::{Dice, Dispatch, Draw, Pool, Reason, Route, Side, Split, VisitorKey};
+use crate::routing::{Dice, Dispatch, Draw, Reason, Route, Side, VisitorKey};
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A request's place in a pool, counted there for as long as it lasts.
-pub(super) struct Place {
-    visitor: Rc<Visitor>,
-    table: Rc<Snapshot>,
-    service: usize,
-    pool: usize,
-    /// The index of the target that was tried last.
-    target: Cell<Option<u32>>,
-    /// Whether another connection was tried after one that could not be made.
-    retried: Cell<bool>,
-}
-
-impl Place {
-    /// Counts a request in a pool. Nothing may be awaited between the reading of the table and this.
-    pub(super) fn take(visitor: &Rc<Visitor>, table: Rc<Snapshot>, service: usize, pool: usize) -> Self {
-        let place = Self {
-            visitor: Rc::clone(visitor),
-            table,
-            service,
-            pool,
-            target: Cell::new(None),
-            retried: Cell::new(false),
-        };
-        let load = &place.pool().load;
-        load.of(visitor.worker.id).in_flight.enter();
-        visitor.is_in(load);
-        place
-    }
-
-    /// The service.
-    pub(super) fn route(&self) -> &Route {
-        &self.table.services[self.service]
-    }
-
-    /// The service, for longer than the place is held. Costs a count that is shared by all workers.
-    pub(super) fn shared_route(&self) -> Arc<Route> {
-        Arc::clone(&self.table.services[self.service])
-    }
-
-    /// The pool.
-    pub(super) fn pool(&self) -> &Pool {
-        &self.route().pools[self.pool]
-    }
-
-    /// The request goes to this target.
-    pub(super) fn tries(&self, target: usize) {
-        self.target.set(u32::try_from(target).ok());
-    }
-
-    /// The target that it went to last.
-    pub(super) fn tried(&self) -> Option<usize> {
-        self.target.get().and_then(|target| usize::try_from(target).ok())
-    }
-
-    /// Another connection is tried, for one could not be made.
-    pub(super) fn tries_again(&self) {
-        self.retried.set(true);
-    }
-
-    fn split(&self) -> Option<&Split> {
-        self.route().split.as_ref()
-    }
-
-    /// Whether the pool is the candidate of a rollout.
-    fn is_candidate(&self) -> bool {
-        self.split().is_some_and(|split| split.candidate == self.pool)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let load = &self.pool().load;
-        let worker = &self.visitor.worker;
-        load.of(worker.id).in_flight.leave();
-        self.visitor.has_left(load);
-        if !worker.lines.at_rest() {
-            worker.lines.left(worker, load);
-        }
-    }
-}
 
 /// A drawn request whose outcome is not known yet.
 #[derive(Clone, Copy)]
@@ -197,7 +118,7 @@ impl Record {
                 }));
             }
         }
-        self.visitor.is_routed_by(place.table.version);
+        self.visitor.is_routed_by(place.version());
         self.place = Some(place);
     }
 
@@ -469,7 +390,7 @@ impl Drop for Record {
         if let Some(mut line) = self.line.take() {
             if let Some(place) = &self.place {
                 line.in_pool(place.route(), place.pool(), place.tried());
-                line.retried |= place.retried.get();
+                line.retried |= place.is_retried();
             }
             let ending = Ending { happening: self.happening, duration: self.lasted(), sent: self.sent };
             worker.log.write(*line, ending);

@@ -5,13 +5,12 @@ use super::body::AnswerBody;
 use super::client::Client;
 use super::record::Record;
 use super::visitor::Visitor;
-use crate::model::{Happening, is_host_name};
+use crate::model::{Happening, host_of};
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The port of `https://` that goes without saying.
 const HTTPS_PORT: u16 = 443;
@@ -46,34 +45,17 @@ pub(super) fn response(
 
 /// The same place by TLS; none of what names no host.
 fn location(host: &HeaderValue, target: Option<&PathAndQuery>, port: u16) -> Option<String> {
-    let host = name(host.to_str().ok()?)?;
+    let host = host_of(host.to_str().ok()?)?;
     let port = if port == HTTPS_PORT { String::new() } else { format!(":{port}") };
     // `OPTIONS *` asks about the host as a whole, whose URL has no path (RFC 9112 §3.2.4).
     let target = target.map(PathAndQuery::as_str).filter(|target| target.starts_with('/')).unwrap_or_default();
     Some(format!("https://{host}{port}{target}"))
 }
 
-/// The name of a host, without its port.
-fn name(host: &str) -> Option<&str> {
-    if let Some(rest) = host.strip_prefix('[') {
-        let (address, port) = rest.split_once(']')?;
-        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return (is_port && address.parse::<Ipv6Addr>().is_ok()).then(|| &host[..address.len() + 2]);
-    }
-    let name = match host.split_once(':') {
-        Some((name, port)) => is_port(port).then_some(name)?,
-        None => host,
-    };
-    (is_host_name(name) || name.parse::<Ipv4Addr>().is_ok()).then_some(name)
-}
-
-fn is_port(text: &str) -> bool {
-    text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_host_the_path_and_the_query_stay_what_they_are() {
@@ -94,9 +76,34 @@ mod tests {
 
     #[test]
     fn what_names_no_host_leads_nowhere() {
-        for host in ["", ":80", "a:b", "a:80:90", "a:123456", "[::1", "[x]", "[::1]x", "[::1]:x", "a/b", "a b", "a@b"] {
+        for host in [
+            "", ":80", "a:b", "a:80:90", "a:123456", "a:70000", "a:+80", "[::1", "[x]", "[::1]x", "[::1]:x", "a/b",
+            "a b", "a@b",
+        ] {
             let given = location(&HeaderValue::from_str(host).unwrap(), None, 443);
             assert_eq!(given, None, "{host}");
+        }
+    }
+
+    odd_input! {
+        fn a_redirect_never_leaves_the_host(
+            host in prop_oneof!["[a-z]{1,4}(\\.[a-z]{1,4}){0,2}(:[0-9]{0,6})?", "\\[[0-9a-f:.]{0,9}\\](:[0-9]{0,3})?", "[!-~]{0,9}"],
+            path in "/[/\\\\a-z@:?.%#-]{0,10}", port in 1..=u16::MAX,
+        ) {
+            let target = PathAndQuery::try_from(path.as_str()).ok();
+            if let Some(location) = location(&HeaderValue::from_str(&host).unwrap(), target.as_ref(), port) {
+                let rest = location.strip_prefix("https://").unwrap();
+                let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+                let parsed: http::uri::Authority = authority.parse().unwrap();
+                prop_assert_eq!(parsed.port_u16().unwrap_or(HTTPS_PORT), port);
+                prop_assert!(host.starts_with(parsed.host()) && !authority.contains(['@', '\\', '?', '#']), "{location}");
+                if host.starts_with(|first: char| first.is_ascii_lowercase()) && host.bytes().all(|byte| !byte.is_ascii_digit()) {
+                    // What is no host name to a browser leads nowhere.
+                    let opened = location.parse::<reqwest::Url>().ok();
+                    let opened = opened.as_ref().and_then(|opened| opened.host_str());
+                    prop_assert!(opened.is_none_or(|host| host.eq_ignore_ascii_case(parsed.host())), "{location}");
+                }
+            }
         }
     }
 }

@@ -68,6 +68,7 @@ fn may_be(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn trailers_can_t_say_what_belongs_into_a_head() {
@@ -108,5 +109,25 @@ mod tests {
         strip(&mut trailers);
         let left: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
         assert_eq!(left, ["grpc-status", "x-sum"]);
+    }
+
+    odd_input! {
+        fn no_spelling_of_a_barred_name_may_be_a_trailer(
+            name in prop::sample::select(NEVER.to_vec()), beginning in prop::sample::select(NEVER_BEGINS.to_vec()),
+            rest in "[a-z]{0,6}", dashes in prop::collection::vec("[-_.~!]", 8),
+        ) {
+            for name in [name.to_owned(), format!("{beginning}{rest}")] {
+                let mut dashes = dashes.iter();
+                let spelled: String = name.split_inclusive('-').fold(String::new(), |text, part| match part.strip_suffix('-') {
+                    Some(word) => text + word + dashes.next().map_or("-", String::as_str),
+                    None => text + part,
+                });
+                prop_assert!(!may_be(&spelled), "{spelled}");
+            }
+        }
+
+        fn what_is_no_barred_name_stays(name in "(x-sum|grpc-[a-z]{1,8}|server-timing|e?tag|y[a-z-]{0,8})") {
+            prop_assert!(may_be(&name), "{name}");
+        }
     }
 }

@@ -69,6 +69,7 @@ pub(super) fn is_websocket(agreed: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -124,6 +125,25 @@ mod tests {
             let lines: Vec<_> = head.get_all(CONNECTION).iter().collect();
             assert_eq!(lines, [after]);
             assert_eq!(head[UPGRADE], "websocket");
+        }
+    }
+
+    odd_input! {
+        fn a_target_can_only_go_over_to_what_was_asked_for(
+            wanted in "(websocket|irc/6\\.9|a)(, ?(WebSocket|b|irc)){0,2}",
+            lines in prop::collection::vec("(websocket|IRC/6\\.9|irc|A|b|h2c|,| ){0,4}", 0..3), connection in "(close|upgrade|Upgrade|,| ){0,3}",
+        ) {
+            let asked = HeaderValue::from_str(&wanted).unwrap();
+            let mut headers = HeaderMap::new();
+            headers.insert(CONNECTION, connection.parse().unwrap());
+            for line in &lines {
+                headers.append(UPGRADE, line.parse().unwrap());
+            }
+            let lower = |text: &str| text.split(',').map(|it| it.trim().to_ascii_lowercase()).filter(|it| !it.is_empty()).collect::<Vec<_>>();
+            let (wanted, said) = (lower(&wanted), lower(&lines.join(",")));
+            let agrees = lower(&connection).iter().any(|it| it == "upgrade") && !said.is_empty() && said.iter().all(|it| wanted.contains(it));
+            let given = agreed(&asked, &headers);
+            prop_assert_eq!(given.map(|it| lower(it.to_str().unwrap())), agrees.then_some(said));
         }
     }
 }

@@ -1,14 +1,17 @@
 //! What is known of a visitor's connection while it lasts: where it stands, and until when it may stay there.
 
-use super::client::address_header;
+mod lanes;
+mod peer;
+
+pub(super) use lanes::Visitors;
+pub(super) use peer::Peer;
+
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::config::ServiceTimeouts;
 use crate::routing::counters::PoolLoad;
 use crate::routing::{Bounds, PerWorker, UnderWay};
-use http::HeaderValue;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::IpAddr;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,23 +43,6 @@ pub(super) enum Phase {
     Idle,
     /// It speaks another protocol.
     Tunnel,
-}
-
-/// The other end of a connection: the visitor, or a proxy before it.
-pub(super) struct Peer {
-    pub(super) address: IpAddr,
-    /// Whether its word about the visitor is believed.
-    pub(super) trusted: bool,
-    /// Whether it came by TLS.
-    pub(super) secure: bool,
-    /// The port that it is sent to for TLS, where it should have come by that.
-    pub(super) redirect: Option<u16>,
-    /// Whether it speaks HTTP/2.
-    pub(super) multiplexes: Cell<bool>,
-    /// Its address, as the values of headers.
-    pub(super) header: HeaderValue,
-    /// The last host that was asked for, and the `Forwarded` that goes with it.
-    pub(super) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
 
 /// A lane of a visitor's connection, where one request at a time is under way. A connection by HTTP/1.1 has one.
@@ -92,22 +78,6 @@ pub(super) struct Visitor {
     index: Cell<usize>,
     /// What the connection goes on as, once the head that says so was written.
     tunnel: RefCell<Option<Box<Tunnel>>>,
-}
-
-impl Peer {
-    /// The peer at this address.
-    pub(super) fn new(worker: &Worker, address: IpAddr, secure: bool) -> Rc<Self> {
-        let address = address.to_canonical();
-        Rc::new(Self {
-            address,
-            trusted: worker.settings.trusts(address),
-            secure,
-            redirect: worker.settings.redirect.filter(|_| !secure),
-            multiplexes: Cell::new(false),
-            header: address_header(address),
-            forwarded: RefCell::default(),
-        })
-    }
 }
 
 impl Visitor {
@@ -374,62 +344,5 @@ impl Visitor {
         // It holds the visitor, as long as the visitor holds it.
         drop(self.take_tunnel());
         self.worker.visitors.remove(self);
-    }
-}
-
-/// All lanes of a worker.
-#[derive(Default)]
-pub(super) struct Visitors {
-    all: RefCell<Vec<Rc<Visitor>>>,
-    closing_since: Cell<Option<Instant>>,
-}
-
-impl Visitors {
-    fn add(&self, visitor: &Rc<Visitor>) {
-        let mut all = self.all.borrow_mut();
-        visitor.index.set(all.len());
-        visitor.closing.set(self.closing_since.get().is_some());
-        all.push(Rc::clone(visitor));
-    }
-
-    fn remove(&self, visitor: &Visitor) {
-        let mut all = self.all.borrow_mut();
-        let index = visitor.index.get();
-        if all.get(index).is_some_and(|there| ptr::eq(Rc::as_ptr(there), visitor)) {
-            all.swap_remove(index);
-            if let Some(moved) = all.get(index) {
-                moved.index.set(index);
-            }
-        }
-    }
-
-    /// How many of these requests there are.
-    pub(super) fn count_of(&self, under_way: &UnderWay) -> u64 {
-        self.all.borrow().iter().filter(|visitor| visitor.is_of(under_way)).count() as u64
-    }
-
-    /// Cuts the connections of these requests; how many there were.
-    pub(super) fn cut(&self, under_way: &UnderWay) -> u64 {
-        let mut count = 0;
-        for visitor in self.all.borrow().iter().filter(|visitor| visitor.is_of(under_way)) {
-            visitor.cut.set(true);
-            visitor.wake();
-            count += 1;
-        }
-        count
-    }
-
-    /// Closes each connection, and each that is still to come, once its request has ended, if there is one.
-    pub(super) fn close(&self, now: Instant) {
-        self.closing_since.set(Some(now));
-        for visitor in self.all.borrow().iter() {
-            visitor.closing.set(true);
-            visitor.wake();
-        }
-    }
-
-    /// Since when connections are closed.
-    pub(super) fn closing_since(&self) -> Option<Instant> {
-        self.closing_since.get()
     }
 }

@@ -98,8 +98,7 @@ mod tests {
         frame
     }
 
-    proptest! {
-        #[test]
+    odd_input! {
         fn the_end_of_each_frame_is_found_however_the_bytes_come(
             frames in prop::collection::vec((0_u8..8, any::<bool>(), prop_oneof![0_usize..300, 65_500_usize..65_600]), 1..6),
             piece in 1_usize..70_000,
@@ -118,9 +117,11 @@ mod tests {
             prop_assert!(!followed.is_closed());
         }
 
-        #[test]
-        fn whatever_comes_is_followed_to_its_end(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
-            Frames::default().follow(&bytes);
+        fn whatever_comes_means_the_same_in_pieces(bytes in prop::collection::vec(any::<u8>(), 0..4096), piece in 1_usize..600) {
+            let (mut whole, mut in_pieces) = (Frames::default(), Frames::default());
+            whole.follow(&bytes);
+            bytes.chunks(piece).for_each(|piece| in_pieces.follow(piece));
+            prop_assert_eq!((whole.have, whole.left, whole.closed), (in_pieces.have, in_pieces.left, in_pieces.closed));
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn is_plain(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn exempt(path: &str) -> bool {
         is_exempt(&["/hooks".parse().unwrap(), "/api/status".parse().unwrap()], path)
@@ -75,6 +76,35 @@ mod tests {
             "/.well-known/acme-challenge/../../admin",
         ] {
             assert!(!exempt(path), "{path}");
+        }
+    }
+
+    /// Where a path leads once it is decoded and its dots are followed, as an application may do.
+    fn followed(path: &str, times: usize) -> String {
+        let decoded =
+            (0..times).fold(path.as_bytes().to_vec(), |path, _| percent_encoding::percent_decode(&path).collect());
+        let text = String::from_utf8_lossy(&decoded).replace('\\', "/");
+        let mut segments: Vec<&str> = Vec::new();
+        for segment in text.split('/') {
+            match segment.split(';').next().unwrap_or_default() {
+                "" | "." => {}
+                ".." => drop(segments.pop()),
+                plain => segments.push(plain),
+            }
+        }
+        format!("/{}", segments.join("/"))
+    }
+
+    odd_input! {
+        fn what_is_exempt_stays_below_its_prefix_however_it_is_read(
+            path in "/(hooks|x)?([/.;\\\\a]|%2e|%2F|%5c|%25|%3b|%2|\\.\\.){0,9}",
+        ) {
+            if exempt(&path) {
+                let prefix: PathPrefix = "/hooks".parse().unwrap();
+                for times in 0..3 {
+                    prop_assert!(prefix.matches(&followed(&path, times)), "{path} is {}", followed(&path, times));
+                }
+            }
         }
     }
 }

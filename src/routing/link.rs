@@ -211,14 +211,22 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
+    odd_input! {
+        fn a_token_is_found_among_any_other_cookies(
+            before in proptest::collection::vec("[ -:<-~]{0,8}", 0..4), after in "[ -~]{0,12}", space in "[ \t]{0,2}",
+        ) {
+            let own = format!("{space}{PREVIEW_COOKIE_NAME}{space}={space}{}{space}", link("shop", "server1", NOW).token());
+            let line = before.into_iter().chain([own, after]).collect::<Vec<_>>().join(";");
+            let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(&line).unwrap())]);
+            prop_assert!(mentions_preview(line.as_bytes()));
+            prop_assert_eq!(Link::in_cookies(&headers).next(), Some(link("shop", "server1", NOW)));
+        }
+
         fn what_was_written_is_read_back(seconds in 0_i64..=i64::from(u32::MAX)) {
             let link = link("shop", "server1", Timestamp::from_second(seconds).unwrap());
             prop_assert_eq!(Link::from_token(link.token().as_bytes()), Some(link));
         }
 
-        #[test]
         fn one_changed_character_leads_nowhere(at in 0_usize..TOKEN, to in any::<u8>()) {
             let mut token = link("shop", "server1", NOW).token().into_bytes();
             prop_assume!(token[at] != to);
@@ -227,7 +235,6 @@ mod tests {
             prop_assert_eq!(pool, None);
         }
 
-        #[test]
         fn whatever_is_read_has_no_other_spelling(token in proptest::collection::vec(any::<u8>(), 0..40)) {
             if let Some(link) = Link::from_token(&token) {
                 prop_assert_eq!(link.token().into_bytes(), token);

@@ -1,9 +1,9 @@
 //! What a service keeps from its pools while it is read-only, anonymous, or both.
 
 use super::cookies::CookieNames;
+use super::destination::Asked;
 use super::exempt::is_plain;
 use super::maintenance::MaintenanceAnswer;
-use super::table::Asked;
 use super::writes::asks_to_write;
 use crate::model::PathPrefix;
 use http::HeaderValue;

@@ -222,6 +222,7 @@ impl Split {
 mod tests {
     use super::*;
     use crate::routing::Measures;
+    use proptest::prelude::*;
     use std::time::Instant;
 
     fn secret() -> Secret {
@@ -323,5 +324,32 @@ mod tests {
         assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));
         let alone = split.draw(&StickyBy::None, &headers, CLIENT, &secret());
         assert_eq!((alone.key, alone.new_visitor), (VisitorKey::Alone, None));
+    }
+
+    odd_input! {
+        fn a_visitors_cookie_is_read_back_and_has_one_spelling(id in any::<[u8; 16]>(), at in 0..COOKIE_VALUE_LENGTH, to in any::<u8>()) {
+            let visitor = VisitorId(id);
+            let mut value = visitor.cookie_value(&secret()).into_bytes();
+            prop_assert_eq!(VisitorId::from_cookie_value(&value, &secret()), Some(visitor));
+            prop_assert_eq!(VisitorId::from_cookie_value(&value, &Secret::new(b"another")), None);
+            prop_assume!(value[at] != to);
+            value[at] = to;
+            prop_assert_eq!(VisitorId::from_cookie_value(&value, &secret()), None);
+        }
+
+        fn a_cookie_is_found_among_any_others(
+            before in prop::collection::vec("[ -:<-~]{0,8}", 0..4), after in "[ -~]{0,12}", space in "[ \t]{0,2}",
+        ) {
+            let visitor = VisitorId([7; 16]);
+            let own = format!("{space}{COOKIE_NAME}={}{space}", visitor.cookie_value(&secret()));
+            let line = before.into_iter().chain([own, after]).collect::<Vec<_>>().join(";");
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, line.parse().unwrap());
+            prop_assert_eq!(VisitorId::from_headers(&headers, &secret()), Some(visitor));
+        }
+
+        fn nobody_guesses_a_cookie(value in prop_oneof!["[A-Za-z0-9_-]{22}\\.[A-Za-z0-9_-]{22}", ".{0,50}"]) {
+            prop_assert_eq!(VisitorId::from_cookie_value(value.as_bytes(), &secret()), None);
+        }
     }
 }

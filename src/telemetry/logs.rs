@@ -78,6 +78,7 @@ fn escape(line: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use tracing_subscriber::fmt::MakeWriter;
 
     #[test]
@@ -114,5 +115,15 @@ mod tests {
         let told = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(told.lines().count(), 1, "{told}");
         assert!(told.contains("first\\nforged") && !told.contains('\u{1b}'), "{told}");
+    }
+
+    odd_input! {
+        fn a_line_stays_one_line(text in ".{0,20}|[\u{0}-\u{1f}\u{7f}-\u{9f}a]{0,9}", end in "\n?") {
+            let line = format!("{text}{end}");
+            let escaped = escape(&line);
+            prop_assert_eq!(escaped.strip_suffix('\n').unwrap_or(&escaped).contains(char::is_control), false, "{}", escaped);
+            prop_assert_eq!(escaped.ends_with('\n'), line.ends_with('\n'));
+            prop_assert_eq!(line.contains(char::is_control) || *escaped == *line, true);
+        }
     }
 }

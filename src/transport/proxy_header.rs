@@ -180,8 +180,38 @@ mod tests {
         ]
     }
 
-    proptest! {
-        #[test]
+    odd_input! {
+        fn what_a_proxy_writes_is_read(
+            source in any::<IpAddr>(), destination in any::<IpAddr>(), ports in any::<(u16, u16)>(),
+            extras in proptest::collection::vec((0xe0..0xf0_u8, proptest::collection::vec(any::<u8>(), 0..20)), 0..3),
+            tls in any::<Option<bool>>(), behind in proptest::collection::vec(any::<u8>(), 0..8),
+        ) {
+            let (family, addresses) = match (source, destination) {
+                (IpAddr::V4(a), IpAddr::V4(b)) => (0x11, [a.octets(), b.octets()].concat()),
+                (IpAddr::V6(a), IpAddr::V6(b)) => (0x21, [a.octets(), b.octets()].concat()),
+                (a, _) => (if a.is_ipv4() { 0x11 } else { 0x21 }, vec![0; if a.is_ipv4() { 8 } else { 32 }]),
+            };
+            let of_source = source.is_ipv4() == destination.is_ipv4();
+            let mut rest = [&addresses[..], &ports.0.to_be_bytes(), &ports.1.to_be_bytes()].concat();
+            for (kind, value) in extras {
+                rest.extend([kind, 0, u8::try_from(value.len()).unwrap()]);
+                rest.extend(value);
+            }
+            if let Some(tls) = tls {
+                rest.extend([0x20, 0, 5, u8::from(tls), 0, 0, 0, 0]);
+            }
+            let header = v2(0x21, family, &rest);
+            let told = read(&[&header[..], &behind].concat()).unwrap().unwrap();
+            prop_assert_eq!((told.length, told.secure), (header.len(), tls == Some(true)));
+            if of_source {
+                prop_assert_eq!(told.source, Some(source.to_canonical()));
+                let family = if source.is_ipv4() { 4 } else { 6 };
+                let line = format!("PROXY TCP{family} {source} {destination} {} {}\r\n", ports.0, ports.1);
+                let told = read(&[line.as_bytes(), &behind].concat()).unwrap().unwrap();
+                prop_assert_eq!(told, Told { source: Some(source.to_canonical()), secure: false, length: line.len() });
+            }
+        }
+
         fn however_the_bytes_arrive_they_say_the_same(bytes in any_start()) {
             let whole = read(&bytes);
             for count in 0..bytes.len() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. Modules of one floor don't import each other, but for those named in `NEIGHBOURS`.
 const FLOORS: [&[&str]; 7] = [
-    &["model", "telemetry"],
+    &["model", "telemetry", "odd_input"],
     &["config", "analysis", "rollout"],
     &["routing", "transport"],
     &["proxy", "control"],

@@ -106,6 +106,7 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn of(data: &str) -> Result<f64, MetricsFault> {
         number(StatusCode::OK, format!(r#"{{"status":"success","data":{data}}}"#).as_bytes())
@@ -183,5 +184,45 @@ mod tests {
         let body = format!(r#"{{"status":"error","errorType":"execution","error":"{long}"}}"#);
         let told = number(StatusCode::UNPROCESSABLE_ENTITY, body.as_bytes()).unwrap_err().to_string();
         assert!(told.len() < 500 && !told.contains('\u{1b}'), "{told:?}");
+    }
+
+    /// What an answer of the documented form holds, read without types.
+    fn reference(body: &str) -> Option<f64> {
+        let answer: serde_json::Value = serde_json::from_str(body).ok()?;
+        let point = match answer["data"]["resultType"].as_str()? {
+            "scalar" => &answer["data"]["result"],
+            "vector" if answer["data"]["result"].as_array()?.len() == 1 => &answer["data"]["result"][0]["value"],
+            _ => return None,
+        };
+        let number = point[1].as_str()?.parse().ok().filter(|number: &f64| number.is_finite());
+        number.filter(|_| answer["status"] == "success" && point.as_array().is_some_and(|it| it.len() == 2))
+    }
+
+    odd_input! {
+        fn every_number_is_read_as_it_was_written(number in any::<f64>().prop_filter("no number", |it| it.is_finite()), at in any::<f64>()) {
+            let at = if at.is_finite() { at } else { 0.0 };
+            prop_assert_eq!(of(&format!(r#"{{"resultType":"scalar","result":[{at},"{number}"]}}"#)), Ok(number));
+            let vector = format!(r#"{{"result":[{{"value":[{at},"{number:e}"],"metric":{{"a":"b"}}}}],"resultType":"vector"}}"#);
+            prop_assert_eq!(of(&vector), Ok(number));
+        }
+
+        fn nothing_is_read_that_the_answer_does_not_say(
+            status in 100..600_u16,
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    r#"{"status":"success","#, r#"{"status":"error","#, r#""data":{"resultType":"scalar","result":"#, "[1,\"2\"]", "[1,\"NaN\"]",
+                    r#""data":{"resultType":"vector","result":["#, r#"{"value":[1,"2"]}"#, r#"{"metric":{},"value":[1,"3"]}"#, "]", "}", "}}", "]}}", ",",
+                    r#""warnings":["x"]"#, r#""errorType":"bad_data""#, "null", "[1,2]", "[1]", "1", "\"", "\u{e9}",
+                ]),
+                0..9,
+            ),
+        ) {
+            let body = pieces.concat();
+            let status = StatusCode::from_u16(status).unwrap();
+            match number(status, body.as_bytes()) {
+                Ok(number) => prop_assert!(status.is_success() && reference(&body) == Some(number), "{body}"),
+                Err(_) => prop_assert!(!status.is_success() || reference(&body).is_none() || body.contains("warnings"), "{body}"),
+            }
+        }
     }
 }

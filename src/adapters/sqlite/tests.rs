@@ -1,6 +1,8 @@
 use super::*;
 use crate::model::{BasisPoints, Phase, Timestamp};
+use crate::odd_input::{misplace, odd_value};
 use crate::rollout::ServiceState;
+use proptest::prelude::*;
 use std::fs;
 
 fn shop() -> ServiceName {
@@ -338,5 +340,69 @@ fn nobody_else_may_read_a_state_or_a_backup_since_gates_have_secrets() {
     store.backup(&copy).unwrap();
     for file in [&new, &old, &copy, &folder.path().join("new.db-wal")] {
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+    }
+}
+
+/// What is read of a row that holds these values.
+fn read_of<T>(columns: &[(&str, rusqlite::types::Value)], read: impl Fn(&rusqlite::Row<'_>) -> T) -> T {
+    let connection = Connection::open_in_memory().unwrap();
+    let names = columns.iter().map(|(name, _)| format!("? as \"{name}\"")).collect::<Vec<_>>().join(", ");
+    let mut statement = connection.prepare(&format!("select {names}")).unwrap();
+    let mut rows = statement.query(rusqlite::params_from_iter(columns.iter().map(|(_, value)| value))).unwrap();
+    read(rows.next().unwrap().unwrap())
+}
+
+/// A value of a damaged file.
+fn damaged() -> impl Strategy<Value = rusqlite::types::Value> {
+    prop_oneof![
+        any::<i64>().prop_map(rusqlite::types::Value::from),
+        any::<f64>().prop_filter("SQLite has no such number", |it| !it.is_nan()).prop_map(rusqlite::types::Value::from),
+        prop::collection::vec(any::<u8>(), 0..8).prop_map(rusqlite::types::Value::from),
+        ".{0,8}|canary|server0|\\{\\}|null|[0-9]{1,6}".prop_map(rusqlite::types::Value::from),
+        Just(rusqlite::types::Value::Null),
+    ]
+}
+
+odd_input! {
+    fn a_damaged_row_is_told_and_nothing_else_is_read_for_it(at in 0..12_usize, value in damaged()) {
+        let written = entry(7);
+        let text = |value: &str| rusqlite::types::Value::from(value.to_owned());
+        let mut columns = [
+            ("id", 0.into()), ("at", text(&written.at.to_string())), ("revision", 7.into()), ("decision", text("start")),
+            ("by", text("operator")), ("reason", text("asked for")), ("phase", text("canary")), ("live", text("server0")),
+            ("candidate", text("server1")), ("weight", 1250.into()),
+            ("evidence", text(&rows::text(&written.evidence).unwrap_or_default())), ("record", rusqlite::types::Value::Null),
+        ];
+        let read = |columns: &[_]| read_of(columns, |row| rows::entry(&shop(), row));
+        prop_assert_eq!(read(&columns).unwrap(), written.clone());
+        columns[at].1 = value;
+        match read(&columns) {
+            Ok(read) => {
+                let name = columns[at].0;
+                let (mut read, mut written) = (serde_json::to_value(read).unwrap(), serde_json::to_value(&written).unwrap());
+                for document in [&mut read, &mut written] {
+                    document.as_object_mut().unwrap().remove(name);
+                }
+                prop_assert_eq!(read, written, "only {} is another one", name);
+            }
+            Err(Failure::Told(StoreError::Corrupt(told))) => prop_assert!(told.contains("can't be understood")),
+            Err(other) => prop_assert!(false, "{}", other),
+        }
+    }
+
+    fn a_state_with_an_odd_value_is_told_or_is_what_is_written_again(odd in prop::collection::vec((any::<usize>(), odd_value()), 1..3)) {
+        let mut document = serde_json::to_value(state(7)).unwrap();
+        for (at, value) in odd {
+            misplace(&mut document, at, value);
+        }
+        let columns = [("name", "shop".to_owned().into()), ("state", document.to_string().into()), ("evidence", rusqlite::types::Value::Null)];
+        match read_of(&columns, rows::service) {
+            Ok(stored) => {
+                let again = rows::text(&stored.state).unwrap_or_default();
+                prop_assert_eq!(serde_json::from_str::<ServiceState>(&again).unwrap(), stored.state);
+            }
+            Err(Failure::Told(StoreError::Corrupt(told))) => prop_assert!(told.contains("state of service shop")),
+            Err(other) => prop_assert!(false, "{}", other),
+        }
     }
 }

@@ -101,3 +101,45 @@ fn in_evidence(evidence: &mut Value) {
 fn taken(fields: &mut Map<String, Value>, name: &str) -> Value {
     fields.remove(name).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::odd_input::odd_value;
+    use proptest::prelude::*;
+
+    /// JSON with the names that are looked for, and others.
+    fn documents() -> impl Strategy<Value = Value> {
+        odd_value().prop_recursive(4, 24, 4, |inner| {
+            let name =
+                prop::sample::select(vec!["checks", "query", "rollout", "plan", "max", "min", "value", "ask", "a"]);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((name.prop_map(str::to_owned), inner), 0..4)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    odd_input! {
+        fn what_was_brought_up_once_stays_as_it_is(document in documents(), wrapped in any::<bool>()) {
+            let in_place = |document: &Value| if wrapped { json!({"checks": [document], "rollout": {"plan": {"checks": [document]}}}) } else { document.clone() };
+            for change in [in_state, in_evidence] {
+                let mut once = in_place(&document);
+                change(&mut once);
+                let mut twice = once.clone();
+                change(&mut twice);
+                prop_assert_eq!(twice, once);
+            }
+        }
+
+        fn what_has_no_checks_is_left_alone(document in documents()) {
+            prop_assume!(document.get("checks").is_none() && document.pointer("/rollout/plan/checks").is_none());
+            for change in [in_state, in_evidence] {
+                let mut changed = document.clone();
+                change(&mut changed);
+                prop_assert_eq!(&changed, &document);
+            }
+        }
+    }
+}

@@ -6,6 +6,8 @@ use crate::model::{
     BasisPoints, Check, ErrorRatioCheck, Indicator, LatencyCheck, Period, PromQlCheck, PromQlQuestion,
     StatusRatioCheck, Until,
 };
+use crate::odd_input::{misplace, odd_value};
+use proptest::prelude::*;
 
 fn now() -> Timestamp {
     Timestamp::UNIX_EPOCH
@@ -445,4 +447,25 @@ fn a_few_visitors_pass_a_step_with_a_latency_check_and_take_the_candidate_back_w
     let (plan, evidence) = eight_timed(5.0, 4);
     let judgement = assess_first(&evidence, &plan).judgement;
     assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::Regressed, "latency"), "{judgement:?}");
+}
+
+odd_input! {
+    fn evidence_that_is_read_back_with_an_odd_value_is_judged_and_shown(
+        odd in prop::collection::vec((any::<usize>(), odd_value()), 1..3), requests in 0..1000_u64, failures in 0..10_u64,
+    ) {
+        let plan = plan(vec![compared(), promql("jobs"), Check::Latency(LatencyCheck::default())]);
+        let mut evidence = begun(&plan);
+        evidence.observe(&tick(requests + failures, failures, requests + failures, failures));
+        let mut document = serde_json::to_value(&evidence).unwrap();
+        for (at, value) in odd {
+            misplace(&mut document, at, value);
+        }
+        if let Ok(evidence) = serde_json::from_value::<Evidence>(document) {
+            let again = serde_json::to_string(&evidence).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Evidence>(&again).unwrap(), evidence.clone());
+            let judged = assess(&evidence, &plan, 0, now());
+            prop_assert!(judged.ln_rollback.is_none_or(|it| !it.is_nan()));
+            let _ = view(&evidence, &plan, 0, now(), 1.0);
+        }
+    }
 }

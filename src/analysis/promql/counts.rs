@@ -182,8 +182,7 @@ mod tests {
         }
     }
 
-    proptest! {
-        #[test]
+    odd_input! {
         fn sums_are_right_however_the_answers_come(answers in prop::collection::vec((0u32..50, 0u32..50, -0.5f64..0.5, any::<bool>()), 1..60)) {
             let mut counting = Counting::default();
             counted(&mut counting, of(0.0, 0.0));

@@ -65,6 +65,7 @@ pub(super) fn stopped() -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn ignored_signals_are_read_from_the_mask() {
@@ -72,5 +73,14 @@ mod tests {
         let ignored: Vec<i32> = (1..=64).filter(|number| ignores(status, *number)).collect();
         assert_eq!(ignored, [1, 13]);
         assert!(!ignores("", 1));
+    }
+
+    odd_input! {
+        fn each_bit_of_the_mask_is_a_signal(mask in any::<u64>(), number in 1..=64_i32, odd in ".{0,12}") {
+            let status = format!("Name:\t{odd}\nSigIgn:\t{mask:016x}\nSigCgt:\tffffffffffffffff\n");
+            prop_assert_eq!(ignores(&status, number), mask >> (number - 1) & 1 == 1);
+            let (status, ignored) = (format!("SigIgn:{odd}g"), false);
+            prop_assert_eq!(ignores(&status, number), ignored);
+        }
     }
 }

@@ -74,8 +74,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    proptest! {
-        #[test]
+    odd_input! {
         fn the_first_control_character_is_found(
             bytes in proptest::collection::vec(prop_oneof![8 => 0x20_u8..0x7f, 1 => any::<u8>()], 0..60),
             from in 0_usize..70,

@@ -152,20 +152,17 @@ impl<'b> Reference<'b> {
     }
 }
 
-proptest! {
-    #[test]
+odd_input! {
     fn reads_may_be_cut_anywhere(bytes in nearly_requests(), cuts in prop::collection::vec(any::<usize>(), 0..20)) {
         // A fault is told at the end of its line at the latest, so there is one.
         let bytes = [&bytes[..], b"\r\n"].concat();
         prop_assert_eq!(in_pieces(&bytes, &cuts), whole(&bytes));
     }
 
-    #[test]
     fn no_bytes_are_too_much(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(whole(&bytes).0 <= bytes.len());
     }
 
-    #[test]
     fn what_is_passed_on_a_plain_reader_takes_for_the_same_messages(bytes in nearly_requests()) {
         let (passed, _) = whole(&bytes);
         let (mut at, mut upgrade) = (0, false);
