@@ -6,13 +6,13 @@
 //!          └─ who is it? ─────────┴─ none: by its first bytes ─┘
 //! ```
 //!
-//! All of it together has one time. What most connections are, HTTP/1.1 without either, is read once: the bytes that
+//! All of it together has one time; who has sent nothing when the router stops has much less. What most connections are, HTTP/1.1 without either, is read once: the bytes that
 //! tell the version are handed on with the stream.
 
 use super::connection::{self, Registered};
 use super::listener::Door;
 use super::timer::Timer;
-use super::visitor::{Peer, Visitor};
+use super::visitor::{FAREWELL, Peer, Visitor};
 use super::worker::Worker;
 use super::{clients, http2};
 use crate::routing::TurnedAway;
@@ -91,11 +91,14 @@ async fn greet(
     door: Door,
     by: Instant,
 ) -> Option<(Greeted, clients::Admitted)> {
-    let tally = worker.reports.doors();
+    let (tally, accepted) = (worker.reports.doors(), worker.now());
     let (mut first, mut address, mut secure) = (BytesMut::new(), from.ip(), door.secure);
     if door.listener.proxy_protocol {
         if !worker.settings.trusts(address.to_canonical()) {
             tally.turns_away(TurnedAway::UntrustedProxy);
+            return None;
+        }
+        if !begins(&worker, &stream, accepted, by).await {
             return None;
         }
         let Ok(Ok(told)) = timeout_at(by.into(), introduced(&mut stream, &mut first)).await else {
@@ -113,6 +116,9 @@ async fn greet(
     let Some(tls) = worker.settings.tls.as_ref().filter(|_| door.secure) else {
         return Some((Greeted::Plain(stream, first, worker, peer), admitted));
     };
+    if first.is_empty() && !begins(&worker, &stream, accepted, by).await {
+        return None;
+    }
     let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(Rewound::new(stream, first.freeze()));
     let fault = match timeout_at(by.into(), handshake).await {
         Ok(Ok(stream)) => {
@@ -127,6 +133,21 @@ async fn greet(
     tally.handshake_failures.add(1);
     tracing::debug!(client = %peer.address, %fault, "a TLS handshake failed");
     None
+}
+
+/// Waits for the visitor's first byte, for as long as what begins with it may take. False when the router stops, and the
+/// visitor has had the time of who has just connected.
+async fn begins(worker: &Worker, stream: &TcpStream, accepted: Instant, by: Instant) -> bool {
+    let left = async {
+        worker.visitors.closed().await;
+        tokio::time::sleep_until((accepted + FAREWELL).into()).await;
+    };
+    tokio::select! {
+        biased;
+        // What the time or the stream has come to is told by what reads next.
+        _ = timeout_at(by.into(), stream.readable()) => true,
+        () = left => false,
+    }
 }
 
 /// Reads the PROXY header; what came behind it is left.
@@ -194,7 +215,10 @@ async fn decide(stream: &mut TcpStream, first: &mut BytesMut, visitor: &Visitor,
             let mut space = [MaybeUninit::uninit(); FIRST_READ];
             let mut buffer = ReadBuf::uninit(&mut space);
             match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => first.extend_from_slice(buffer.filled()),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    first.extend_from_slice(buffer.filled());
+                    visitor.has_sent();
+                }
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending => {
                     // A connection on which nothing comes is not kept for longer than one on which a head begins.

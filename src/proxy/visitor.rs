@@ -5,7 +5,7 @@ use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::config::ServiceTimeouts;
 use crate::routing::counters::PoolLoad;
-use crate::routing::{Bounds, PerWorker, UnderWay};
+use crate::routing::{Bounds, Dice, Parting, PerWorker, UnderWay};
 use http::HeaderValue;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// How long a visitor may still begin a request once the router stops: it may not know yet, or have just connected to
 /// send one.
@@ -90,6 +91,15 @@ pub(super) struct Visitor {
     index: Cell<usize>,
     /// What the connection goes on as, once the head that says so was written.
     tunnel: RefCell<Option<Box<Tunnel>>>,
+    /// When the tunnel that it is ends for a drain.
+    leave: RefCell<Option<Box<Leave>>>,
+}
+
+/// The end of a tunnel for a drain.
+struct Leave {
+    at: Instant,
+    begun: Cell<bool>,
+    parting: Arc<Parting>,
 }
 
 impl Peer {
@@ -130,6 +140,7 @@ impl Visitor {
             waker: OnceCell::new(),
             index: Cell::new(0),
             tunnel: RefCell::default(),
+            leave: RefCell::default(),
             worker,
         });
         visitor.worker.visitors.add(&visitor);
@@ -311,6 +322,21 @@ impl Visitor {
         self.tunnel.take()
     }
 
+    /// When the tunnel is to end for a drain, if it is.
+    pub(super) fn leaves_at(&self) -> Option<Instant> {
+        self.leave.borrow().as_ref().map(|leave| leave.at)
+    }
+
+    /// The tunnel's ends are told that it is over.
+    pub(super) fn has_begun_to_leave(&self, now: Instant) {
+        if let Some(leave) = &*self.leave.borrow()
+            && leave.at <= now
+        {
+            leave.begun.set(true);
+            leave.parting.tells();
+        }
+    }
+
     /// The request is for a service that binds it so.
     pub(super) fn is_bound_by(&self, bounds: &Bounds) {
         self.timeouts.set(bounds.timeouts);
@@ -377,6 +403,7 @@ impl Visitor {
 pub(super) struct Visitors {
     all: RefCell<Vec<Rc<Visitor>>>,
     closing_since: Cell<Option<Instant>>,
+    closing: Notify,
 }
 
 impl Visitors {
@@ -403,13 +430,25 @@ impl Visitors {
         self.all.borrow().iter().filter(|visitor| visitor.is_of(under_way)).count() as u64
     }
 
-    /// Cuts the connections of these requests; how many there were.
+    /// Ends those of these requests that are tunnels, each some time before a drain is over.
+    pub(super) fn part(&self, under_way: &UnderWay, parting: &Arc<Parting>, dice: &Dice) {
+        let tunnels = |visitor: &&Rc<Visitor>| visitor.phase() == Phase::Tunnel && visitor.is_of(under_way);
+        for visitor in self.all.borrow().iter().filter(tunnels) {
+            let at = parting.from + dice.part_of(parting.spread);
+            let leave = Leave { at, begun: Cell::new(false), parting: Arc::clone(parting) };
+            visitor.leave.replace(Some(Box::new(leave)));
+            visitor.wake();
+        }
+    }
+
+    /// Cuts the connections of these requests; how many there were that had not been told to end yet.
     pub(super) fn cut(&self, under_way: &UnderWay) -> u64 {
         let mut count = 0;
         for visitor in self.all.borrow().iter().filter(|visitor| visitor.is_of(under_way)) {
+            let told = visitor.leave.borrow().as_ref().is_some_and(|leave| leave.begun.get());
             visitor.cut.set(true);
             visitor.wake();
-            count += 1;
+            count += u64::from(!told);
         }
         count
     }
@@ -417,9 +456,18 @@ impl Visitors {
     /// Closes each connection, and each that is still to come, once its request has ended, if there is one.
     pub(super) fn close(&self, now: Instant) {
         self.closing_since.set(Some(now));
+        self.closing.notify_waiters();
         for visitor in self.all.borrow().iter() {
             visitor.closing.set(true);
             visitor.wake();
+        }
+    }
+
+    /// Resolves once connections are closed.
+    pub(super) async fn closed(&self) {
+        let told = self.closing.notified();
+        if self.closing_since.get().is_none() {
+            told.await;
         }
     }
 

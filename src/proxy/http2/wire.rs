@@ -5,7 +5,7 @@ use super::frames::{Frames, Kind};
 use super::patience::Patience;
 use crate::proxy::gather::Gather;
 use crate::proxy::worker::Worker;
-use crate::transport::VisitorStream;
+use crate::transport::{VisitorStream, forward};
 use h2::Reason;
 use std::cell::Cell;
 use std::io;
@@ -154,13 +154,7 @@ impl AsyncWrite for Watched {
         self.note(written)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
+    forward!(stream: is_write_vectored, poll_flush);
 
     /// Ready once the visitor has ended its side too, or has sent too much into nothing.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
