@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, Ready};
 
 /// Pieces of up to this many bytes together are copied; more than a head and a small page is not worth it.
 const SMALL: usize = 4096;

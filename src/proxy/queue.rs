@@ -329,10 +329,8 @@ impl Ticket {
     /// Waits for its turn.
     pub(super) async fn turn(&self) -> Waited {
         let worker = &self.visitor.worker;
-        let called = || match self.waiter.let_go.get() {
-            true => Some(Waited::Turn),
-            false => worker.queues.closing.get().then_some(Waited::Enough),
-        };
+        let turn = || self.waiter.let_go.get().then_some(Waited::Turn);
+        let called = || turn().or_else(|| worker.queues.closing.get().then_some(Waited::Enough));
         let deadline = || self.queue.deadline(self.since);
         let waited = self.waiter.bell.wait(worker, called, deadline, || {}).await.unwrap_or(Waited::Enough);
         if waited == Waited::Enough {

@@ -262,3 +262,18 @@ impl Live {
         sum
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnels_end_in_the_second_half_of_a_drain_and_leave_time_for_the_last_goodbyes() {
+        let begun = Instant::now();
+        for times in [[30_000, 15_000, 13_000], [2000, 1000, 500], [0, 0, 0]] {
+            let [patience, from, spread] = times.map(Duration::from_millis);
+            let parting = Parting::of_drain(begun, patience);
+            assert_eq!((parting.from, parting.spread), (begun + from, spread), "{patience:?}");
+        }
+    }
+}

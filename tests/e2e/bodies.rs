@@ -53,7 +53,7 @@ async fn large_bodies_go_through_whole() {
 async fn by_curl(router: &Router, options: &[&str], path: &str) -> (String, u64) {
     let said = "%{http_code} %{http_version} %{size_upload} %{size_download}";
     let mut curl = Command::new("curl");
-    curl.args(["-sS", "--max-time", "120", "-o", "/dev/null", "-w", said]).args(options);
+    curl.args(["-sS", "--max-time", "300", "-o", "/dev/null", "-w", said]).args(options);
     curl.arg(format!("http://{}{path}", router.address())).stdin(Stdio::null()).kill_on_drop(true);
     let mut visit = Box::pin(curl.output());
     let mut most = 0;

@@ -7,10 +7,10 @@ use serde_json::json;
 const OPEN: &str = "
     return new Promise(done => {
         const socket = new WebSocket(location.origin.replace('http', 'ws') + '/chat');
-        window.closed = new Promise(told => {
+        window.goodbye = new Promise(told => {
             socket.onclose = event => told([event.code, event.reason, event.wasClean]);
         });
-        window.closed.then(done);
+        window.goodbye.then(done);
         socket.onmessage = event => done(event.data);
         socket.onopen = () => socket.send('zażółć');
     })";
@@ -33,7 +33,7 @@ async fn a_page_keeps_its_websocket_until_a_drain_says_goodbye_and_then_opens_an
         until("it is a tunnel", SHORT, async || router.metric("cutover_tunnels").await[0].1 > 0.5).await;
         let drained = router.command(&["switch", next, "--drain", "2s"]).await.ok();
         assert!(drained.contains("1 of 1 requests under way were cut"), "{drained}");
-        assert_eq!(browser.run("return window.closed").await, json!([1001, "going away", true]), "{scheme}");
+        assert_eq!(browser.run("return window.goodbye").await, json!([1001, "going away", true]), "{scheme}");
         assert_eq!(browser.run(OPEN).await, "zażółć", "{scheme}");
         // The end of the page is that of its WebSocket.
         browser.open("about:blank").await;

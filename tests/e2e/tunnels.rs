@@ -173,11 +173,12 @@ async fn a_drain_closes_websockets_one_by_one_before_its_end_and_counts_them() {
 }
 
 /// A target that has agreed to a tunnel for this protocol, and the visitor before it. What they do next is up to the test.
-async fn tunnel_to_a_silent_target(protocol: &str) -> (Router, TcpStream, TcpStream) {
+async fn tunnel_to_a_silent_target(protocol: &str, tables: &str) -> (Router, TcpStream, TcpStream) {
     let target = TcpListener::bind(free_address()).await.unwrap();
     let address = target.local_addr().unwrap();
     let other = free_address();
-    let router = Router::prepare(Setup::with_pools(&[("server0", address, "r0"), ("server1", other, "r1")]));
+    let router =
+        Router::prepare(Setup::with_pools(&[("server0", address, "r0"), ("server1", other, "r1")]).tables(tables));
     router.launch();
     // Its health is asked for by a mere connect.
     let agreed = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n");
@@ -202,7 +203,7 @@ async fn tunnel_to_a_silent_target(protocol: &str) -> (Router, TcpStream, TcpStr
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tunnel_ends_when_its_visitor_breaks_off_whatever_its_target_does() {
-    let (router, near, mut far) = tunnel_to_a_silent_target("irc/6.9").await;
+    let (router, near, mut far) = tunnel_to_a_silent_target("irc/6.9", "").await;
     tunnels_become(&router, 1.0).await;
     socket2::SockRef::from(&near).set_linger(Some(Duration::ZERO)).unwrap();
     drop(near);
@@ -213,7 +214,7 @@ async fn a_tunnel_ends_when_its_visitor_breaks_off_whatever_its_target_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_frees_the_target_at_its_end_without_waiting_for_the_visitor() {
-    let (router, mut near, mut far) = tunnel_to_a_silent_target("irc/6.9").await;
+    let (router, mut near, mut far) = tunnel_to_a_silent_target("irc/6.9", "").await;
     tunnels_become(&router, 1.0).await;
     let ends = async {
         // The visitor is told, and does not answer: the router reads on for a while.
@@ -239,42 +240,41 @@ fn unmasked(frame: &[u8]) -> Vec<u8> {
     frame[6..].iter().zip(frame[2..6].iter().cycle()).map(|(byte, key)| byte ^ key).collect()
 }
 
+/// A tunnel that nothing passes for a second is to end, and has two more for the goodbyes.
+const SHORT_LIVED: &str = "[server.timeouts]\ntunnel = \"1s\"";
+
 const GOING_AWAY: &[u8] = b"\x03\xe9going away";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_close_frame_waits_for_the_end_of_a_frame_on_either_side_and_nothing_follows_it() {
-    let (router, mut near, mut far) = tunnel_to_a_silent_target("websocket").await;
+    let (_router, mut near, mut far) = tunnel_to_a_silent_target("websocket", SHORT_LIVED).await;
     // Half a frame each way, of two bytes.
     near.write_all(b"\x81\x82kkkk\x01").await.unwrap();
     far.write_all(b"\x81\x02a").await.unwrap();
     assert_eq!(timeout(SHORT, far.read_exact(&mut [0; 7])).await.unwrap().unwrap(), 7);
     assert_eq!(timeout(SHORT, near.read_exact(&mut [0; 3])).await.unwrap().unwrap(), 3);
-    let ends = async {
-        // By now it is to end.
-        tokio::time::sleep(Duration::from_millis(3500)).await;
-        near.write_all(b"\x02\x81\x80kkkk").await.unwrap();
-        far.write_all(b"b\x81\x01c").await.unwrap();
-        let mut came = [0; 15];
-        timeout(SHORT, near.read_exact(&mut came)).await.unwrap().unwrap();
-        assert_eq!((came[0], &came[1..3], &came[3..]), (b'b', &b"\x88\x0c"[..], GOING_AWAY));
-        let mut came = [0; 19];
-        timeout(SHORT, far.read_exact(&mut came)).await.unwrap().unwrap();
-        assert_eq!((came[0], &unmasked(&came[1..])[..]), (2, GOING_AWAY));
-        // Each answers, and closes; neither gets the other's answer.
-        near.write_all(b"\x88\x82kkkk\x68\x82").await.unwrap();
-        far.write_all(b"\x88\x02\x03\xe9").await.unwrap();
-        far.shutdown().await.unwrap();
-        assert_eq!(rest(&mut near).await, b"");
-        near.shutdown().await.unwrap();
-        assert_eq!(rest(&mut far).await, b"");
-    };
-    let (drained, ()) = tokio::join!(router.command(&["mode", "maintenance", "--drain", "6s"]), ends);
-    assert!(drained.ok().contains("1 of 1 requests under way were cut"));
+    // By now it is to end.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    near.write_all(b"\x02\x81\x80kkkk").await.unwrap();
+    far.write_all(b"b\x81\x01c").await.unwrap();
+    let mut came = [0; 15];
+    timeout(SHORT, near.read_exact(&mut came)).await.unwrap().unwrap();
+    assert_eq!((came[0], &came[1..3], &came[3..]), (b'b', &b"\x88\x0c"[..], GOING_AWAY));
+    let mut came = [0; 19];
+    timeout(SHORT, far.read_exact(&mut came)).await.unwrap().unwrap();
+    assert_eq!((came[0], &unmasked(&came[1..])[..]), (2, GOING_AWAY));
+    // Each answers, and closes; neither gets the other's answer.
+    near.write_all(b"\x88\x82kkkk\x68\x82").await.unwrap();
+    far.write_all(b"\x88\x02\x03\xe9").await.unwrap();
+    far.shutdown().await.unwrap();
+    assert_eq!(rest(&mut near).await, b"");
+    near.shutdown().await.unwrap();
+    assert_eq!(rest(&mut far).await, b"");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn even_a_drain_without_time_says_goodbye_to_both_ends_of_a_websocket() {
-    let (router, mut near, mut far) = tunnel_to_a_silent_target("websocket").await;
+    let (router, mut near, mut far) = tunnel_to_a_silent_target("websocket", "").await;
     tunnels_become(&router, 1.0).await;
     let drained = router.command(&["mode", "maintenance", "--drain", "0s"]).await.ok();
     assert!(drained.contains("1 of 1 requests under way were cut"), "{drained}");
@@ -284,22 +284,19 @@ async fn even_a_drain_without_time_says_goodbye_to_both_ends_of_a_websocket() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_goodbye_under_way_is_left_to_the_two_ends() {
-    let (router, mut near, mut far) = tunnel_to_a_silent_target("websocket").await;
+    let (_router, mut near, mut far) = tunnel_to_a_silent_target("websocket", SHORT_LIVED).await;
     // The visitor says goodbye, with 1000, and is not answered yet when the tunnel is to end.
     let goodbye = b"\x88\x82kkkk\x68\x83";
     near.write_all(goodbye).await.unwrap();
     let mut came = [0; 8];
     timeout(SHORT, far.read_exact(&mut came)).await.unwrap().unwrap();
     assert_eq!(&came, goodbye);
-    let ends = async {
-        tokio::time::sleep(Duration::from_millis(3500)).await;
-        far.write_all(b"\x88\x02\x03\xe8").await.unwrap();
-        far.shutdown().await.unwrap();
-        assert_eq!(rest(&mut near).await, b"\x88\x02\x03\xe8");
-        near.shutdown().await.unwrap();
-        assert_eq!(rest(&mut far).await, b"");
-    };
-    tokio::join!(router.command(&["mode", "maintenance", "--drain", "6s"]), ends);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    far.write_all(b"\x88\x02\x03\xe8").await.unwrap();
+    far.shutdown().await.unwrap();
+    assert_eq!(rest(&mut near).await, b"\x88\x02\x03\xe8");
+    near.shutdown().await.unwrap();
+    assert_eq!(rest(&mut far).await, b"");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
