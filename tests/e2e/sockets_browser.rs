@@ -1,4 +1,4 @@
-//! WebSockets of a real Chromium.
+//! `WebSocket`s of a real Chromium.
 
 use crate::harness::{Browser, Issuer, Router, SHORT, Setup, SocketServer, free_address, until};
 use serde_json::json;
@@ -11,12 +11,13 @@ const OPEN: &str = "
             socket.onclose = event => told([event.code, event.reason, event.wasClean]);
         });
         window.goodbye.then(done);
+        window.socket = socket;
         socket.onmessage = event => done(event.data);
         socket.onopen = () => socket.send('zażółć');
     })";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_keeps_its_websocket_until_a_drain_says_goodbye_and_then_opens_another() {
+async fn a_page_is_told_of_the_end_of_its_websocket_at_a_drain_and_opens_another() {
     let (server0, server1) = (SocketServer::start().await, SocketServer::start().await);
     let pools = [("server0", server0.address(), "r0"), ("server1", server1.address(), "r1")];
     let (issuer, tls) = (Issuer::new(), free_address());
@@ -35,8 +36,8 @@ async fn a_page_keeps_its_websocket_until_a_drain_says_goodbye_and_then_opens_an
         assert!(drained.contains("1 of 1 requests under way were cut"), "{drained}");
         assert_eq!(browser.run("return window.goodbye").await, json!([1001, "going away", true]), "{scheme}");
         assert_eq!(browser.run(OPEN).await, "zażółć", "{scheme}");
-        // The end of the page is that of its WebSocket.
-        browser.open("about:blank").await;
+        let closed = browser.run("window.socket.close(4000, 'enough'); return window.goodbye").await;
+        assert_eq!(closed, json!([4000, "enough", true]), "{scheme}");
         until("none is left", SHORT, async || router.metric("cutover_tunnels").await[0].1 < 0.5).await;
     }
     for server in [server0, server1] {
