@@ -47,6 +47,9 @@ impl Collector for RouterMetrics {
         gathered.gauge(&names::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
         gathered.doors(&self.handle);
         gathered.table(&self.handle.table());
+        for (service, tunnels) in self.handle.tunnels() {
+            gathered.gauge(&names::TUNNELS, &[service.as_str()], float(tunnels));
+        }
         for (status, count) in self.handle.refusals() {
             gathered.counter(&names::BAD_REQUESTS, &[&status.to_string()], count);
         }
@@ -130,8 +133,6 @@ impl Gathered {
             let guarded = route.tally.sum(|tally| tally.skew_guarded.get());
             self.counter(&names::SKEW_GUARD, &[route.service.as_str()], guarded);
             self.held(route);
-            let tunnels = route.tally.sum(|tally| tally.tunnels.get());
-            self.gauge(&names::TUNNELS, &[route.service.as_str()], float(tunnels));
             self.retries(route);
             for (index, pool) in route.pools.iter().enumerate() {
                 let (service, name) = (route.service.as_str(), pool.name.as_str());

@@ -12,17 +12,17 @@ use super::service::ServiceControl;
 use super::store::StoreThread;
 use super::view;
 use crate::config::Config;
-use crate::model::view::{DrainView, EvidenceView, ExplainView, HistoryView, ServiceView, SwitchView};
-use crate::model::{Period, PromQlCheck, ServiceName, Timestamp};
-use crate::routing::{DoorTally, Live, Route, Secret, Table, UnderWay};
+use crate::model::view::{EvidenceView, ExplainView, HistoryView, ServiceView, SwitchView};
+use crate::model::{PromQlCheck, ServiceName, Timestamp};
+use crate::routing::counters::ServiceTally;
+use crate::routing::{DoorTally, Live, PerWorker, Route, Secret, Table, UnderWay};
 use crate::transport::{Certificates, Expiry};
 use http::{HeaderMap, Method};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// What is shown of a service.
@@ -51,6 +51,8 @@ impl Published {
 pub(super) struct Shared {
     published: RwLock<Vec<Arc<Published>>>,
     decisions: Mutex<BTreeMap<(ServiceName, String, String), u64>>,
+    /// What is counted of services that are configured no more, for as long as a request of theirs is under way.
+    former: Mutex<Vec<(ServiceName, Weak<PerWorker<ServiceTally>>)>>,
     events: broadcast::Sender<ServiceView>,
     ready: AtomicBool,
 }
@@ -65,6 +67,7 @@ impl Shared {
         Self {
             published: RwLock::default(),
             decisions: Mutex::default(),
+            former: Mutex::default(),
             events: broadcast::channel(EVENTS).0,
             ready: AtomicBool::new(false),
         }
@@ -85,6 +88,14 @@ impl Shared {
         if let Some(slot) = self.published.write().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
             *slot = Arc::new(published);
         }
+    }
+
+    /// A service is configured no more; its tunnels go on.
+    pub(super) fn is_gone(&self, service: ServiceName, tally: &Arc<PerWorker<ServiceTally>>) {
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whatever is under way holds the table that it was routed by, and this with it.
+        former.retain(|(_, tally)| tally.strong_count() > 0);
+        former.push((service, Arc::downgrade(tally)));
     }
 
     pub(super) fn count_decision(&self, service: &ServiceName, decision: &str, check: &str) {
@@ -271,32 +282,6 @@ impl Handle {
         replied.await.map_err(|_| CommandError::Stopping)?
     }
 
-    /// Waits until the requests have ended that are under way, and cuts those that are left after `patience`.
-    pub(super) async fn drain(&self, under_way: &UnderWay, table: u64, patience: Duration) -> DrainView {
-        let started = Instant::now();
-        // A worker's count is whole once it has acknowledged the table.
-        while !self.live.acknowledged(table) && started.elapsed() < patience + SETTLING {
-            tokio::time::sleep(DRAIN_LOOK).await;
-        }
-        let waited_for = self.live.count(under_way).await;
-        let mut left = waited_for;
-        while left > 0 && started.elapsed() < patience {
-            tokio::time::sleep(DRAIN_LOOK).await;
-            left = self.live.count(under_way).await;
-        }
-        let mut cut = 0;
-        if left > 0 {
-            cut = self.live.cut(under_way).await;
-            let since = Instant::now();
-            while self.live.count(under_way).await > 0 && since.elapsed() < SETTLING {
-                tokio::time::sleep(DRAIN_LOOK).await;
-            }
-        }
-        // Nobody reads nanoseconds.
-        let took = Period::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
-        DrainView { waited_for, cut, took }
-    }
-
     /// The entries of a service's history that are asked for, the newest last.
     ///
     /// # Errors
@@ -385,6 +370,22 @@ impl Handle {
         self.live.table()
     }
 
+    /// How many tunnels there are, by service. One that is configured no more is among them for as long as it has any.
+    #[must_use]
+    pub fn tunnels(&self) -> BTreeMap<ServiceName, u64> {
+        let count = |tally: &PerWorker<ServiceTally>| tally.sum(|tally| tally.tunnels.get());
+        let table = self.live.table();
+        let mut all: BTreeMap<_, _> =
+            table.services.iter().map(|route| (route.service.clone(), count(&route.tally))).collect();
+        for (service, tally) in &*self.shared.former.lock().unwrap_or_else(PoisonError::into_inner) {
+            let left = tally.upgrade().map_or(0, |tally| count(&tally));
+            if left > 0 {
+                *all.entry(service.clone()).or_default() += left;
+            }
+        }
+        all
+    }
+
     /// How many requests were refused since the start for a fault of their own, by status.
     #[must_use]
     pub fn refusals(&self) -> BTreeMap<u16, u64> {
@@ -423,8 +424,3 @@ fn fresh(published: &Published, route: Option<&Route>) -> ServiceView {
     service.meanwhile = published.meanwhile.as_ref().map(Counted::view);
     service
 }
-
-/// Between two looks at a drain.
-pub(super) const DRAIN_LOOK: Duration = Duration::from_millis(5);
-/// How long workers get to acknowledge a table, and to take down what was cut.
-const SETTLING: Duration = Duration::from_secs(5);

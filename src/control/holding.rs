@@ -5,7 +5,8 @@
 
 use super::command::{Command, CommandError};
 use super::conductor::Conductor;
-use super::handle::{DRAIN_LOOK, Handle};
+use super::draining::LOOK;
+use super::handle::Handle;
 use super::message::{Done, Message};
 use crate::config::Hold;
 use crate::model::view::{DrainView, SwitchView};
@@ -226,7 +227,7 @@ impl Handle {
         let started = Instant::now();
         // A worker's count is whole once it has acknowledged the table.
         while !self.live.acknowledged(table) && started.elapsed() < patience {
-            tokio::time::sleep(DRAIN_LOOK).await;
+            tokio::time::sleep(LOOK).await;
         }
         let waited_for = self.live.count(under_way).await;
         let mut left = waited_for;
@@ -242,7 +243,7 @@ impl Handle {
                     Period::from(patience)
                 )));
             }
-            tokio::time::sleep(DRAIN_LOOK).await;
+            tokio::time::sleep(LOOK).await;
             left = self.live.count(under_way).await;
         }
         let took = Period::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));

@@ -12,6 +12,7 @@ mod command;
 mod conductor;
 mod deciding;
 mod deploying;
+mod draining;
 mod ejecting;
 mod events;
 mod explain;

@@ -199,7 +199,7 @@ mod tests {
     async fn what_can_t_be_verified_by_is_told_with_its_pool() {
         let faults = Ways::of(&config("https://a", "tls.ca_file = 'ca.pem'")).await.unwrap_err();
         assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].starts_with("service s: pool a: tls.ca_file /nowhere/ca.pem: can't be opened"), "{faults:?}");
+        assert!(faults[0].starts_with("service s: pool a: tls.ca_file /nowhere/ca.pem can't be read"), "{faults:?}");
     }
 
     #[tokio::test]

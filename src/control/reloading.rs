@@ -39,11 +39,12 @@ impl Conductor {
             };
             self.services.push(control);
         }
-        for gone in before {
-            self.dormant.insert(gone.config.name.clone(), (gone.state, None));
-        }
         self.config = config;
         self.adopt_config(files);
+        for gone in before {
+            self.tools.shared.is_gone(gone.config.name.clone(), &gone.tally);
+            self.dormant.insert(gone.config.name, (gone.state, None));
+        }
         Ok(())
     }
 

@@ -441,7 +441,7 @@ pub struct DrainView {
     /// Requests that were in the old pool when the switch was made; for a mode, those that came before it and were still
     /// under way when the waiting began, once the mode was durable.
     pub waited_for: u64,
-    /// Of those, the ones that the time-out cut.
+    /// Of those, the ones that did not end by themselves: tunnels that were ended one by one, and what the time-out cut.
     pub cut: u64,
     /// How long it took.
     pub took: Period,

@@ -6,13 +6,13 @@
 //!          └─ who is it? ─────────┴─ none: by its first bytes ─┘
 //! ```
 //!
-//! All of it together has one time. What most connections are, HTTP/1.1 without either, is read once: the bytes that
-//! tell the version are handed on with the stream.
+//! All of it together has one time; who has sent nothing when the router stops has much less. What most connections are,
+//! HTTP/1.1 without either, is read once: the bytes that tell the version are handed on with the stream.
 
 use super::connection::{self, Registered};
 use super::listener::Door;
 use super::timer::Timer;
-use super::visitor::{Peer, Visitor};
+use super::visitor::{FAREWELL, Peer, Visitor};
 use super::worker::Worker;
 use super::{clients, http2};
 use crate::routing::TurnedAway;
@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ use tokio_rustls::TlsAcceptor;
 /// What HTTP/2 begins with where the visitor knows that it is spoken (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The most that is read to tell the version: most heads are shorter, and are handed on whole.
+/// The most that is read at first: most heads and TLS hellos are shorter, and are handed on whole.
 const FIRST_READ: usize = 4096;
 
 /// Receives a connection.
@@ -91,11 +91,14 @@ async fn greet(
     door: Door,
     by: Instant,
 ) -> Option<(Greeted, clients::Admitted)> {
-    let tally = worker.reports.doors();
+    let (tally, accepted) = (worker.reports.doors(), worker.now());
     let (mut first, mut address, mut secure) = (BytesMut::new(), from.ip(), door.secure);
     if door.listener.proxy_protocol {
         if !worker.settings.trusts(address.to_canonical()) {
             tally.turns_away(TurnedAway::UntrustedProxy);
+            return None;
+        }
+        if !begins(&worker, &mut stream, &mut first, accepted, by).await {
             return None;
         }
         let Ok(Ok(told)) = timeout_at(by.into(), introduced(&mut stream, &mut first)).await else {
@@ -113,6 +116,9 @@ async fn greet(
     let Some(tls) = worker.settings.tls.as_ref().filter(|_| door.secure) else {
         return Some((Greeted::Plain(stream, first, worker, peer), admitted));
     };
+    if first.is_empty() && !begins(&worker, &mut stream, &mut first, accepted, by).await {
+        return None;
+    }
     let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(Rewound::new(stream, first.freeze()));
     let fault = match timeout_at(by.into(), handshake).await {
         Ok(Ok(stream)) => {
@@ -127,6 +133,31 @@ async fn greet(
     tally.handshake_failures.add(1);
     tracing::debug!(client = %peer.address, %fault, "a TLS handshake failed");
     None
+}
+
+/// Waits for the visitor's first bytes, for as long as what begins with them may take. False when the router stops, and
+/// the visitor has had the time of who has just connected.
+async fn begins(worker: &Worker, stream: &mut TcpStream, first: &mut BytesMut, accepted: Instant, by: Instant) -> bool {
+    let left = async {
+        worker.visitors.closed().await;
+        tokio::time::sleep_until((accepted + FAREWELL).into()).await;
+    };
+    tokio::select! {
+        biased;
+        // Who reads next finds out as well that the time or the stream has ended.
+        _ = timeout_at(by.into(), poll_fn(|cx| poll_first(stream, first, cx))) => true,
+        () = left => false,
+    }
+}
+
+/// Reads what has come. False at the end of it.
+fn poll_first(stream: &mut TcpStream, first: &mut BytesMut, cx: &mut Context<'_>) -> Poll<bool> {
+    // Not `try_read`: after a read that leaves nothing, the next one would ask the kernel in vain.
+    let mut space = [MaybeUninit::uninit(); FIRST_READ];
+    let mut buffer = ReadBuf::uninit(&mut space);
+    let read = ready!(Pin::new(stream).poll_read(cx, &mut buffer));
+    first.extend_from_slice(buffer.filled());
+    Poll::Ready(read.is_ok() && !buffer.filled().is_empty())
 }
 
 /// Reads the PROXY header; what came behind it is left.
@@ -190,12 +221,9 @@ async fn decide(stream: &mut TcpStream, first: &mut BytesMut, visitor: &Visitor,
             if let Some(version) = version(first) {
                 return Poll::Ready(Some(version));
             }
-            // Not `try_read`: after a read that leaves nothing, the next one would ask the kernel in vain.
-            let mut space = [MaybeUninit::uninit(); FIRST_READ];
-            let mut buffer = ReadBuf::uninit(&mut space);
-            match Pin::new(&mut *stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => first.extend_from_slice(buffer.filled()),
-                Poll::Ready(_) => return Poll::Ready(None),
+            match poll_first(stream, first, cx) {
+                Poll::Ready(true) => visitor.has_sent(),
+                Poll::Ready(false) => return Poll::Ready(None),
                 Poll::Pending => {
                     // A connection on which nothing comes is not kept for longer than one on which a head begins.
                     let by = visitor.deadline().map_or(by, |head| by.min(head));

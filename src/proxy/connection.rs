@@ -10,7 +10,7 @@ use super::inspector::Inspector;
 use super::request;
 use super::timer::Timer;
 use super::visitor::{Phase, Visitor};
-use crate::transport::VisitorStream;
+use crate::transport::{VisitorStream, forward};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -171,9 +171,7 @@ impl AsyncWrite for Watched {
         self.note(written)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+    forward!(stream: is_write_vectored, poll_shutdown);
 
     /// hyper flushes when its own buffer is empty.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -184,9 +182,5 @@ impl AsyncWrite for Watched {
         // Only now: TLS holds back what the socket does not take.
         self.visitor.has_all(self.inspector.keeps_a_part());
         Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

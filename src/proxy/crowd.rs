@@ -10,6 +10,7 @@
 //! All of this is rare. A request that finds room, in a pool that nobody waits for, only compares.
 
 use super::answers::{announce_close, refusal};
+use super::bell::Bell;
 use super::body::AnswerBody;
 use super::request::{Arrived, Pass, Stopped};
 use super::restriction;
@@ -22,16 +23,9 @@ use crate::routing::{PerWorker, Room, Route, Table};
 use http::Response;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::task::coop::unconstrained;
-
-/// How often a waiting request looks whether its visitor is still there, and whether the limit has risen.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// The lines of a worker.
 #[derive(Default)]
@@ -61,7 +55,7 @@ struct Line {
 
 struct Waiter {
     state: Cell<State>,
-    waker: RefCell<Option<Waker>>,
+    bell: Bell,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,9 +177,7 @@ impl Line {
 impl Waiter {
     fn becomes(&self, state: State) {
         self.state.set(state);
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
+        self.bell.ring();
     }
 }
 
@@ -211,7 +203,7 @@ impl Seat {
         }
         line.seats.set(line.seats.get() + 1);
         let number = line.next.replace(line.next.get() + 1);
-        let waiter = Rc::new(Waiter { state: Cell::new(State::Gone), waker: RefCell::default() });
+        let waiter = Rc::new(Waiter { state: Cell::new(State::Gone), bell: Bell::default() });
         let since = worker.now();
         let seat = Self { visitor, line, number, since, waiter };
         seat.sit();
@@ -242,31 +234,15 @@ impl Seat {
     /// Waits for its turn.
     async fn turn(&self) -> Waited {
         let worker = &self.visitor.worker;
-        let mut sleep = pin!(tokio::time::sleep_until(worker.now().into()));
-        poll_fn(|cx| {
-            loop {
-                match self.waiter.state.get() {
-                    State::Called => return Poll::Ready(Waited::Called),
-                    State::Asked => return Poll::Ready(Waited::Asked),
-                    State::Waits | State::Gone => {}
-                }
-                let (now, deadline) = (worker.now(), self.since + self.line.patience());
-                if now >= deadline {
-                    return Poll::Ready(Waited::Enough);
-                }
-                sleep.as_mut().reset(deadline.min(now + LOOK).into());
-                if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
-                    let mut waker = self.waiter.waker.borrow_mut();
-                    if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                        *waker = Some(cx.waker().clone());
-                    }
-                    return Poll::Pending;
-                }
-                worker.tick();
-                self.line.call(worker);
-            }
-        })
-        .await
+        let called = || match self.waiter.state.get() {
+            State::Called => Some(Waited::Called),
+            State::Asked => Some(Waited::Asked),
+            State::Waits | State::Gone => None,
+        };
+        // The limit may have risen meanwhile.
+        let look = || self.line.call(worker);
+        let waited = self.waiter.bell.wait(worker, called, || self.since + self.line.patience(), look);
+        waited.await.unwrap_or(Waited::Enough)
     }
 
     /// Whether it waits for the pool of this request.

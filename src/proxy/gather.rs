@@ -1,11 +1,11 @@
 //! A stream that sends a few small pieces as one: one plain `send` costs the kernel less than a gathering `writev`.
 
-use crate::transport::VisitorStream;
+use crate::transport::{VisitorStream, forward};
 use futures_util::FutureExt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, Ready};
 
 /// Pieces of up to this many bytes together are copied; more than a head and a small page is not worth it.
 const SMALL: usize = 4096;
@@ -23,15 +23,11 @@ impl Gather {
 }
 
 impl AsyncRead for Gather {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
+    forward!(0: poll_read);
 }
 
 impl AsyncWrite for Gather {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
+    forward!(0: poll_write, is_write_vectored, poll_flush, poll_shutdown);
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
@@ -53,17 +49,5 @@ impl AsyncWrite for Gather {
             rest = left;
         }
         Pin::new(&mut self.0).poll_write(cx, &together[..length])
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -18,6 +18,7 @@ mod answers;
 mod arrival;
 mod assets;
 mod attempt;
+mod bell;
 mod body;
 mod budget;
 mod caching;

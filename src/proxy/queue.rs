@@ -8,6 +8,7 @@
 //! Requests are let go through a [`Window`]. While connections are refused, one request at a time is let go to see whether
 //! somebody listens again.
 
+use super::bell::Bell;
 use super::visitor::{Phase, Visitor};
 use super::window::Window;
 use super::worker::Worker;
@@ -15,21 +16,14 @@ use crate::routing::counters::ServiceTally;
 use crate::routing::{Gate, PerWorker, Route, Table, Waiting};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::task::coop::unconstrained;
 use tokio::time::MissedTickBehavior;
 
 /// How often the window grows by itself: answers that take long must not keep the others waiting for ever. And how
 /// often it is tried whether connections are accepted again.
 const PACE: Duration = Duration::from_millis(50);
-
-/// How often a waiting request looks whether its visitor is still there. hyper does not see it while a body is unread.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// After so long without a refused connection, the next one begins a new outage.
 const QUIET: Duration = Duration::from_secs(10);
@@ -74,15 +68,7 @@ struct Waiter {
     visitor: Rc<Visitor>,
     bytes: u64,
     let_go: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Waiter {
-    fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
+    bell: Bell,
 }
 
 /// How a wait ended.
@@ -198,7 +184,7 @@ impl Queue {
 
     fn wake_all(&self) {
         for waiter in self.line.borrow().values() {
-            waiter.wake();
+            waiter.bell.ring();
         }
     }
 
@@ -226,7 +212,7 @@ impl Queue {
         self.has_left(&first);
         self.window.enter();
         first.let_go.set(true);
-        first.wake();
+        first.bell.ring();
         Some(first)
     }
 
@@ -317,7 +303,7 @@ impl Ticket {
         }
         let number = queue.next.replace(queue.next.get() + 1);
         queue.tickets.set(queue.tickets.get() + 1);
-        let waiter = Waiter { visitor: Rc::clone(visitor), bytes, let_go: Cell::new(false), waker: RefCell::default() };
+        let waiter = Waiter { visitor: Rc::clone(visitor), bytes, let_go: Cell::new(false), bell: Bell::default() };
         let ticket = Self {
             visitor: Rc::clone(visitor),
             queue,
@@ -343,28 +329,10 @@ impl Ticket {
     /// Waits for its turn.
     pub(super) async fn turn(&self) -> Waited {
         let worker = &self.visitor.worker;
-        let mut sleep = pin!(tokio::time::sleep_until(worker.now().into()));
-        let waited = poll_fn(|cx| {
-            loop {
-                if self.waiter.let_go.get() {
-                    return Poll::Ready(Waited::Turn);
-                }
-                let (now, deadline) = (worker.now(), self.queue.deadline(self.since));
-                if now >= deadline || worker.queues.closing.get() {
-                    return Poll::Ready(Waited::Enough);
-                }
-                sleep.as_mut().reset(deadline.min(now + LOOK).into());
-                if pin!(unconstrained(sleep.as_mut())).poll(cx).is_pending() {
-                    let mut waker = self.waiter.waker.borrow_mut();
-                    if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                        *waker = Some(cx.waker().clone());
-                    }
-                    return Poll::Pending;
-                }
-                worker.tick();
-            }
-        })
-        .await;
+        let turn = || self.waiter.let_go.get().then_some(Waited::Turn);
+        let called = || turn().or_else(|| worker.queues.closing.get().then_some(Waited::Enough));
+        let deadline = || self.queue.deadline(self.since);
+        let waited = self.waiter.bell.wait(worker, called, deadline, || {}).await.unwrap_or(Waited::Enough);
         if waited == Waited::Enough {
             self.leave();
         }

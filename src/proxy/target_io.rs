@@ -4,7 +4,7 @@
 //! written then fails, but the answer that came before can still be read. hyper gives up at the first write that fails; so
 //! it is not told, and goes on reading until the answer or the end of the stream.
 
-use crate::transport::TargetStream;
+use crate::transport::{TargetStream, forward};
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -93,9 +93,7 @@ impl AsyncWrite for TargetIo {
         self.taken(written)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+    forward!(stream: is_write_vectored, poll_shutdown);
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.deaf {
@@ -103,9 +101,5 @@ impl AsyncWrite for TargetIo {
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.taken(flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -1,12 +1,13 @@
 //! A tunnel: a visitor's connection and a target's, joined after a 101. Bytes pass both ways as they come, each way at the
 //! pace of who reads it, and half a close is passed on as half a close.
 //!
-//! It holds its place in the pool for as long as it lasts. An idle one keeps no buffer. When the router stops, tunnels
-//! end one by one, spread over the grace, so that their visitors don't all come back at once:
+//! It holds its place in the pool for as long as it lasts. An idle one keeps no buffer. When the router stops, or a drain
+//! comes to its end, tunnels end one by one, so that their visitors don't all come back at once:
 //!
 //! ```text
-//! open ──► parting: a WebSocket gets a close frame behind the frame that is under way; others the end of the bytes
-//!   └► cut, at the end of a drain: the target's side at once; a WebSocket is told if it is between two frames
+//! open ──► parting: both ends of a WebSocket get a close frame behind the frame that is under way; others the end of
+//!   │               the bytes
+//!   └► cut, at the end of a drain: the target's side at once; the ends of a WebSocket are told if no frame is under way
 //! ```
 
 use super::connection::linger;
@@ -14,9 +15,10 @@ use super::record::Record;
 use super::timer::Timer;
 use super::upstream::Busy;
 use super::visitor::{Phase, Visitor};
-use super::websocket::{Frames, GOING_AWAY};
+use super::websocket::{Frames, going_away, going_away_masked};
 use crate::transport::{TargetStream, VisitorStream};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -39,15 +41,14 @@ const SPREAD: u32 = 3;
 pub(super) struct Tunnel {
     busy: Busy,
     record: Record,
-    /// What comes from the target, if it is a WebSocket.
-    frames: Option<Frames>,
+    websocket: bool,
 }
 
 impl Tunnel {
     /// To the target of that connection. The request that asked for it is answered.
     pub(super) fn new(busy: Busy, mut record: Record, websocket: bool) -> Self {
         record.opens_tunnel();
-        Self { busy, record, frames: websocket.then(Frames::default) }
+        Self { busy, record, websocket }
     }
 
     /// Joins the visitor's stream, of which these bytes have come already, and the target's, until both have ended.
@@ -59,16 +60,13 @@ impl Tunnel {
     ) -> Pin<Box<dyn Future<Output = ()>>> {
         let visitor = Rc::clone(visitor);
         Box::pin(async move {
-            let Self { mut busy, mut record, mut frames } = *self;
+            let Self { mut busy, mut record, websocket } = *self;
             let Some((far, early)) = busy.take_stream() else { return };
             record.passes(early.len());
-            if let Some(frames) = &mut frames {
-                frames.follow(&early);
-            }
             visitor.enter(Phase::Tunnel);
             let timer = Timer::new(visitor.worker.now());
-            let (up, down) = (Way::after(&came), Way::after(&early));
-            let mut joined = Joined { near, far, up, down, frames, record, moment: None, stage: Stage::Open, timer };
+            let (up, down) = (Way::after(&came, websocket), Way::after(&early, websocket));
+            let mut joined = Joined { near, far, up, down, record, moment: None, parting: None, timer };
             let over = poll_fn(|cx| {
                 visitor.worker.tick();
                 visitor.woken_by(cx.waker());
@@ -76,37 +74,18 @@ impl Tunnel {
             })
             .await;
             if over == Over::Cut {
-                // The target's side is over before a word is said to the visitor: who drains the pool waits for it.
-                let Joined { near, far, down, frames, record, .. } = joined;
+                // The target's side is over before the visitor is waited for: who drains the pool waits for it. So the
+                // target is told what its socket takes at once.
+                let Joined { mut near, mut far, up, down, record, .. } = joined;
+                let _ = up.part(&mut far, going_away_masked(rand::random())).now_or_never();
                 drop((far, record, busy));
-                part(near, down, frames).await;
+                let told = tokio::time::timeout(PARTING, down.part(&mut near, going_away()));
+                if told.await.is_ok_and(|told| told.is_ok()) {
+                    linger(near).await;
+                }
             }
         })
     }
-}
-
-/// Ends a visitor's side, with a close frame if one can still be sent.
-async fn part(mut near: VisitorStream, down: Way, frames: Option<Frames>) {
-    let told = async {
-        if frames.is_some_and(|frames| frames.is_between() && !frames.is_closed()) {
-            near.write_all(&down.pending[down.from..]).await?;
-            near.write_all(GOING_AWAY).await?;
-        }
-        near.shutdown().await
-    };
-    if tokio::time::timeout(PARTING, told).await.is_ok_and(|told| told.is_ok()) {
-        linger(near).await;
-    }
-}
-
-/// How far a tunnel is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Open,
-    /// It ends, by this time. A WebSocket's close frame waits for the end of a frame.
-    Parting(Instant),
-    /// It ends, by this time, and the close frame was sent: what its target still says comes too late.
-    Told(Instant),
 }
 
 /// How a tunnel ended.
@@ -124,11 +103,11 @@ struct Joined {
     far: TargetStream,
     up: Way,
     down: Way,
-    frames: Option<Frames>,
     record: Record,
     /// When it is to end, once the router stops.
     moment: Option<Instant>,
-    stage: Stage,
+    /// Until when its ends have time for their goodbyes, once it is to end.
+    parting: Option<Instant>,
     timer: Timer,
 }
 
@@ -141,81 +120,53 @@ impl Joined {
             if visitor.is_closing() && self.moment.is_none() {
                 self.moment = Some(some_time_within_the_grace(visitor));
             }
-            let up = self.up.poll(&mut self.near, &mut self.far, cx, |bytes| {
-                visitor.has_sent();
-                (bytes, &[])
+            let Self { near, far, up, down, record, .. } = self;
+            let gone_up = up.poll(near, far, cx, |_| visitor.has_sent());
+            let gone_down = down.poll(far, near, cx, |count| {
+                visitor.has_received();
+                record.passes(count);
             });
-            let down = self.poll_down(visitor, cx);
             // Half a close leaves the other way open; a stream that has broken has no other way.
-            let broken = (up.is_ready() && self.up.broken) || (down.is_ready() && self.down.broken);
-            if broken || (up.is_ready() && down.is_ready()) {
+            let broken = (gone_up.is_ready() && up.broken) || (gone_down.is_ready() && down.broken);
+            if broken || (gone_up.is_ready() && gone_down.is_ready()) {
                 return Poll::Ready(Over::Ended);
             }
-            let deadline = match self.stage {
-                Stage::Open => visitor.deadline().into_iter().chain(self.moment).min(),
-                Stage::Parting(by) | Stage::Told(by) => Some(by),
+            let deadline = match self.parting {
+                None => [visitor.deadline(), self.moment, visitor.leaves_at()].into_iter().flatten().min(),
+                by => by,
             };
             if self.timer.poll_until(deadline, &visitor.worker, cx).is_pending() {
                 return Poll::Pending;
             }
-            match self.stage {
-                Stage::Open => self.begin_parting(visitor.worker.now()),
-                Stage::Parting(_) | Stage::Told(_) => return Poll::Ready(Over::Ended),
+            if self.parting.is_some() {
+                return Poll::Ready(Over::Ended);
             }
+            let now = visitor.worker.now();
+            visitor.has_begun_to_leave(now);
+            self.begin_parting(now);
         }
     }
 
     fn begin_parting(&mut self, now: Instant) {
-        let by = now + PARTING;
-        self.stage = Stage::Parting(by);
-        match &self.frames {
-            Some(frames) if frames.is_between() && !frames.is_closed() => {
-                self.down.pending.extend_from_slice(GOING_AWAY);
-                self.stage = Stage::Told(by);
-            }
-            // The end of the frame, or the other's answer to the close frame, is on its way.
-            Some(_) => {}
-            None => (self.up.ended, self.down.ended) = (true, true),
+        let Self { up, down, .. } = self;
+        self.parting = Some(now + PARTING);
+        // Who has said goodbye gets the answer to it.
+        if !up.is_closed() && !down.is_closed() {
+            up.owes(going_away_masked(rand::random()));
+            down.owes(going_away());
         }
-    }
-
-    fn poll_down(&mut self, visitor: &Visitor, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { near, far, down, frames, record, stage, .. } = self;
-        down.poll(far, near, cx, |bytes| {
-            visitor.has_received();
-            let (bytes, behind) = match (frames.as_mut(), *stage) {
-                (Some(frames), Stage::Open) => {
-                    frames.follow(bytes);
-                    (bytes, &[][..])
-                }
-                (Some(frames), Stage::Parting(by)) if !frames.is_closed() => {
-                    let passed = frames.pass(bytes);
-                    let told = frames.is_between() && !frames.is_closed();
-                    if told {
-                        *stage = Stage::Told(by);
-                    }
-                    (&bytes[..passed], if told { GOING_AWAY } else { &[] })
-                }
-                (Some(_), Stage::Parting(_) | Stage::Told(_)) => (&[][..], &[][..]),
-                (None, _) => (bytes, &[][..]),
-            };
-            record.passes(bytes.len());
-            (bytes, behind)
-        })
     }
 }
 
 fn some_time_within_the_grace(visitor: &Visitor) -> Instant {
-    const PARTS: u32 = 1000;
     let worker = &visitor.worker;
-    let part = u32::try_from(worker.dice.below(PARTS as usize)).unwrap_or_default();
     // One that began later has as much less of it.
     let begun = worker.visitors.closing_since().unwrap_or(worker.now());
-    begun + worker.settings.grace * SPREAD / 4 * part / PARTS
+    begun + worker.dice.part_of(worker.settings.grace * SPREAD / 4)
 }
 
 /// One way through a tunnel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Way {
     /// What was read and could not be written yet, from `from` on.
     pending: Vec<u8>,
@@ -226,38 +177,98 @@ struct Way {
     broken: bool,
     /// Whether all has been passed on that ever will be.
     done: bool,
+    /// What passes, of a WebSocket.
+    frames: Option<Frames>,
+    goodbye: Goodbye,
+}
+
+/// The router's own last word on a way.
+#[derive(Debug)]
+enum Goodbye {
+    /// It has none yet.
+    None,
+    /// This frame, once the one that is under way has passed.
+    Owed(Bytes),
+    /// It was said: whatever still comes comes too late.
+    Said,
 }
 
 impl Way {
     /// That begins with what has come already.
-    fn after(came: &[u8]) -> Self {
-        Self { pending: came.to_vec(), ..Self::default() }
+    fn after(came: &[u8], websocket: bool) -> Self {
+        let mut frames = websocket.then(Frames::default);
+        if let Some(frames) = &mut frames {
+            frames.follow(came);
+        }
+        let (pending, goodbye) = (came.to_vec(), Goodbye::None);
+        Self { pending, from: 0, ended: false, broken: false, done: false, frames, goodbye }
     }
 
-    /// Moves what can be moved. `pass` is shown what was read, and says what of it is passed on, and what behind it.
-    /// Ready when the way has ended. Who can't be written to ends this way only: what it sent before may still pass the
-    /// other.
-    fn poll<'p, R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    /// Whether a close frame has passed.
+    fn is_closed(&self) -> bool {
+        self.frames.as_ref().is_some_and(Frames::is_closed)
+    }
+
+    /// Whether a frame could be put behind what has passed.
+    fn is_between(&self) -> bool {
+        self.frames.as_ref().is_some_and(|frames| frames.is_between() && !frames.is_closed())
+    }
+
+    /// It is to end: with this frame behind the one that is under way, or at once where there are no frames.
+    fn owes(&mut self, goodbye: Bytes) {
+        if self.is_between() {
+            self.pending.extend_from_slice(&goodbye);
+            self.goodbye = Goodbye::Said;
+        } else if self.frames.is_some() {
+            self.goodbye = Goodbye::Owed(goodbye);
+        } else {
+            self.ended = true;
+        }
+    }
+
+    /// What of these bytes is passed on, and what is said behind it.
+    fn pass<'b>(&mut self, bytes: &'b [u8]) -> (&'b [u8], Bytes) {
+        let Some(frames) = &mut self.frames else { return (bytes, Bytes::new()) };
+        match &mut self.goodbye {
+            Goodbye::None => {
+                frames.follow(bytes);
+                (bytes, Bytes::new())
+            }
+            Goodbye::Owed(goodbye) => {
+                let (passed, goodbye) = (frames.pass(bytes), goodbye.clone());
+                if !frames.is_between() {
+                    return (&bytes[..passed], Bytes::new());
+                }
+                self.goodbye = Goodbye::Said;
+                (&bytes[..passed], if frames.is_closed() { Bytes::new() } else { goodbye })
+            }
+            Goodbye::Said => (&[], Bytes::new()),
+        }
+    }
+
+    /// Moves what can be moved, and tells how many bytes are passed on each time. Ready when the way has ended. Who
+    /// can't be written to ends this way only: what it sent before may still pass the other.
+    fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         reader: &mut R,
         writer: &mut W,
         cx: &mut Context<'_>,
-        pass: impl FnMut(&[u8]) -> (&[u8], &'p [u8]),
+        passes: impl FnMut(usize),
     ) -> Poll<()> {
         if !self.done {
             // Either way nothing more can be done.
-            let _ = ready!(self.poll_moved(Pin::new(reader), Pin::new(writer), cx, pass));
+            let _ = ready!(self.poll_moved(Pin::new(reader), Pin::new(writer), cx, passes));
             self.done = true;
         }
         Poll::Ready(())
     }
 
-    fn poll_moved<'p, R: AsyncRead, W: AsyncWrite>(
+    fn poll_moved<R: AsyncRead, W: AsyncWrite>(
         &mut self,
         mut reader: Pin<&mut R>,
         mut writer: Pin<&mut W>,
         cx: &mut Context<'_>,
-        mut pass: impl FnMut(&[u8]) -> (&[u8], &'p [u8]),
+        mut passes: impl FnMut(usize),
     ) -> Poll<io::Result<()>> {
         loop {
             while self.from < self.pending.len() {
@@ -278,7 +289,8 @@ impl Way {
             // A stream that fails has ended as well. By TLS it may have ended without a word, as half a close may.
             self.broken = came.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::UnexpectedEof);
             self.ended = came.is_err() || read.is_empty();
-            let (bytes, behind) = pass(read);
+            let (bytes, behind) = self.pass(read);
+            passes(bytes.len());
             let mut written = 0;
             while written < bytes.len()
                 && let Poll::Ready(some) = poll_some(writer.as_mut(), cx, &bytes[written..])
@@ -286,8 +298,17 @@ impl Way {
                 written += some?;
             }
             self.pending.extend_from_slice(&bytes[written..]);
-            self.pending.extend_from_slice(behind);
+            self.pending.extend_from_slice(&behind);
         }
+    }
+
+    /// Ends what it writes to, with a goodbye if one can still be said.
+    async fn part<W: AsyncWrite + Unpin>(mut self, writer: &mut W, goodbye: Bytes) -> io::Result<()> {
+        if self.is_between() && matches!(self.goodbye, Goodbye::None) {
+            self.pending.extend_from_slice(&goodbye);
+        }
+        writer.write_all(&self.pending[self.from..]).await?;
+        writer.shutdown().await
     }
 }
 

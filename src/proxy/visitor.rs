@@ -10,7 +10,7 @@ use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::config::ServiceTimeouts;
 use crate::routing::counters::PoolLoad;
-use crate::routing::{Bounds, PerWorker, UnderWay};
+use crate::routing::{Bounds, Parting, PerWorker, UnderWay};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr;
 use std::rc::Rc;
@@ -78,6 +78,15 @@ pub(super) struct Visitor {
     index: Cell<usize>,
     /// What the connection goes on as, once the head that says so was written.
     tunnel: RefCell<Option<Box<Tunnel>>>,
+    /// When the tunnel that it is ends for a drain.
+    leave: RefCell<Option<Box<Leave>>>,
+}
+
+/// The end of a tunnel for a drain.
+struct Leave {
+    at: Instant,
+    begun: Cell<bool>,
+    parting: Arc<Parting>,
 }
 
 impl Visitor {
@@ -103,6 +112,7 @@ impl Visitor {
             waker: OnceCell::new(),
             index: Cell::new(0),
             tunnel: RefCell::default(),
+            leave: RefCell::default(),
             worker,
         });
         visitor.worker.visitors.add(&visitor);
@@ -284,6 +294,21 @@ impl Visitor {
     /// The tunnel that the connection is to go on as.
     pub(super) fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.take()
+    }
+
+    /// When the tunnel is to end for a drain, if it is.
+    pub(super) fn leaves_at(&self) -> Option<Instant> {
+        self.leave.borrow().as_ref().map(|leave| leave.at)
+    }
+
+    /// The tunnel's ends are told that it is over.
+    pub(super) fn has_begun_to_leave(&self, now: Instant) {
+        if let Some(leave) = &*self.leave.borrow()
+            && leave.at <= now
+        {
+            leave.begun.set(true);
+            leave.parting.tells();
+        }
     }
 
     /// The request is for a service that binds it so.

@@ -1,7 +1,21 @@
 //! The frames of a WebSocket (RFC 6455 §5.2) as they pass: where one ends, so that a close frame can be put behind it.
 
-/// Tells a browser that the server goes away (status 1001), so that it can connect anew.
-pub(super) const GOING_AWAY: &[u8] = b"\x88\x0c\x03\xe9going away";
+use bytes::Bytes;
+
+/// The bit beside a length that says that a mask follows.
+const MASKED: u8 = 0x80;
+
+/// A close frame for a visitor: the server goes away (status 1001). A browser can connect anew.
+pub(super) fn going_away() -> Bytes {
+    Bytes::from_static(b"\x88\x0c\x03\xe9going away")
+}
+
+/// The same for a server: what it gets is masked, with a key that differs each time (RFC 6455 §5.3).
+pub(super) fn going_away_masked(key: [u8; 4]) -> Bytes {
+    let frame = going_away();
+    let payload = frame[2..].iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key);
+    [frame[0], frame[1] | MASKED].into_iter().chain(key).chain(payload).collect()
+}
 
 /// The longest head of a frame: two bytes, eight of length and four of mask.
 const LONGEST_HEAD: usize = 14;
@@ -68,7 +82,7 @@ impl Frames {
             126 => (2, 0),
             short => (0, u64::from(short)),
         };
-        let mask = if second & 0x80 == 0 { 0 } else { 4 };
+        let mask = if second & MASKED == 0 { 0 } else { 4 };
         let long = extended[..bytes].iter().fold(short, |length, byte| length << 8 | u64::from(*byte));
         (self.have == 2 + bytes + mask).then_some(long)
     }
@@ -130,9 +144,21 @@ mod tests {
         let mut frames = Frames::default();
         frames.follow(&frame(2, false, 200));
         assert!(!frames.is_closed());
-        frames.follow(&GOING_AWAY[..5]);
+        frames.follow(&going_away()[..5]);
         assert!(!frames.is_closed() && !frames.is_between());
-        frames.follow(&GOING_AWAY[5..]);
+        frames.follow(&going_away()[5..]);
         assert!(frames.is_closed() && frames.is_between());
+    }
+
+    #[test]
+    fn a_server_reads_the_same_from_its_close_frame_as_a_visitor() {
+        let key = [1, 2, 3, 255];
+        let (plain, masked) = (going_away(), going_away_masked(key));
+        let mut frames = Frames::default();
+        assert_eq!(frames.pass(&masked), masked.len());
+        assert!(frames.is_closed() && frames.is_between());
+        let payload: Vec<u8> = masked[6..].iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+        assert_eq!((&payload[..], masked[0]), (&plain[2..], plain[0]));
+        assert_eq!(payload[..2], 1001_u16.to_be_bytes());
     }
 }

@@ -170,6 +170,7 @@ impl Worker {
             }
             // Only one answer per worker is ever sent, and there is room for all.
             Order::Count(of, answer) => drop(answer.try_send(self.visitors.count_of(&of))),
+            Order::Part(of, parting) => self.visitors.part(&of, &parting, &self.dice),
             Order::Cut(of, answer) => drop(answer.try_send(self.visitors.cut(&of))),
         }
     }

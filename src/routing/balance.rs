@@ -35,6 +35,13 @@ impl Dice {
         let number = ((u128::from(mixed) * bound as u128) >> 64) as usize;
         number
     }
+
+    /// Some part of a time.
+    #[must_use]
+    pub fn part_of(&self, time: Duration) -> Duration {
+        let part = u32::try_from(self.below(PARTS)).unwrap_or_default();
+        time * part / u32::try_from(PARTS).unwrap_or(u32::MAX)
+    }
 }
 
 /// A target that has just recovered.
@@ -48,7 +55,7 @@ pub struct Warming {
     pub time: Duration,
 }
 
-/// Shares of requests are drawn in these parts.
+/// Shares of requests, and moments of a time, are drawn in these parts.
 const PARTS: usize = 1000;
 
 /// What a target keeps at first, in parts.

@@ -7,6 +7,7 @@ use super::table::Table;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// The table in force.
@@ -45,7 +46,9 @@ pub enum Order {
     Acknowledge,
     /// Answer how many of these requests there are.
     Count(UnderWay, mpsc::Sender<u64>),
-    /// Cut these requests, and answer how many there were.
+    /// End those of these requests that are tunnels, each some time before a drain is over.
+    Part(UnderWay, Arc<Parting>),
+    /// Cut these requests, and answer how many there were that had not been told to end yet.
     Cut(UnderWay, mpsc::Sender<u64>),
 }
 
@@ -57,6 +60,40 @@ pub struct UnderWay {
     /// Only those that were routed by an older table than this version.
     pub before: Option<u64>,
 }
+
+/// The time in which a drain ends its tunnels one by one, so that their visitors don't all come back at once.
+#[derive(Debug)]
+pub struct Parting {
+    /// When the first may end.
+    pub from: Instant,
+    /// Until the last has begun to.
+    pub spread: Duration,
+    told: AtomicU64,
+}
+
+impl Parting {
+    /// Of a drain that began at this moment, and has so much patience.
+    #[must_use]
+    pub fn of_drain(begun: Instant, patience: Duration) -> Self {
+        // Until then they may end by themselves; and the last have time for their goodbyes.
+        let (from, goodbyes) = (patience / 2, GOODBYES.min(patience / 4));
+        Self { from: begun + from, spread: patience.saturating_sub(from + goodbyes), told: AtomicU64::new(0) }
+    }
+
+    /// One more has been told to end.
+    pub fn tells(&self) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many have been told.
+    #[must_use]
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
+    }
+}
+
+/// What is left of a drain's time for the goodbyes of its last tunnels.
+const GOODBYES: Duration = Duration::from_secs(2);
 
 /// A worker's end of it.
 #[derive(Debug)]
@@ -197,7 +234,15 @@ impl Live {
         }
     }
 
-    /// Has every worker cut these requests; how many there were.
+    /// Has every worker end those of these requests that are tunnels, in that time.
+    pub async fn part(&self, of: &UnderWay, parting: &Arc<Parting>) {
+        for seat in &self.seats {
+            // A worker that has ended has no tunnels.
+            let _ = seat.orders.send(Order::Part(of.clone(), Arc::clone(parting))).await;
+        }
+    }
+
+    /// Has every worker cut these requests; how many there were that had not been told to end yet.
     pub async fn cut(&self, of: &UnderWay) -> u64 {
         self.ask(|answer| Order::Cut(of.clone(), answer)).await
     }
@@ -215,5 +260,20 @@ impl Live {
             sum += count;
         }
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnels_end_in_the_second_half_of_a_drain_and_leave_time_for_the_last_goodbyes() {
+        let begun = Instant::now();
+        for times in [[30_000, 15_000, 13_000], [2000, 1000, 500], [0, 0, 0]] {
+            let [patience, from, spread] = times.map(Duration::from_millis);
+            let parting = Parting::of_drain(begun, patience);
+            assert_eq!((parting.from, parting.spread), (begun + from, spread), "{patience:?}");
+        }
     }
 }

@@ -43,7 +43,7 @@ pub use exempt::is_exempt;
 pub use hosts::HostIndex;
 pub use limits::{Limit, Limits};
 pub use link::{Link, mentions_preview};
-pub use live::{Live, Order, Reports, Suspected, Suspicion, UnderWay, WorkerEnd};
+pub use live::{Live, Order, Parting, Reports, Suspected, Suspicion, UnderWay, WorkerEnd};
 pub use maintenance::{MaintenanceAnswer, Reason, RetryAfter};
 pub use refusals::{REFUSED_STATUSES, Refusals};
 pub use restriction::{Passage, ReadOnly, Restriction, Writes};

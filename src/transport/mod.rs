@@ -18,6 +18,7 @@
 mod certificate;
 mod certificates;
 mod file;
+mod forward;
 mod names;
 pub mod proxy_header;
 mod resolver;
@@ -27,6 +28,7 @@ mod tls;
 
 pub use certificate::{Certificate, CertificateFault, CertificatePart};
 pub use certificates::{Certificates, Expiry, Reloaded};
+pub(crate) use forward::forward;
 pub use names::{Learned, Lookup, look_up};
 pub use stream::{Rewound, TargetStream, VisitorStream};
 pub use target::{ConnectError, Connected, Reach};

@@ -1,8 +1,12 @@
 //! Bodies are streamed both ways, with back pressure, and never held whole.
 
-use crate::harness::{Application, LONG, RawConnection, Router, SHORT, Setup, until};
+use crate::harness::{Application, LONG, RawConnection, Router, SHORT, Setup, heavy_turn, until};
 use bytes::Bytes;
 use http::Method;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
 
 async fn plain_router() -> (Router, Application, Application) {
     let (server0, server1) = Application::pair().await;
@@ -45,6 +49,50 @@ async fn large_bodies_go_through_whole() {
     assert_eq!(server0.uploaded(), SIZE as u64);
 }
 
+/// What curl says of its visit, and the most memory that the router has had meanwhile.
+async fn by_curl(router: &Router, options: &[&str], path: &str) -> (String, u64) {
+    let said = "%{http_code} %{http_version} %{size_upload} %{size_download}";
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--max-time", "300", "-o", "/dev/null", "-w", said]).args(options);
+    curl.arg(format!("http://{}{path}", router.address())).stdin(Stdio::null()).kill_on_drop(true);
+    let mut visit = Box::pin(curl.output());
+    let mut most = 0;
+    let output = loop {
+        most = most.max(router.memory());
+        if let Ok(output) = timeout(Duration::from_millis(10), &mut visit).await {
+            break output.unwrap();
+        }
+    };
+    assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+    (String::from_utf8(output.stdout).unwrap(), most)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_gibibyte_passes_each_way_by_each_version_and_the_routers_memory_stays_flat() {
+    const SIZE: u64 = 512 * 1024 * 1024;
+    const MARGIN: u64 = 8 * 1024 * 1024;
+    let _turn = heavy_turn().await;
+    let (server0, server1) = Application::pair().await;
+    let router = Router::start(Setup::before(&server0, &server1).one_worker()).await;
+    let file = router.folder().join("large");
+    std::fs::File::create(&file).unwrap().set_len(SIZE).unwrap();
+    let upload = ["-T", file.to_str().unwrap()];
+    let mut uploaded = 0;
+    for (version, name) in [("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")] {
+        // What a connection takes at all is not asked here.
+        by_curl(&router, &[version], "/").await;
+        let (before, begun) = (router.memory(), Instant::now());
+        let (up, most_up) = by_curl(&router, &[&[version], &upload[..]].concat(), "/upload").await;
+        let (down, most_down) = by_curl(&router, &[version], &format!("/bytes/{SIZE}")).await;
+        uploaded += SIZE;
+        assert_eq!((up, server0.uploaded()), (format!("200 {name} {SIZE} 8"), uploaded));
+        assert_eq!(down, format!("200 {name} 0 {SIZE}"));
+        let grown = [most_up, most_down].map(|most| most.saturating_sub(before));
+        println!("HTTP/{name}: {grown:?} bytes more, up and down, in {:?}", begun.elapsed());
+        assert!(grown.iter().all(|grown| *grown < MARGIN), "HTTP/{name}: {grown:?} bytes more");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_visitor_who_does_not_read_holds_the_application_back_and_not_the_routers_memory() {
     let (router, server0, _server1) = plain_router().await;
@@ -56,7 +104,7 @@ async fn a_visitor_who_does_not_read_holds_the_application_back_and_not_the_rout
         connections.push(connection);
     }
     until("the answers are under way", SHORT, async || server0.in_flight() == 4).await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(2)).await;
     let grown = router.memory().saturating_sub(before);
     println!("4 answers of 500 MB that nobody reads: {} KiB more", grown / 1024);
     assert!(grown < 64 * 1024 * 1024, "{grown} bytes more");

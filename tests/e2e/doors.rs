@@ -32,6 +32,22 @@ async fn refused(router: &Router, reason: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_a_proxy_header_that_has_begun_and_not_for_one_that_has_not() {
+    let (router, _server0, _server1, door) = behind_a_proxy("127.0.0.1").await;
+    let mut silent = RawConnection::open(door).await;
+    let mut slow = RawConnection::open(door).await;
+    slow.send("PROXY TCP4 ").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    router.signal("TERM");
+    let since = Instant::now();
+    assert_eq!(silent.read_to_end(SHORT).await, "");
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    slow.send(&format!("198.51.100.7 10.0.0.1 12345 443\r\n{REQUEST}")).await;
+    assert!(slow.read_to_end(SHORT).await.ends_with("server0\n"));
+    assert!(router.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_header_says_who_the_visitor_is() {
     let (router, server0, _server1, door) = behind_a_proxy("127.0.0.1").await;
     let with_tls = [&ADDRESSES[..], &[0x20, 0, 5, 1, 0, 0, 0, 0]].concat();

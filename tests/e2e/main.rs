@@ -54,6 +54,7 @@ mod rollouts;
 mod shipped_files;
 mod simulations;
 mod skew;
+mod sockets_browser;
 mod splitting;
 mod stopping;
 mod storage_faults;

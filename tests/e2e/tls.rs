@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
+use tokio_rustls::TlsConnector;
 
 struct World {
     router: Router,
@@ -42,6 +43,15 @@ async fn shell(script: &str) -> (bool, String) {
 }
 
 impl World {
+    /// What visitors speak TLS by who trust its authority.
+    fn connector(&self) -> TlsConnector {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.issuer.authority()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth()).into()
+    }
+
     /// What curl gets, its words after it.
     async fn curl(&self, host: &str, path: &str, options: &str) -> (bool, String) {
         let (address, authority) = (self.tls, self.issuer.authority());
@@ -298,21 +308,43 @@ async fn who_has_just_connected_when_the_router_stops_is_served() {
     assert!(world.router.ended().await.success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_a_handshake_that_has_begun_and_not_for_one_that_has_not() {
+    let world = world("", |setup| setup).await;
+    let connector = world.connector();
+    let mut silent = RawConnection::open(world.tls).await;
+    // What the visitor sends is held up behind its first bytes.
+    let (mine, mut between) = tokio::io::duplex(64 * 1024);
+    let mut beyond = TcpStream::connect(world.tls).await.unwrap();
+    let handshake = tokio::spawn(async move { connector.connect("a.example".try_into().unwrap(), mine).await });
+    let mut hello = vec![0; 64];
+    between.read_exact(&mut hello).await.unwrap();
+    beyond.write_all(&hello).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.router.signal("TERM");
+    let since = Instant::now();
+    assert_eq!(silent.read_to_end(SHORT).await, "");
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let joined = tokio::spawn(async move { tokio::io::copy_bidirectional(&mut between, &mut beyond).await });
+    let mut stream = tokio::time::timeout(SHORT, handshake).await.unwrap().unwrap().expect("it is finished");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(SHORT, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.ends_with(b"server0\n"), "{:?}", String::from_utf8_lossy(&answer));
+    drop(stream);
+    assert!(world.router.ended().await.success());
+    joined.abort();
+}
+
 /// A visitor by TLS whose connection holds little on its way, and who reads nothing for so long. Whether it gets an
 /// answer of that length to its end.
 async fn has_all_after(world: &World, length: usize, pause: Duration) -> bool {
-    let mut roots = rustls::RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(world.issuer.authority()).unwrap();
-    roots.add(authority).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket2::SockRef::from(&socket).set_tcp_mss(536).unwrap();
     let stream = socket.connect(world.tls).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect("a.example".try_into().unwrap(), stream).await.unwrap();
+    let mut stream = world.connector().connect("a.example".try_into().unwrap(), stream).await.unwrap();
     let request = format!("GET /bytes/{length} HTTP/1.1\r\nHost: a.example\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     tokio::time::sleep(pause).await;

@@ -27,7 +27,7 @@ async fn before_sockets(setup: impl FnOnce(Setup) -> Setup) -> (Router, SocketSe
 }
 
 async fn tunnels(router: &Router) -> f64 {
-    router.metric("cutover_tunnels").await[0].1
+    router.metric("cutover_tunnels").await.iter().map(|(_, count)| count).sum()
 }
 
 async fn tunnels_become(router: &Router, count: f64) {
@@ -148,14 +148,20 @@ async fn only_a_request_that_may_become_a_tunnel_asks_the_target() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drain_counts_tunnels_and_cuts_them_with_a_close_frame_at_its_end() {
+async fn a_drain_closes_websockets_one_by_one_before_its_end_and_counts_them() {
     let (router, server0, _server1) = before_sockets(|setup| setup).await;
-    let sockets = Sockets::open(router.address(), 20).await;
-    tunnels_become(&router, 20.0).await;
-    let switch = router.command(&["switch", "server1", "--drain", "2s"]).await.ok();
-    assert!(switch.contains("20 of 20 requests under way were cut"), "{switch}");
+    let sockets = Sockets::open(router.address(), 40).await;
+    tunnels_become(&router, 40.0).await;
+    let switch = router.command(&["switch", "server1", "--drain", "8s"]).await.ok();
+    assert!(switch.contains("40 of 40 requests under way were cut"), "{switch}");
     let closed = sockets.closed().await;
     assert!(closed.iter().all(|(code, reason, _)| (*code, reason.as_str()) == (1001, "going away")), "{closed:?}");
+    let mut times: Vec<_> = closed.iter().map(|(.., time)| *time).collect();
+    times.sort_by(f64::total_cmp);
+    println!("closed after {} to {} s, half of them by {} s", times[0], times[39], times[20]);
+    assert!(times[0] >= 4.0 && times[39] - times[0] > 1.0, "in the last half, and not all at once: {times:?}");
+    // The last of their servers may have to be waited for.
+    until("each server is told as well", SHORT, async || server0.closed_with().await == [1001; 40]).await;
     assert_eq!(router.view().await["pools"]["server0"]["in_flight"], 0);
     // Who comes back is in the new pool, and stays there through a switch without a drain.
     drop(server0);
@@ -166,28 +172,29 @@ async fn a_drain_counts_tunnels_and_cuts_them_with_a_close_frame_at_its_end() {
     tunnels_become(&router, 0.0).await;
 }
 
-/// A target that has agreed to a tunnel, and the visitor before it. What they do next is up to the test.
-async fn tunnel_to_a_silent_target(setup: impl FnOnce(Setup) -> Setup) -> (Router, TcpStream, TcpStream) {
+/// A target that has agreed to a tunnel for this protocol, and the visitor before it. What they do next is up to the test.
+async fn tunnel_to_a_silent_target(protocol: &str, tables: &str) -> (Router, TcpStream, TcpStream) {
     let target = TcpListener::bind(free_address()).await.unwrap();
     let address = target.local_addr().unwrap();
     let other = free_address();
-    let router = Router::prepare(setup(Setup::with_pools(&[("server0", address, "r0"), ("server1", other, "r1")])));
+    let router =
+        Router::prepare(Setup::with_pools(&[("server0", address, "r0"), ("server1", other, "r1")]).tables(tables));
     router.launch();
     // Its health is asked for by a mere connect.
+    let agreed = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n");
     let accepting = tokio::spawn(async move {
         loop {
             let (mut far, _) = target.accept().await.unwrap();
             let mut head = vec![0; 4096];
             if far.read(&mut head).await.is_ok_and(|count| count > 0) {
-                let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: irc/6.9\r\n\r\n";
-                far.write_all(agreed).await.unwrap();
+                far.write_all(agreed.as_bytes()).await.unwrap();
                 return far;
             }
         }
     });
     until("the router is ready", LONG, async || TcpStream::connect(router.address()).await.is_ok()).await;
     let mut near = TcpStream::connect(router.address()).await.unwrap();
-    near.write_all(ASKING.as_bytes()).await.unwrap();
+    near.write_all(ASKING.replace("irc/6.9", protocol).as_bytes()).await.unwrap();
     let mut head = vec![0; 4096];
     let count = timeout(SHORT, near.read(&mut head)).await.unwrap().unwrap();
     assert!(head[..count].starts_with(b"HTTP/1.1 101 "));
@@ -196,7 +203,7 @@ async fn tunnel_to_a_silent_target(setup: impl FnOnce(Setup) -> Setup) -> (Route
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tunnel_ends_when_its_visitor_breaks_off_whatever_its_target_does() {
-    let (router, near, mut far) = tunnel_to_a_silent_target(|setup| setup).await;
+    let (router, near, mut far) = tunnel_to_a_silent_target("irc/6.9", "").await;
     tunnels_become(&router, 1.0).await;
     socket2::SockRef::from(&near).set_linger(Some(Duration::ZERO)).unwrap();
     drop(near);
@@ -207,7 +214,7 @@ async fn a_tunnel_ends_when_its_visitor_breaks_off_whatever_its_target_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_frees_the_target_at_its_end_without_waiting_for_the_visitor() {
-    let (router, mut near, mut far) = tunnel_to_a_silent_target(|setup| setup).await;
+    let (router, mut near, mut far) = tunnel_to_a_silent_target("irc/6.9", "").await;
     tunnels_become(&router, 1.0).await;
     let ends = async {
         // The visitor is told, and does not answer: the router reads on for a while.
@@ -218,6 +225,78 @@ async fn a_drain_frees_the_target_at_its_end_without_waiting_for_the_visitor() {
     let drain = ["mode", "maintenance", "--drain", "1s"];
     let (drained, ()) = tokio::join!(router.command(&drain), ends);
     assert!(drained.ok().contains("1 of 1 requests under way were cut"));
+}
+
+/// What comes until the end.
+async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    timeout(SHORT, stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
+    bytes
+}
+
+/// What a close frame of a client says, as its server reads it.
+fn unmasked(frame: &[u8]) -> Vec<u8> {
+    assert_eq!((frame.len(), &frame[..2]), (18, &b"\x88\x8c"[..]), "{frame:?}");
+    frame[6..].iter().zip(frame[2..6].iter().cycle()).map(|(byte, key)| byte ^ key).collect()
+}
+
+/// A tunnel that nothing passes for a second is to end, and has two more for the goodbyes.
+const SHORT_LIVED: &str = "[server.timeouts]\ntunnel = \"1s\"";
+
+const GOING_AWAY: &[u8] = b"\x03\xe9going away";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_frame_waits_for_the_end_of_a_frame_on_either_side_and_nothing_follows_it() {
+    let (_router, mut near, mut far) = tunnel_to_a_silent_target("websocket", SHORT_LIVED).await;
+    // Half a frame each way, of two bytes.
+    near.write_all(b"\x81\x82kkkk\x01").await.unwrap();
+    far.write_all(b"\x81\x02a").await.unwrap();
+    assert_eq!(timeout(SHORT, far.read_exact(&mut [0; 7])).await.unwrap().unwrap(), 7);
+    assert_eq!(timeout(SHORT, near.read_exact(&mut [0; 3])).await.unwrap().unwrap(), 3);
+    // By now it is to end.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    near.write_all(b"\x02\x81\x80kkkk").await.unwrap();
+    far.write_all(b"b\x81\x01c").await.unwrap();
+    let mut came = [0; 15];
+    timeout(SHORT, near.read_exact(&mut came)).await.unwrap().unwrap();
+    assert_eq!((came[0], &came[1..3], &came[3..]), (b'b', &b"\x88\x0c"[..], GOING_AWAY));
+    let mut came = [0; 19];
+    timeout(SHORT, far.read_exact(&mut came)).await.unwrap().unwrap();
+    assert_eq!((came[0], &unmasked(&came[1..])[..]), (2, GOING_AWAY));
+    // Each answers, and closes; neither gets the other's answer.
+    near.write_all(b"\x88\x82kkkk\x68\x82").await.unwrap();
+    far.write_all(b"\x88\x02\x03\xe9").await.unwrap();
+    far.shutdown().await.unwrap();
+    assert_eq!(rest(&mut near).await, b"");
+    near.shutdown().await.unwrap();
+    assert_eq!(rest(&mut far).await, b"");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn even_a_drain_without_time_says_goodbye_to_both_ends_of_a_websocket() {
+    let (router, mut near, mut far) = tunnel_to_a_silent_target("websocket", "").await;
+    tunnels_become(&router, 1.0).await;
+    let drained = router.command(&["mode", "maintenance", "--drain", "0s"]).await.ok();
+    assert!(drained.contains("1 of 1 requests under way were cut"), "{drained}");
+    assert_eq!(unmasked(&rest(&mut far).await), GOING_AWAY);
+    assert_eq!(rest(&mut near).await, [b"\x88\x0c", GOING_AWAY].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_goodbye_under_way_is_left_to_the_two_ends() {
+    let (_router, mut near, mut far) = tunnel_to_a_silent_target("websocket", SHORT_LIVED).await;
+    // The visitor says goodbye, with 1000, and is not answered yet when the tunnel is to end.
+    let goodbye = b"\x88\x82kkkk\x68\x83";
+    near.write_all(goodbye).await.unwrap();
+    let mut came = [0; 8];
+    timeout(SHORT, far.read_exact(&mut came)).await.unwrap().unwrap();
+    assert_eq!(&came, goodbye);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    far.write_all(b"\x88\x02\x03\xe8").await.unwrap();
+    far.shutdown().await.unwrap();
+    assert_eq!(rest(&mut near).await, b"\x88\x02\x03\xe8");
+    near.shutdown().await.unwrap();
+    assert_eq!(rest(&mut far).await, b"");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -387,8 +466,10 @@ async fn a_tunnel_outlives_a_reload_that_removes_its_pool_or_service() {
     assert_eq!(third.heads().len(), 2);
     router.api("POST", "/switch", Some(json!({"pool": "server0"}))).await.ok();
     read(&text, times + 1).await;
-    // Those of a service that is gone are not shown.
-    tunnels_become(&router, 1.0).await;
+    // Also that of the service that is gone is shown, for as long as it lasts.
+    let shown = async || -> Vec<(String, f64)> { router.metric("cutover_tunnels").await };
+    let of = |service: &str, count: f64| (format!("service=\"{service}\""), count);
+    assert_eq!(shown().await, [of("other", 1.0), of("shop", 1.0)]);
     for connection in &mut open {
         connection.send("still here\n").await;
         connection.read_until("still here\n", SHORT).await;
@@ -397,5 +478,5 @@ async fn a_tunnel_outlives_a_reload_that_removes_its_pool_or_service() {
         connection.finish().await;
         assert_eq!(connection.read_to_end(SHORT).await, "goodbye\n");
     }
-    tunnels_become(&router, 0.0).await;
+    until("its label is gone with it", SHORT, async || shown().await == [of("shop", 0.0)]).await;
 }

@@ -7,7 +7,7 @@ use super::refused::Unseen;
 use super::sieve::Sieve;
 use crate::proxy::gather::Gather;
 use crate::proxy::worker::Worker;
-use crate::transport::VisitorStream;
+use crate::transport::{VisitorStream, forward};
 use h2::Reason;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -190,13 +190,7 @@ impl AsyncWrite for Watched {
         self.note(written)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
+    forward!(stream: is_write_vectored, poll_flush);
 
     /// Ready once the visitor has ended its side too, or has sent too much into nothing.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -51,7 +51,9 @@ impl Browser {
         .await;
         let mut arguments: Vec<_> = ARGUMENTS.map(str::to_owned).to_vec();
         arguments.push(format!("--user-data-dir={}", browser.profile.path().join("profile").display()));
-        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}});
+        // The tests' certificates are by an authority that it does not know.
+        let wanted = json!({"acceptInsecureCerts": true, "goog:chromeOptions": {"args": arguments}});
+        let wanted = json!({"capabilities": {"alwaysMatch": wanted}});
         let session = browser.order(&format!("{address}/session"), wanted).await;
         browser.session = format!("{address}/session/{}", session["sessionId"].as_str().unwrap());
         browser

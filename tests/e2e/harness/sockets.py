@@ -1,7 +1,8 @@
 """A WebSocket server, and visitors of it, by the `websockets` package.
 
-    sockets.py serve PORT       echoes; /bye closes with 4001, /many sends 50 messages of 64 KiB and closes
+    sockets.py serve PORT       echoes; /bye closes with 4001, /many sends 50 messages of 64 KiB and closes; /page is a page
     sockets.py talk PORT        tries everything once, and prints what came of it
+    sockets.py closed PORT      prints how the server's sockets were closed: their codes
     sockets.py stay PORT N      opens N, prints "open", and for each how it was closed, with the seconds since then
 
 By TLS, for a.example: `serve PORT CHAIN KEY` and `talk PORT AUTHORITY`.
@@ -12,6 +13,7 @@ import json
 import ssl
 import sys
 import time
+from http import HTTPStatus
 
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
@@ -40,12 +42,16 @@ async def answer(socket):
         closed_with.append(socket.close_code)
 
 
+def answer_plainly(socket, request):
+    return socket.respond(HTTPStatus.OK, "a page") if request.path == "/page" else None
+
+
 async def run_server(port, *certificate):
     tls = None
     if certificate:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(*certificate)
-    async with serve(answer, "127.0.0.1", port, max_size=MOST, ssl=tls):
+    async with serve(answer, "127.0.0.1", port, process_request=answer_plainly, max_size=MOST, ssl=tls):
         await asyncio.get_running_loop().create_future()
 
 
@@ -77,6 +83,11 @@ async def talk(port, *authority):
     print(json.dumps(came))
 
 
+async def closed(port):
+    async with connect(f"ws://127.0.0.1:{port}/closed") as socket:
+        print(await socket.recv())
+
+
 async def stay(port, count):
     async def one():
         socket = await connect(f"ws://127.0.0.1:{port}", max_size=MOST)
@@ -84,7 +95,7 @@ async def stay(port, count):
         await socket.recv()
         return socket
 
-    sockets = await asyncio.gather(*[one() for _ in range(count)])
+    sockets = await asyncio.gather(*[one() for _ in range(int(count))])
     print("open", flush=True)
     since = time.monotonic()
 
@@ -96,4 +107,4 @@ async def stay(port, count):
 
 
 what, port, rest = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-asyncio.run({"serve": run_server, "talk": talk}[what](port, *rest) if what != "stay" else stay(port, int(rest[0])))
+asyncio.run({"serve": run_server, "talk": talk, "closed": closed, "stay": stay}[what](port, *rest))

@@ -56,6 +56,12 @@ impl SocketServer {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// With which codes its sockets were closed so far; 1006 where it was told none.
+    pub async fn closed_with(&self) -> Vec<u16> {
+        let (_child, mut lines) = script(&["closed".into(), self.address.port().to_string()]);
+        serde_json::from_str(&line(&mut lines).await).unwrap()
+    }
 }
 
 /// What came of everything that a client of that package tries once.
