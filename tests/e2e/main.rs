@@ -15,6 +15,7 @@ mod harness;
 mod incidents;
 
 mod admin_access;
+mod application_servers;
 mod architecture;
 mod bodies;
 mod caching;
