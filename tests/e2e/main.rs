@@ -30,6 +30,7 @@ mod django_browser;
 mod django_modes;
 mod django_releases;
 mod doors;
+mod endings;
 mod forwarding;
 mod gates;
 mod grpc;

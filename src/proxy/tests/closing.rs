@@ -1,12 +1,8 @@
 //! Targets that close connections without a word, and requests that can't be sent again.
 
-use super::wire::{Visitor, get};
+use super::wire::Visitor;
 use super::world::{Setting, TestPool, World};
-use crate::config::Protocol;
-use bytes::Bytes;
-use http::Response;
 use std::collections::HashMap;
-use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,52 +65,4 @@ async fn a_target_that_closes_soon_after_each_answer_loses_hardly_a_request() {
     let seen = seen.lock().unwrap();
     assert!(seen.values().all(|times| *times == 1), "none is sent twice");
     assert!(seen.len() >= VISITORS * EACH - lost);
-}
-
-/// Speaks HTTP/2, and hands out its sockets.
-async fn multiplexed(seen: &Seen) -> (SocketAddr, Arc<Mutex<Vec<std::net::TcpStream>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, seen, sockets) =
-        (listener.local_addr().unwrap(), Arc::clone(seen), Arc::<Mutex<Vec<std::net::TcpStream>>>::default());
-    let known = Arc::clone(&sockets);
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let stream = stream.into_std().unwrap();
-            known.lock().unwrap().push(stream.try_clone().unwrap());
-            let (stream, seen) = (TcpStream::from_std(stream).unwrap(), Arc::clone(&seen));
-            tokio::spawn(async move {
-                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-                while let Some(Ok((request, mut respond))) = connection.accept().await {
-                    see(&seen, request.uri().path());
-                    let mut answer = respond.send_response(Response::new(()), false).unwrap();
-                    answer.send_data(Bytes::from_static(b"ok"), true).unwrap();
-                }
-            });
-        }
-    });
-    (address, sockets)
-}
-
-#[tokio::test]
-async fn an_end_that_nobody_has_read_yet_costs_no_request_by_http2() {
-    const ROUNDS: usize = 200;
-    let seen = Seen::default();
-    let (address, sockets) = multiplexed(&seen).await;
-    let mut pool = TestPool::new("server0", &[address]);
-    pool.protocol = Protocol::H2;
-    let world = World::new(Setting::of(vec![pool]));
-    let mut visitor = Visitor::connect(world.address).await;
-    for round in 0..ROUNDS {
-        assert_eq!(get(world.address, "/warm").await.status, 200);
-        for socket in sockets.lock().unwrap().drain(..) {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-        // The worker may get to know of both at once.
-        let answer = visitor.ask(&post(&format!("/{round}"))).await;
-        assert_eq!((answer.status, answer.body()), (200, "ok"), "round {round}");
-    }
-    let mut seen = seen.lock().unwrap();
-    assert_eq!(seen.remove("/warm"), Some(u32::try_from(ROUNDS).unwrap()));
-    assert!(seen.len() == ROUNDS && seen.values().all(|times| *times == 1), "each arrived once");
 }

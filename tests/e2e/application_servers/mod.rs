@@ -196,8 +196,8 @@ async fn gunicorn_that_is_reloaded_again_and_again_doubles_nothing_and_loses_no_
     println!("{reloads} reloads: {} GET, {answered} POST and {failed:?}", tally.gets);
     assert!(tally.failed_gets.is_empty(), "{:?}", tally.failed_gets);
     assert_arrived_once(&server, &tally);
-    // A worker that ends resets its connections with what it has not read of them: nobody can tell whether it has.
-    assert!(failed.len() <= reloads && failed.iter().all(|failure| failure == "502"), "{failed:?}");
+    // What comes just while a worker closes a connection is reset with it, and nobody can tell whether it was read.
+    assert!(failed.len() <= 2 && failed.iter().all(|failure| failure == "502"), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,10 +209,11 @@ async fn uvicorn_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hypercorn_loses_nothing_by_either_protocol() {
     let arguments = ["--bind", "{}", "--workers", "0", "--keep-alive", "1", "app:asgi"];
-    for protocol in ["h1", "h2"] {
+    let by = async |protocol| {
         let server = Server::of_python("hypercorn", &arguments).await;
         assert_serves_all(&format!("hypercorn by {protocol}"), server, protocol).await;
-    }
+    };
+    tokio::join!(by("h1"), by("h2"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
