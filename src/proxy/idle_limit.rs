@@ -117,7 +117,7 @@ mod tests {
         let start = Instant::now();
         let limit = learned(Duration::ZERO, start);
         assert_eq!(limit.at(start), Duration::ZERO);
-        assert_eq!(limit.at(start + 4 * RISES - MILLISECOND), Duration::ZERO);
+        assert_eq!(limit.at(start + 3 * RISES), Duration::ZERO);
         assert!(limit.at(start + 4 * RISES) >= LOWEST, "until it is tried again");
     }
 
