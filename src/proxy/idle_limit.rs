@@ -20,8 +20,8 @@ const FLOOR: Duration = Duration::from_micros(63);
 /// minutes.
 const RISES: Duration = Duration::from_secs(30);
 
-/// The same for a target that has confirmed its lesson several times: a try of a quarter of an hour costs it at most
-/// a request or two.
+/// The same for a target that has confirmed its lesson several times: its kept connections are tried again every some
+/// minutes, up to a quarter of an hour, and each try may cost a request.
 const RISES_LATE: Duration = Duration::from_secs(240);
 
 /// What is known of how long a target's connections live while they are idle.
