@@ -79,7 +79,7 @@ pub(super) async fn attempt(
         // Rare or large, so its state is kept out of what every request carries along.
         let tried = match pool.protocol {
             Protocol::H1 => Box::pin(on_fresh(visitor, place, target, outgoing)).await,
-            Protocol::H2 => Box::pin(on_stream(visitor, pool, target, outgoing)).await,
+            Protocol::H2 => Box::pin(on_stream(visitor, place, target, outgoing)).await,
         };
         match tried {
             Tried::Unsent => {}
@@ -109,9 +109,12 @@ async fn on_kept(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: 
         match busy.exchange(visitor, pool, outgoing).await {
             Exchanged::Answered(response) => return judge(response, busy, outgoing),
             // The target closed it before it saw the request.
-            Exchanged::Unsent => {}
+            Exchanged::Unsent => worker.kept.was_closed(&busy),
             // As far as anyone can tell, here too; and asking again, on a fresh one, does no harm.
-            Exchanged::Failed(Happening::ClosedBeforeHead) if outgoing.is_repeatable() => return Tried::Unsent,
+            Exchanged::Failed(happening @ Happening::ClosedBeforeHead) => {
+                worker.kept.was_closed(&busy);
+                return if outgoing.is_repeatable() { Tried::Unsent } else { Tried::Failed(happening) };
+            }
             Exchanged::Failed(happening) => return Tried::Failed(happening),
         }
     }
@@ -134,13 +137,19 @@ async fn on_fresh(visitor: &Rc<Visitor>, place: &Place, target: &Target, outgoin
     }
 }
 
-/// Streams that a request is tried on which the target does not look at, one after the other.
+/// Streams that a request is tried on which the target does not look at, one after the other. A second one costs
+/// nothing: a goodbye that crosses a request is nobody's fault. A third one is within the budget, for a target that
+/// refuses all it gets must not get all of it three times.
 const MOST_UNLOOKED_AT: u32 = 3;
 
 /// Sends a request on a stream of a connection by HTTP/2.
-async fn on_stream(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing: &mut Outgoing) -> Tried {
+async fn on_stream(visitor: &Rc<Visitor>, place: &Place, target: &Target, outgoing: &mut Outgoing) -> Tried {
+    let (worker, pool) = (&visitor.worker, place.pool());
     let (mut unlooked_at, mut lost) = (0, false);
     while unlooked_at < MOST_UNLOOKED_AT {
+        if unlooked_at > 1 && !worker.retries.spend(worker, place.route(), RetryReason::Refused) {
+            break;
+        }
         let lane = match Links::lane(visitor, target).await {
             Ok(lane) => lane,
             Err(NoLane::Unreachable) => return Tried::Unsent,
@@ -149,7 +158,7 @@ async fn on_stream(visitor: &Rc<Visitor>, pool: &Pool, target: &Target, outgoing
         let fresh = lane.is_fresh();
         match lane.exchange(visitor, pool, outgoing).await {
             Streamed::Answered(response, streaming) => {
-                return judge(response, Busy::on_stream(&visitor.worker, streaming), outgoing);
+                return judge(response, Busy::on_stream(worker, streaming), outgoing);
             }
             // The connection is used no more, so there are only so many of these.
             Streamed::Over if !fresh => {}

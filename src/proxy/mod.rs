@@ -31,6 +31,7 @@ mod framing;
 mod gather;
 mod headers;
 mod http2;
+mod idle_limit;
 mod inbound;
 mod inspector;
 mod journey;

@@ -3,6 +3,7 @@
 
 use super::body::RequestBody;
 use super::connection::MAX_BUFFER;
+use super::idle_limit::IdleLimit;
 use super::inbound::Inbound;
 use super::multiplex::Streaming;
 use super::outgoing::Outgoing;
@@ -38,9 +39,6 @@ const MAX_BEFORE_ANSWER: u64 = 2 * MAX_HEAD as u64;
 /// How long a connection is kept idle. Node closes after 5 s and says nothing before; others later.
 const KEEP: Duration = Duration::from_secs(4);
 
-/// How long it may have been idle to carry a request that can't be sent again. gunicorn closes after 2 s.
-const KEEP_FOR_ONCE: Duration = Duration::from_secs(1);
-
 /// The most idle connections of a worker to one target.
 const MOST_KEPT: usize = 1024;
 
@@ -56,6 +54,8 @@ struct Upstream {
     /// The address that it goes to, where the target has a name.
     peer: Option<SocketAddr>,
     idle_since: Instant,
+    /// How long it was idle before the request that it carries.
+    idle: Duration,
 }
 
 /// A connection that carries a request. When it is dropped it is kept for the next one, if it is fit for it.
@@ -79,19 +79,29 @@ pub(super) enum Exchanged {
 
 /// The idle connections of a worker, by the identity of their target.
 #[derive(Default)]
-#[allow(clippy::vec_box)] // connections are large, and go in and out with every request
-pub(super) struct KeptConnections(RefCell<HashMap<*const TargetLoad, Vec<Box<Upstream>>>>);
+pub(super) struct KeptConnections(RefCell<HashMap<*const TargetLoad, Kept>>);
+
+/// The idle connections to one target.
+struct Kept {
+    /// Held, for its address is the key.
+    _load: Arc<TargetLoad>,
+    #[allow(clippy::vec_box)] // connections are large, and go in and out with every request
+    idle: Vec<Box<Upstream>>,
+    limit: IdleLimit,
+}
 
 impl KeptConnections {
     /// An idle connection to a target, fit for a request that can be sent `again`, or not.
     pub(super) fn take(&self, worker: &Rc<Worker>, target: &Target, again: bool) -> Option<Busy> {
         let mut kept = self.0.borrow_mut();
-        let list = kept.get_mut(&Arc::as_ptr(&target.load))?;
-        let longest = if again { KEEP } else { KEEP_FOR_ONCE };
+        let Kept { idle: list, limit, .. } = kept.get_mut(&Arc::as_ptr(&target.load))?;
+        let now = worker.now();
+        let longest = if again { KEEP } else { limit.at(now) };
         loop {
             // The last one was used last.
-            let upstream = list.pop()?;
-            if worker.now().saturating_duration_since(upstream.idle_since) > longest {
+            let mut upstream = list.pop()?;
+            upstream.idle = now.saturating_duration_since(upstream.idle_since);
+            if upstream.idle >= longest {
                 // The others are older still; the sweep takes those that are too old for anything.
                 list.push(upstream);
                 return None;
@@ -105,17 +115,26 @@ impl KeptConnections {
 
     fn keep(&self, upstream: Box<Upstream>) {
         let mut kept = self.0.borrow_mut();
-        let list = kept.entry(Arc::as_ptr(&upstream.load)).or_default();
+        let list = &mut kept.entry(Arc::as_ptr(&upstream.load)).or_insert_with(|| Kept::to(&upstream.load)).idle;
         if list.len() < MOST_KEPT {
             list.push(upstream);
         }
     }
 
+    /// The target has closed this connection while it was idle, as far as anyone can tell.
+    #[cold]
+    pub(super) fn was_closed(&self, busy: &Busy) {
+        let Some(upstream) = &busy.upstream else { return };
+        if let Some(kept) = self.0.borrow_mut().get_mut(&Arc::as_ptr(&upstream.load)) {
+            kept.limit.learn(upstream.idle, busy.worker.now());
+        }
+    }
+
     /// Closes what was idle for too long.
     pub(super) fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain(|_, list| {
-            list.retain(|upstream| now.saturating_duration_since(upstream.idle_since) <= KEEP);
-            !list.is_empty()
+        self.0.borrow_mut().retain(|_, kept| {
+            kept.idle.retain(|upstream| now.saturating_duration_since(upstream.idle_since) <= KEEP);
+            !kept.idle.is_empty() || !kept.limit.is_forgotten(now)
         });
     }
 
@@ -128,6 +147,12 @@ impl KeptConnections {
         let pools = table.services.iter().flat_map(|route| &route.pools).filter(|pool| !pool.drained);
         let used: HashSet<_> = pools.flat_map(|pool| &pool.targets).map(|target| Arc::as_ptr(&target.load)).collect();
         kept.retain(|target, _| used.contains(target));
+    }
+}
+
+impl Kept {
+    fn to(load: &Arc<TargetLoad>) -> Self {
+        Self { _load: Arc::clone(load), idle: Vec::new(), limit: IdleLimit::default() }
     }
 }
 
@@ -158,6 +183,7 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target, within: Durati
         load,
         peer,
         idle_since: worker.now(),
+        idle: Duration::ZERO,
     };
     Ok(Busy::new(worker, Box::new(upstream)))
 }

@@ -319,11 +319,13 @@ pub enum RetryReason {
     Connect,
     /// It changes nothing, and its connection was closed before an answer.
     Closed,
+    /// The target said more than once, by HTTP/2, that it has not looked at it.
+    Refused,
 }
 
 impl RetryReason {
     /// Every reason, in the order of [`ServiceTally::retries`].
-    pub const ALL: [Self; 2] = [Self::Connect, Self::Closed];
+    pub const ALL: [Self; 3] = [Self::Connect, Self::Closed, Self::Refused];
 
     /// Its place in [`RetryReason::ALL`].
     #[must_use]
@@ -331,6 +333,7 @@ impl RetryReason {
         match self {
             Self::Connect => 0,
             Self::Closed => 1,
+            Self::Refused => 2,
         }
     }
 
@@ -340,6 +343,7 @@ impl RetryReason {
         match self {
             Self::Connect => "connect",
             Self::Closed => "closed",
+            Self::Refused => "refused",
         }
     }
 }

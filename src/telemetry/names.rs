@@ -62,7 +62,7 @@ metrics! {
     RESCUES: Counter "cutover_rescues_total" ["service", "pool"]
         "Safe requests that failed in this pool and were tried once more on another.";
     RETRIES: Counter "cutover_retries_total" ["service", "reason"]
-        "Requests that were tried once more in their pool: connect, by another connection where one could not be made; closed, because theirs was closed before an answer.";
+        "Requests that were tried once more in their pool: connect, by another connection where one could not be made; closed, because theirs was closed before an answer; refused, because the target said again that it has not looked at them (HTTP/2).";
     RETRIES_REFUSED: Counter "cutover_retries_refused_total" ["service"]
         "Requests that could have been tried once more, but for the budget of retries.";
     EJECTIONS: Counter "cutover_ejections_total" ["service", "pool", "target"]

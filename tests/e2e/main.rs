@@ -15,6 +15,7 @@ mod harness;
 mod incidents;
 
 mod admin_access;
+mod application_servers;
 mod architecture;
 mod bodies;
 mod caching;
@@ -29,6 +30,7 @@ mod django_browser;
 mod django_modes;
 mod django_releases;
 mod doors;
+mod endings;
 mod forwarding;
 mod gates;
 mod grpc;

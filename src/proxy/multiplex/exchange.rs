@@ -60,6 +60,12 @@ enum Waited {
 impl Lane {
     /// Sends a request and awaits the head of the answer.
     pub(in crate::proxy) async fn exchange(self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Streamed {
+        if !outgoing.is_repeatable() {
+            self.link.listens().await;
+        }
+        if self.link.is_over() {
+            return Streamed::Over;
+        }
         let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
         let (parts, body) = request.into_parts();
         let Some(head) = head_for_http2(&parts) else {

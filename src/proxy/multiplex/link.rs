@@ -3,16 +3,16 @@
 use crate::proxy::http2::frames::{Frames, Kind};
 use crate::proxy::http2::sieve::Sieve;
 use crate::proxy::worker::Worker;
-use crate::transport::{Connected, TargetStream, forward};
+use crate::transport::{Connected, TargetStream};
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -61,9 +61,15 @@ const GIVE_UP: Duration = Duration::from_secs(20);
 /// A connection without a request is kept for this long. Targets say so when they close one earlier.
 const KEEP: Duration = Duration::from_secs(60);
 
+/// How often the target's last words are waited for, while some lie unread in the socket. Once is enough where they are
+/// no part of something whose rest is still to come.
+const MOST_LOOKS: u32 = 4;
+
 /// A connection to a target.
 pub(super) struct Link {
     sender: SendRequest<Bytes>,
+    /// Its stream, which the task that drives it owns: gone when that has ended.
+    stream: Weak<RefCell<TargetStream>>,
     health: Rc<Health>,
     peer: Option<SocketAddr>,
     streams: Cell<usize>,
@@ -103,8 +109,10 @@ impl Link {
             stirred: Notify::new(),
         });
         connected.stream.ends_when_unheard(QUIET, GIVE_UP);
-        let stream = Heard {
-            stream: connected.stream,
+        let shared = Rc::new(RefCell::new(connected.stream));
+        let stream = Rc::downgrade(&shared);
+        let heard = Heard {
+            stream: shared,
             sieve: Sieve::new(Frames::of_server()),
             health: Rc::clone(&health),
             worker: Rc::clone(worker),
@@ -121,10 +129,11 @@ impl Link {
             .max_local_error_reset_streams(None)
             // Until it has said how many: what it does not expect, it may refuse.
             .initial_max_send_streams(0)
-            .handshake(stream)
+            .handshake(heard)
             .await?;
         tokio::task::spawn_local(drive(connection, Rc::clone(&health), Rc::clone(worker)));
-        Ok(Self { sender, health, peer: connected.peer, streams: Cell::new(0), idle_since: Cell::new(now) })
+        let (streams, idle_since) = (Cell::new(0), Cell::new(now));
+        Ok(Self { sender, stream, health, peer: connected.peer, streams, idle_since })
     }
 
     /// Whether the target speaks HTTP/2 and takes requests; known with its first frame. `false` when the connection has
@@ -141,6 +150,19 @@ impl Link {
                 return true;
             }
             stirred.await;
+        }
+    }
+
+    /// Hears what the target has said last. It may have said goodbye, or have closed, and the runtime has not heard of it
+    /// yet; the kernel has.
+    pub(super) async fn listens(&self) {
+        let is_quiet = || self.stream.upgrade().is_none_or(|stream| stream.borrow().is_quiet());
+        for _ in 0..MOST_LOOKS {
+            if is_quiet() {
+                return;
+            }
+            // The runtime looks at its sockets, and the task that drives the connection reads.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -281,7 +303,7 @@ const HELD_BY_TASK: usize = 2;
 
 /// A connection's stream, with a note taken of when something came.
 struct Heard {
-    stream: TargetStream,
+    stream: Rc<RefCell<TargetStream>>,
     sieve: Sieve,
     health: Rc<Health>,
     worker: Rc<Worker>,
@@ -292,7 +314,7 @@ impl AsyncRead for Heard {
         let before = buffer.filled().len();
         let Self { stream, sieve, health, worker } = &mut *self;
         let mut heard = false;
-        let read = sieve.poll_read(Pin::new(stream), cx, buffer, |frame| {
+        let read = sieve.poll_read(Pin::new(&mut *stream.borrow_mut()), cx, buffer, |frame| {
             heard = true;
             if matches!(frame.kind, Kind::Data | Kind::Headers) {
                 health.answers.set(true);
@@ -307,7 +329,29 @@ impl AsyncRead for Heard {
 }
 
 impl AsyncWrite for Heard {
-    forward!(stream: poll_write, poll_write_vectored, is_write_vectored, poll_flush, poll_shutdown);
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
+    }
 }
 
 #[cfg(test)]

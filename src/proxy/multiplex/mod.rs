@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What a target promises not to have looked at (`REFUSED_STREAM`, a stream beyond the last one of its `GOAWAY`) is
-//! sent again, whatever it asks for (RFC 9113 §8.7); what it may have looked at is not.
+//! sent again, whatever it asks for (RFC 9113 §8.7); what it may have looked at is not. So what can't be sent again
+//! begins only when all that lay unread in the socket was read, the end of the connection too.
 
 mod exchange;
 mod link;

@@ -1,6 +1,7 @@
 //! The data plane as a whole, against origins and visitors that speak over real sockets.
 
 mod answers;
+mod closing;
 mod counting;
 mod faults;
 mod multiplexed;

@@ -287,6 +287,18 @@ async fn what_a_target_fails_on_a_connection_that_is_used_is_tried_once_more_and
 }
 
 #[tokio::test]
+async fn what_a_target_refuses_again_and_again_is_sent_a_third_time_only_within_the_budget() {
+    let origin = Origin::new().await;
+    let request = "POST /refused HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    for (retry, sent) in [(None, 3), (Some(Retry { budget: 0.0, min_per_second: 0 }), 2)] {
+        let world = origin.world(|setting| setting.retry = retry.unwrap_or(setting.retry));
+        let before = origin.requests().len();
+        assert_eq!(ask(world.address, request).await.status, 503);
+        assert_eq!(origin.requests().len() - before, sent, "{retry:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_turns_out_too_long_is_a_413() {
     let origin = Origin::new().await;
     let world = origin.world(|setting| setting.limits.max_body = Some(10));
