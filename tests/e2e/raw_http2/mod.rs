@@ -1,0 +1,183 @@
+//! HTTP/2 in raw bytes: each rule of RFC 9113 and RFC 7541 that a server has to enforce, broken on a connection of its own
+//! before an origin that speaks HTTP/1.1 and records what reaches it, and harmless neighbours. The numbers in the names
+//! are those of the sections of RFC 9113.
+//!
+//! `benches/strictness` runs the same bytes against other proxies.
+
+mod bodies;
+mod fields;
+mod frames;
+mod hpack;
+mod pseudo;
+
+use crate::harness::frames::{
+    END_HEADERS, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, FrameConnection, HEADERS, PROTOCOL_ERROR, Reaction, WHOLE,
+    fields as block, frame, get, request,
+};
+use crate::harness::{Router, SHORT, Setup, free_address};
+use crate::raw_http1::wire::{Recorder, Seen};
+use std::net::SocketAddr;
+
+/// What must come of the frames.
+#[derive(Debug, Clone, Copy)]
+pub enum Want {
+    /// The stream is reset with one of these errors, or answered 400, and the connection goes on.
+    Stream(&'static [u32]),
+    /// The connection ends, with one of these errors.
+    Connection(&'static [u32]),
+    /// The request is answered so by the proxy itself, and the connection goes on.
+    Status(u16),
+    /// The request is answered 200, and what reaches the target has all of these in it, in lower case.
+    Passed(&'static [&'static str]),
+}
+use Want::{Connection, Passed, Status, Stream};
+
+/// Frames after the settings of a connection. What must not be taken for a request asks for `/never`; what asks for
+/// `/gate` is not answered.
+pub struct Case {
+    pub class: &'static str,
+    pub name: String,
+    pub bytes: Vec<u8>,
+    pub want: Want,
+    /// The stream that it is about.
+    stream: u32,
+    /// Whether the standard lets a server take it, if it reads it in one way. This router refuses it all the same.
+    permitted: bool,
+    /// What must not reach the target, in lower case.
+    barred: &'static [&'static str],
+}
+
+impl Case {
+    fn new(class: &'static str, name: &str, bytes: Vec<u8>, want: Want) -> Self {
+        Self { class, name: name.into(), bytes, want, stream: 1, permitted: false, barred: &[] }
+    }
+
+    fn on(self, stream: u32) -> Self {
+        Self { stream, ..self }
+    }
+
+    fn permitted(self) -> Self {
+        Self { permitted: true, ..self }
+    }
+
+    fn barring(self, barred: &'static [&'static str]) -> Self {
+        Self { barred, ..self }
+    }
+
+    /// Sends it on a connection of its own; the connection, and what comes of it.
+    pub async fn run(&self, address: SocketAddr) -> (FrameConnection, Reaction) {
+        let mut connection = FrameConnection::open(address).await;
+        connection.try_send(&self.bytes).await;
+        let reaction = connection.reaction(self.stream).await;
+        (connection, reaction)
+    }
+
+    /// Why what a proxy made of it is not safe: something reached the target that can be read in more than one way, or
+    /// that is barred; or what must be refused was not. Any refusal is good enough, and so is one of what could pass.
+    pub fn unsafe_because(&self, reaction: Reaction, seen: &Seen) -> Option<String> {
+        if let Some(why) = seen.ambiguous.first() {
+            return Some(why.clone());
+        }
+        if let Some(word) = self.barred.iter().find(|word| seen.text.contains(**word)) {
+            return Some(format!("{word:?} got through"));
+        }
+        let refused = match reaction {
+            Reaction::Status(status) => status >= 400,
+            Reaction::Reset(_) | Reaction::GoAway(_) | Reaction::Closed => true,
+            Reaction::None => false,
+        };
+        if let Passed(needed) = self.want {
+            let missing = needed.iter().find(|needed| !seen.text.contains(**needed));
+            return match missing {
+                Some(missing) if !refused => Some(format!("{missing:?} is not in {:?}", seen.text)),
+                None if reaction == Reaction::None => Some("it is not answered".to_owned()),
+                _ => None,
+            };
+        }
+        if self.permitted {
+            return None;
+        }
+        if seen.requests.iter().any(|request| request.line.contains("/never")) {
+            return Some("it reached the target".to_owned());
+        }
+        (!refused).then(|| format!("it is taken: {reaction:?}"))
+    }
+}
+
+const PROTOCOL: Want = Connection(&[PROTOCOL_ERROR]);
+const FLOW: Want = Connection(&[FLOW_CONTROL_ERROR, PROTOCOL_ERROR]);
+const SIZE: Want = Connection(&[FRAME_SIZE_ERROR, PROTOCOL_ERROR]);
+/// RFC 9113 §5.4: what could end the stream alone may end the connection, and does where h2 can't read a field.
+const UNREADABLE: Want = PROTOCOL;
+const MALFORMED: Want = Stream(&[PROTOCOL_ERROR]);
+
+/// The pseudo-headers of a request that must not pass.
+fn never() -> Vec<(&'static str, &'static str)> {
+    request("GET", "/never")
+}
+
+/// A request of these fields alone.
+fn of(all: &[(&str, &str)]) -> Vec<u8> {
+    frame(HEADERS, WHOLE, 1, &block(all))
+}
+
+/// A request with these fields behind the pseudo-headers.
+fn with(more: &[(&str, &str)]) -> Vec<u8> {
+    of(&[&never()[..], more].concat())
+}
+
+/// A request whose body is still to come.
+fn post(path: &str) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, 1, &block(&request("POST", path)))
+}
+
+/// All of them.
+pub fn corpus() -> Vec<Case> {
+    [frames::cases(), hpack::cases(), pseudo::cases(), fields::cases(), bodies::cases()].into_iter().flatten().collect()
+}
+
+/// What is wrong with how the router deals with a case.
+async fn fault(router: &Router, origin: &Recorder, case: &Case) -> Option<String> {
+    let (mut connection, reaction) = case.run(router.address()).await;
+    if let Some(why) = case.unsafe_because(reaction, &origin.look()) {
+        return Some(why);
+    }
+    let right = match (case.want, reaction) {
+        (Stream(errors), Reaction::Reset(error)) => errors.contains(&error),
+        (Stream(_), Reaction::Status(status)) => status == 400,
+        (Connection(errors), Reaction::GoAway(error)) => errors.contains(&error) && connection.closes(SHORT).await,
+        (Status(status), reaction) => reaction == Reaction::Status(status),
+        (Passed(_), reaction) => reaction == Reaction::Status(200),
+        (Stream(_) | Connection(_), _) => false,
+    };
+    if !right {
+        return Some(format!("{reaction:?}"));
+    }
+    if matches!(case.want, Connection(_)) {
+        return None;
+    }
+    connection.try_send(&get(101, "/page")).await;
+    let after = connection.reaction(101).await;
+    (after != Reaction::Status(200)).then(|| format!("the connection does not go on, {after:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_break_their_rules_end_what_they_belong_to_and_reach_nobody() {
+    let origin = Recorder::start().await;
+    let pools = [("server0", origin.address, "r0"), ("server1", free_address(), "r1")];
+    let router = Router::start(Setup::with_pools(&pools).one_worker()).await;
+    let corpus = corpus();
+    let mut faults = Vec::new();
+    for case in &corpus {
+        if let Some(why) = fault(&router, &origin, case).await {
+            faults.push(format!("{}: {}: not {:?}: {why}", case.class, case.name, case.want));
+        }
+    }
+    // What came later than the answer to its case.
+    let seen = origin.settled().await;
+    faults.extend(seen.ambiguous);
+    faults.extend(seen.requests.into_iter().map(|request| request.line).filter(|line| line.contains("/never")));
+    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), corpus.len(), faults.join("\n"));
+    let view = router.view().await;
+    assert_eq!(view["pools"]["server0"]["failed"].as_u64().unwrap_or(0), 0, "{view:#}");
+}
