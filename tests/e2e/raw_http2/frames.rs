@@ -171,8 +171,8 @@ fn continuations() -> Vec<Case> {
         case("6.10 CONTINUATION on stream 0", &[begun(), more(0, END_HEADERS, b"")], PROTOCOL),
         Case::new(
             "frames and streams",
-            "6.10 a head in many pieces",
-            [frame(HEADERS, END_STREAM, 1, &[]), pieces(&super::block(&request("GET", "/page")), 7)].concat(),
+            "6.10 a head in several pieces",
+            [frame(HEADERS, END_STREAM, 1, &[]), pieces(&super::block(&request("GET", "/page")), 40)].concat(),
             IGNORED,
         ),
         // Nobody has to take it; who does must pass it on as it is.

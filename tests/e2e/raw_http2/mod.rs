@@ -32,6 +32,17 @@ pub enum Want {
 }
 use Want::{Connection, Passed, Status, Stream};
 
+/// What the standard has to say about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standard {
+    /// It must be so.
+    Demands,
+    /// A server may take it, if it reads it in one way. This router refuses it all the same.
+    Permits,
+    /// It must be refused. This router takes it, without what is forbidden.
+    Forbids,
+}
+
 /// Frames after the settings of a connection. What must not be taken for a request asks for `/never`; what asks for
 /// `/gate` is not answered.
 pub struct Case {
@@ -41,15 +52,14 @@ pub struct Case {
     pub want: Want,
     /// The stream that it is about.
     stream: u32,
-    /// Whether the standard lets a server take it, if it reads it in one way. This router refuses it all the same.
-    permitted: bool,
+    standard: Standard,
     /// What must not reach the target, in lower case.
     barred: &'static [&'static str],
 }
 
 impl Case {
     fn new(class: &'static str, name: &str, bytes: Vec<u8>, want: Want) -> Self {
-        Self { class, name: name.into(), bytes, want, stream: 1, permitted: false, barred: &[] }
+        Self { class, name: name.into(), bytes, want, stream: 1, standard: Standard::Demands, barred: &[] }
     }
 
     fn on(self, stream: u32) -> Self {
@@ -57,7 +67,11 @@ impl Case {
     }
 
     fn permitted(self) -> Self {
-        Self { permitted: true, ..self }
+        Self { standard: Standard::Permits, ..self }
+    }
+
+    fn forbidden(self) -> Self {
+        Self { standard: Standard::Forbids, ..self }
     }
 
     fn barring(self, barred: &'static [&'static str]) -> Self {
@@ -72,35 +86,30 @@ impl Case {
         (connection, reaction)
     }
 
-    /// Why what a proxy made of it is not safe: something reached the target that can be read in more than one way, or
-    /// that is barred; or what must be refused was not. Any refusal is good enough, and so is one of what could pass.
+    /// Why what reached the target is not safe: it can be read in more than one way, or is barred.
+    fn harm(&self, seen: &Seen) -> Option<String> {
+        let word = || self.barred.iter().find(|word| seen.text.contains(**word));
+        seen.ambiguous.first().cloned().or_else(|| word().map(|word| format!("{word:?} got through")))
+    }
+
+    /// Why what a proxy made of it is not safe: it does harm, or what must be refused was not. Any refusal is good
+    /// enough, and so is one of what could pass.
     pub fn unsafe_because(&self, reaction: Reaction, seen: &Seen) -> Option<String> {
-        if let Some(why) = seen.ambiguous.first() {
-            return Some(why.clone());
-        }
-        if let Some(word) = self.barred.iter().find(|word| seen.text.contains(**word)) {
-            return Some(format!("{word:?} got through"));
-        }
         let refused = match reaction {
             Reaction::Status(status) => status >= 400,
             Reaction::Reset(_) | Reaction::GoAway(_) | Reaction::Closed => true,
             Reaction::None => false,
         };
-        if let Passed(needed) = self.want {
-            let missing = needed.iter().find(|needed| !seen.text.contains(**needed));
-            return match missing {
-                Some(missing) if !refused => Some(format!("{missing:?} is not in {:?}", seen.text)),
-                None if reaction == Reaction::None => Some("it is not answered".to_owned()),
-                _ => None,
-            };
-        }
-        if self.permitted {
-            return None;
-        }
-        if seen.requests.iter().any(|request| request.line.contains("/never")) {
-            return Some("it reached the target".to_owned());
-        }
-        (!refused).then(|| format!("it is taken: {reaction:?}"))
+        let taken = (!refused).then(|| format!("it is taken: {reaction:?}"));
+        let never = || seen.requests.iter().any(|request| request.line.contains("/never"));
+        self.harm(seen).or_else(|| match (self.standard, self.want) {
+            (Standard::Forbids, _) => taken,
+            (Standard::Demands, Passed(needed)) => taken
+                .and_then(|_| needed.iter().find(|needed| !seen.text.contains(**needed)))
+                .map(|missing| format!("{missing:?} is not in {:?}", seen.text)),
+            (Standard::Demands, _) => taken.or_else(|| never().then(|| "it reached the target".to_owned())),
+            (Standard::Permits, _) => None,
+        })
     }
 }
 
@@ -139,8 +148,13 @@ pub fn corpus() -> Vec<Case> {
 /// What is wrong with how the router deals with a case.
 async fn fault(router: &Router, origin: &Recorder, case: &Case) -> Option<String> {
     let (mut connection, reaction) = case.run(router.address()).await;
-    if let Some(why) = case.unsafe_because(reaction, &origin.look()) {
-        return Some(why);
+    let seen = origin.look();
+    let why = match case.standard {
+        Standard::Forbids => case.harm(&seen),
+        Standard::Demands | Standard::Permits => case.unsafe_because(reaction, &seen),
+    };
+    if why.is_some() {
+        return why;
     }
     let right = match (case.want, reaction) {
         (Stream(errors), Reaction::Reset(error)) => errors.contains(&error),

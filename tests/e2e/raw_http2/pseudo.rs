@@ -106,7 +106,7 @@ fn paths() -> Vec<Case> {
 
 fn authorities() -> Vec<Case> {
     let authority = |name: &str, value: &str| other(name, ":authority", value, MALFORMED);
-    let host = |name: &str, hosts: &[(&str, &str)]| Case::new(CLASS, name, with(hosts), MALFORMED);
+    let host = |name: &str, hosts: &[(&str, &str)], want| Case::new(CLASS, name, with(hosts), want);
     let page = |hosts: &[(&'static str, &'static str)]| [&request("GET", "/page")[..], hosts].concat();
     vec![
         case("8.3.1 no host at all", &but(":authority"), MALFORMED).permitted(),
@@ -123,11 +123,12 @@ fn authorities() -> Vec<Case> {
         authority("8.3.1 an LF in the authority", "shop.example.com\nx: y").barring(&["\nx: y"]),
         authority("8.3.1 a NUL in the authority", "shop.example.com\0"),
         // Not the host but the authority counts; the two should be the same.
-        host("8.3.1 another host", &[("host", "other.example.com")]).permitted().barring(&["host: other"]),
-        host("8.3.1 two hosts", &[("host", "shop.example.com"), ("host", "other.example.com")])
+        host("8.3.1 another host", &[("host", "other.example.com")], MALFORMED).permitted().barring(&["host: other"]),
+        host("8.3.1 two hosts", &[("host", "shop.example.com"), ("host", "other.example.com")], MALFORMED)
             .permitted()
             .barring(&["host: other"]),
-        host("8.3.1 a line break in the host", &[("host", "shop.example.com\r\nx: y")]).barring(&["\nx: y"]),
+        host("8.3.1 a line break in the host", &[("host", "shop.example.com\r\nx: y")], UNREADABLE)
+            .barring(&["\nx: y"]),
         case(
             "8.3.1 the host alone",
             &[&request("GET", "/page")[..3], &[("host", "shop.example.com")]].concat(),

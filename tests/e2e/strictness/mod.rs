@@ -13,7 +13,6 @@ use proxies::{Kind, Protocol, Proxy};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,6 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Safe cases and all of them, by class.
-#[derive(Default)]
 struct Counts {
     proxy: &'static str,
     classes: BTreeMap<String, [u32; 2]>,
@@ -71,21 +69,6 @@ impl Counts {
     }
 }
 
-async fn counts(kind: Kind, folder: &Path) -> Counts {
-    let mut counts = Counts { proxy: kind.name(), ..Counts::default() };
-    let origin = Recorder::start().await;
-    let proxy = Proxy::start(kind, Protocol::Http2, origin.address, folder).await;
-    counts.of_frames(proxy.address, &origin).await;
-    drop(proxy);
-    let proxy = Proxy::start(kind, Protocol::Http1, origin.address, folder).await;
-    counts.of_requests(proxy.address, &origin).await;
-    drop(proxy);
-    let answering = Answering::start(Arc::from(answers::corpus())).await;
-    let proxy = Proxy::start(kind, Protocol::Http1, answering.address, folder).await;
-    counts.of_answers(proxy.address).await;
-    counts
-}
-
 /// A table as the README has it.
 fn table(all: &[Counts]) -> String {
     let mut text = String::from("| safe / all |");
@@ -111,10 +94,22 @@ fn table(all: &[Counts]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a comparison, run by benches/strictness"]
 async fn safe_cases_of_each_proxy() {
-    let mut all = Vec::new();
-    for kind in Kind::ALL {
-        let folder = tempfile::tempdir().unwrap();
-        all.push(counts(kind, folder.path()).await);
+    let folder = tempfile::tempdir().unwrap();
+    let start = async |kind, protocol, target| Proxy::start(kind, protocol, target, folder.path()).await;
+    let mut all = Kind::ALL.map(|kind| Counts { proxy: kind.name(), classes: BTreeMap::new() });
+    for (kind, counts) in Kind::ALL.into_iter().zip(&mut all) {
+        let origin = Recorder::start().await;
+        let proxy = start(kind, Protocol::Http2, origin.address).await;
+        counts.of_frames(proxy.address, &origin).await;
+    }
+    for (kind, counts) in Kind::ALL.into_iter().zip(&mut all) {
+        let origin = Recorder::start().await;
+        let proxy = start(kind, Protocol::Http1, origin.address).await;
+        counts.of_requests(proxy.address, &origin).await;
+        drop(proxy);
+        let answering = Answering::start(Arc::from(answers::corpus())).await;
+        let proxy = start(kind, Protocol::Http1, answering.address).await;
+        counts.of_answers(proxy.address).await;
     }
     println!("{}", table(&all));
 }
