@@ -156,7 +156,8 @@ fn chunks(bytes: &[u8], at: &mut usize) -> Option<Result<Vec<u8>, String>> {
     }
 }
 
-type Streams = Arc<Mutex<Vec<Vec<u8>>>>;
+/// The bytes of each stream, of whom it is that sends.
+pub type Streams = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// Who sends nothing for so long to an origin sends nothing more of a case.
 const QUIET: Duration = Duration::from_millis(100);
@@ -181,6 +182,14 @@ pub struct Seen {
 
 impl Recorder {
     pub async fn start() -> Self {
+        Self::serving(record).await
+    }
+
+    /// Records what `serve` makes of each connection.
+    pub async fn serving<F>(serve: impl Fn(TcpStream, Streams) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = free_address();
         let listener = TcpListener::bind(address).await.unwrap();
         let streams = Streams::default();
@@ -188,7 +197,7 @@ impl Recorder {
         let server = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
-                tokio::spawn(record(stream, Arc::clone(&all)));
+                tokio::spawn(serve(stream, Arc::clone(&all)));
             }
         });
         Self { address, streams, looked: Mutex::default(), server }

@@ -16,7 +16,8 @@ fn good(name: &str, fields: &[(&str, &str)], needed: &'static [&'static str]) ->
 
 /// A request that passes, without a field of the visitor's that turns into another behind the proxy.
 fn name(field: &str, value: &str, barred: &'static [&'static str]) -> Case {
-    good(&format!("{field}: {value}"), &[(field, value)], &["get /page "]).barring(barred)
+    let case = good(&format!("{field}: {value}"), &[(field, value)], &["get /page "]).barring(barred);
+    Case { class: "names that turn into others", ..case }
 }
 
 pub fn cases() -> Vec<Case> {

@@ -9,7 +9,7 @@ use crate::raw_http1::requests::{self, Case};
 use crate::raw_http1::unsafe_because;
 use crate::raw_http1::wire::{Recorder, exchange};
 use crate::raw_http2;
-use proxies::{Kind, Protocol, Proxy};
+use proxies::{Kind, Protocols, Proxy};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -53,18 +53,18 @@ impl Counts {
         }
     }
 
-    async fn of_frames(&mut self, address: SocketAddr, origin: &Recorder) {
+    async fn of_frames(&mut self, protocols: &str, address: SocketAddr, origin: &Recorder) {
         for case in &raw_http2::corpus() {
             let (connection, reaction) = case.run(address).await;
             let seen = origin.settled().await;
             drop(connection);
             let why = case.unsafe_because(reaction, &seen);
-            self.note(format!("HTTP/2: {}", case.class), &case.name, why.as_deref());
+            self.note(format!("{protocols}: {}", case.class), &case.name, why.as_deref());
         }
         // Who refuses everything has passed for nothing.
         let mut connection = FrameConnection::open(address).await;
         connection.send(&get(1, "/page")).await;
-        assert_eq!(connection.reaction(1).await, Reaction::Status(200), "{} answers", self.proxy);
+        assert_eq!(connection.reaction(1).await, Reaction::Status(200), "{protocols} by {}", self.proxy);
         origin.settled().await;
     }
 }
@@ -80,7 +80,10 @@ fn table(all: &[Counts]) -> String {
     for class in all[0].classes.keys() {
         write!(text, "\n| {class} |").unwrap();
         for Counts { classes, .. } in all {
-            write!(text, " {} / {} |", classes[class][0], classes[class][1]).unwrap();
+            match classes.get(class) {
+                Some([good, all]) => write!(text, " {good} / {all} |").unwrap(),
+                None => text += " – |",
+            }
         }
     }
     text += "\n| **all** |";
@@ -99,16 +102,21 @@ async fn safe_cases_of_each_proxy() {
     let mut all = Kind::ALL.map(|kind| Counts { proxy: kind.name(), classes: BTreeMap::new() });
     for (kind, counts) in Kind::ALL.into_iter().zip(&mut all) {
         let origin = Recorder::start().await;
-        let proxy = start(kind, Protocol::Http2, origin.address).await;
-        counts.of_frames(proxy.address, &origin).await;
+        let proxy = start(kind, Protocols::Http2ToHttp1, origin.address).await;
+        counts.of_frames("HTTP/2 to HTTP/1.1", proxy.address, &origin).await;
+    }
+    for (kind, counts) in Kind::ALL.into_iter().zip(&mut all).filter(|(kind, _)| kind.speaks(Protocols::Http2)) {
+        let origin = raw_http2::origin::start().await;
+        let proxy = start(kind, Protocols::Http2, origin.address).await;
+        counts.of_frames("HTTP/2 to HTTP/2", proxy.address, &origin).await;
     }
     for (kind, counts) in Kind::ALL.into_iter().zip(&mut all) {
         let origin = Recorder::start().await;
-        let proxy = start(kind, Protocol::Http1, origin.address).await;
+        let proxy = start(kind, Protocols::Http1, origin.address).await;
         counts.of_requests(proxy.address, &origin).await;
         drop(proxy);
         let answering = Answering::start(Arc::from(answers::corpus())).await;
-        let proxy = start(kind, Protocol::Http1, answering.address).await;
+        let proxy = start(kind, Protocols::Http1, answering.address).await;
         counts.of_answers(proxy.address).await;
     }
     println!("{}", table(&all));

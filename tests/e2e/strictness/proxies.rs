@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// What visitors speak.
+/// What visitors speak, and what the target does. Without TLS, and without asking first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub enum Protocols {
     Http1,
-    /// Without TLS, and without asking first.
+    Http2ToHttp1,
     Http2,
 }
+use Protocols::{Http1, Http2, Http2ToHttp1};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -23,6 +24,11 @@ pub enum Kind {
 
 impl Kind {
     pub const ALL: [Self; 4] = [Self::Cutover, Self::HaProxy, Self::Envoy, Self::Nginx];
+
+    /// Whether it speaks them.
+    pub fn speaks(self, protocols: Protocols) -> bool {
+        self != Self::Nginx || protocols != Http2
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -53,17 +59,18 @@ impl Drop for Other {
 
 impl Proxy {
     /// Starts one before this target, with a folder of its own.
-    pub async fn start(kind: Kind, protocol: Protocol, target: SocketAddr, folder: &Path) -> Self {
+    pub async fn start(kind: Kind, protocols: Protocols, target: SocketAddr, folder: &Path) -> Self {
         let listen = free_address();
         let mut command = match kind {
             Kind::Cutover => {
                 let pools = [("server0", target, "r0"), ("server1", free_address(), "r1")];
-                let router = Router::start(Setup::with_pools(&pools).one_worker()).await;
+                let protocol = if protocols == Http2 { "protocol = \"h2\"" } else { "" };
+                let router = Router::start(Setup::with_pools(&pools).pool_keys(protocol).one_worker()).await;
                 return Self { address: router.address(), _running: (Some(router), None) };
             }
-            Kind::HaProxy => haproxy(folder, protocol, listen, target),
-            Kind::Envoy => envoy(folder, listen, target),
-            Kind::Nginx => nginx(folder, protocol, listen, target),
+            Kind::HaProxy => haproxy(folder, protocols, listen, target),
+            Kind::Envoy => envoy(folder, protocols, listen, target),
+            Kind::Nginx => nginx(folder, protocols, listen, target),
         };
         let other = Other(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         until("the other proxy listens", SHORT, async || tokio::net::TcpStream::connect(listen).await.is_ok()).await;
@@ -72,12 +79,16 @@ impl Proxy {
 }
 
 /// With the client's address told as an edge does.
-fn haproxy(folder: &Path, protocol: Protocol, listen: SocketAddr, target: SocketAddr) -> Command {
+fn haproxy(folder: &Path, protocols: Protocols, listen: SocketAddr, target: SocketAddr) -> Command {
     let config = folder.join("haproxy.cfg");
-    let spoken = if protocol == Protocol::Http2 { "proto h2" } else { "" };
+    let (visitors, targets) = match protocols {
+        Http1 => ("", ""),
+        Http2ToHttp1 => ("proto h2", ""),
+        Http2 => ("proto h2", "proto h2"),
+    };
     let text = format!(
         "defaults\n  mode http\n  option forwardfor\n  timeout client 5s\n  timeout connect 2s\n  timeout server 5s\n\
-         listen site\n  bind {listen} {spoken}\n  server origin {target}\n"
+         listen site\n  bind {listen} {visitors}\n  server origin {target} {targets}\n"
     );
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("haproxy");
@@ -86,7 +97,7 @@ fn haproxy(folder: &Path, protocol: Protocol, listen: SocketAddr, target: Socket
 }
 
 /// The client's address is its own finding, names with underscores are refused. It tells the protocols apart by itself.
-fn envoy(folder: &Path, listen: SocketAddr, target: SocketAddr) -> Command {
+fn envoy(folder: &Path, protocols: Protocols, listen: SocketAddr, target: SocketAddr) -> Command {
     let config = folder.join("envoy.json");
     let address = |at: SocketAddr| serde_json::json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}});
     let manager = serde_json::json!({
@@ -101,10 +112,15 @@ fn envoy(folder: &Path, listen: SocketAddr, target: SocketAddr) -> Command {
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
     });
+    let spoken = if protocols == Http2 { "http2_protocol_options" } else { "http_protocol_options" };
     let text = serde_json::json!({"static_resources": {
         "listeners": [{"address": address(listen), "filter_chains": [{"filters": [{
             "name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}]}],
-        "clusters": [{"name": "origin", "type": "STATIC", "connect_timeout": "2s", "load_assignment": {
+        "clusters": [{"name": "origin", "type": "STATIC", "connect_timeout": "2s",
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {spoken: {}}}},
+            "load_assignment": {
             "cluster_name": "origin",
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(target)}}]}]}}],
     }});
@@ -116,9 +132,9 @@ fn envoy(folder: &Path, listen: SocketAddr, target: SocketAddr) -> Command {
 }
 
 /// With the client's address told as an edge does, by HTTP/1.1 on kept connections.
-fn nginx(folder: &Path, protocol: Protocol, listen: SocketAddr, target: SocketAddr) -> Command {
+fn nginx(folder: &Path, protocols: Protocols, listen: SocketAddr, target: SocketAddr) -> Command {
     let config = folder.join("nginx.conf");
-    let spoken = if protocol == Protocol::Http2 { "http2" } else { "" };
+    let spoken = if protocols == Http1 { "" } else { "http2" };
     let at = folder.display();
     let text = format!(
         "daemon off; worker_processes 1; pid {at}/nginx.pid; error_log stderr;\n\
