@@ -65,7 +65,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
 /// The authority is the host, crumbs of cookies are one (RFC 9113 §8.2.3), and a body without a length comes in chunks.
 fn head_text(head: &Parts, chunked: bool) -> String {
     let mut fields = head.headers.clone();
-    let authority = head.uri.authority().map(|authority| authority.as_str());
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
     let host = fields.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
     let mut text = format!("{} {path} HTTP/1.1\r\n", head.method);
