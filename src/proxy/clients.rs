@@ -76,7 +76,8 @@ mod tests {
     fn peer(address: &str, trusted: bool) -> Peer {
         let address = address.parse().unwrap();
         let (header, forwarded) = (address_header(address), RefCell::default());
-        Peer { address, trusted, secure: false, redirect: None, header, forwarded }
+        let multiplexes = std::cell::Cell::new(false);
+        Peer { address, trusted, secure: false, redirect: None, multiplexes, header, forwarded }
     }
 
     #[test]

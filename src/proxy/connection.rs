@@ -182,7 +182,7 @@ impl AsyncWrite for Watched {
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         // Only now: TLS holds back what the socket does not take.
-        self.visitor.has_all();
+        self.visitor.has_all(self.inspector.keeps_a_part());
         Poll::Ready(Ok(()))
     }
 

@@ -4,7 +4,8 @@
 
 use crate::routing::Pool;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -23,6 +24,9 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// What a gRPC call ends with, by its protocol.
+const OF_CALL: HeaderValue = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
 
 /// Headers that the router adds to a request at most.
 const ADDED: usize = 8;
@@ -210,6 +214,19 @@ pub(super) fn strip_response(headers: &mut HeaderMap, found: Found) {
     }
 }
 
+/// Names the trailers of a gRPC answer in its head, for a visitor by HTTP/1.1. hyper sends such a visitor (one who takes
+/// trailers at all) only those that the head names, and by HTTP/2 nobody names them. What else an answer will end with can't
+/// be told when its head goes out: it has to name that itself.
+#[cold]
+pub(super) fn name_trailers_of_call(headers: &mut HeaderMap) {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    // gRPC-Web has its trailers in the body.
+    let call = matches!(kind, Some([] | [b'+' | b';', ..]));
+    if call && !headers.contains_key(TRAILER) && !headers.contains_key(GRPC_STATUS) {
+        headers.insert(TRAILER, OF_CALL);
+    }
+}
+
 /// Removes the headers that `Connection` names, but those that the message can't do without.
 fn remove_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
@@ -292,6 +309,29 @@ mod tests {
     fn connection_can_t_name_what_the_message_needs() {
         let head = [("connection", "host, content-length, transfer-encoding"), ("content-length", "3"), ("host", "a")];
         assert_eq!(stripped(&head, strip_request), pairs(&[("content-length", "3"), ("host", "a")]));
+    }
+
+    #[test]
+    fn only_the_answer_to_a_call_gets_its_trailers_named() {
+        let trailer = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers: HeaderMap =
+                pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
+            name_trailers_of_call(&mut headers);
+            headers.get(TRAILER).map(|names| names.to_str().unwrap().to_owned())
+        };
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;a=b"] {
+            assert!(trailer(&[("content-type", kind)]).unwrap().contains("grpc-status"), "{kind}");
+        }
+        for pairs in [
+            &[][..],
+            &[("content-type", "text/html")],
+            &[("content-type", "application/grpc-web+proto")],
+            &[("content-type", "application/grpc"), ("grpc-status", "0")],
+        ] {
+            assert_eq!(trailer(pairs), None, "{pairs:?}");
+        }
+        let own = [("content-type", "application/grpc"), ("trailer", "x-sum")];
+        assert_eq!(trailer(&own).unwrap(), "x-sum");
     }
 
     #[test]

@@ -119,6 +119,11 @@ impl Inspector {
         }
     }
 
+    /// Whether a part of something has come that was not passed on: behind an answer, of the next request.
+    pub(super) fn keeps_a_part(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// What has come behind the last request, when it goes on as something else than HTTP: what was passed on and not
     /// read, and what was not.
     pub(super) fn rest_behind(self, passed: Bytes) -> Bytes {

@@ -341,6 +341,9 @@ impl Journey {
                 let (mut head, body) = response.into_parts();
                 let agreed = self.outgoing.asked().and_then(|asked| upgrade::agreed(asked, &head.headers));
                 headers::strip_response(&mut head.headers, found);
+                if matches!(body, Inbound::Http2(_)) && !self.visitor.peer.multiplexes.get() {
+                    headers::name_trailers_of_call(&mut head.headers);
+                }
                 head.version = Version::HTTP_11;
                 if self.audience != Audience::Everyone {
                     self.limit_caching(&mut head, found);

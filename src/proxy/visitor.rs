@@ -51,6 +51,8 @@ pub(super) struct Peer {
     pub(super) secure: bool,
     /// The port that it is sent to for TLS, where it should have come by that.
     pub(super) redirect: Option<u16>,
+    /// Whether it speaks HTTP/2.
+    pub(super) multiplexes: Cell<bool>,
     /// Its address, as the values of headers.
     pub(super) header: HeaderValue,
     /// The last host that was asked for, and the `Forwarded` that goes with it.
@@ -101,6 +103,7 @@ impl Peer {
             trusted: worker.settings.trusts(address),
             secure,
             redirect: worker.settings.redirect.filter(|_| !secure),
+            multiplexes: Cell::new(false),
             header: address_header(address),
             forwarded: RefCell::default(),
         })
@@ -171,6 +174,8 @@ impl Visitor {
             // The time for a head does not begin anew with each byte of it.
             Phase::Head { .. } => self.phase.set(Phase::Head { begun: true }),
             Phase::Router | Phase::Waiting => {}
+            // What belongs to the next request is no movement of this one.
+            Phase::Upload | Phase::Answer | Phase::Body | Phase::Tail if !self.is_body_due() => {}
             Phase::Upload | Phase::Answer | Phase::Body | Phase::Tail | Phase::Tunnel => {
                 self.since.set(self.worker.now());
             }
@@ -185,10 +190,10 @@ impl Visitor {
         }
     }
 
-    /// All that was written has gone to the visitor.
-    pub(super) fn has_all(&self) {
+    /// All that was written has gone to the visitor; `begun` says whether a part of the next request has come by now.
+    pub(super) fn has_all(&self, begun: bool) {
         if self.phase.get() == Phase::Tail {
-            self.enter(Phase::Idle);
+            self.enter(if begun { Phase::Head { begun } } else { Phase::Idle });
         }
     }
 

@@ -18,6 +18,125 @@ fn post(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &fields(&request("POST", path)))
 }
 
+fn all(frames: &[Vec<u8>]) -> Vec<u8> {
+    frames.concat()
+}
+
+/// A request whose list of fields is longer than allowed, in two frames.
+fn too_long(stream: u32) -> Vec<u8> {
+    let (half, name) = ("x".repeat(16_300), "x-more");
+    let block = fields(&[&request("GET", "/never")[..], &[(name, &half), (name, &half)]].concat());
+    let (first, rest) = block.split_at(16_384);
+    let (second, third) = rest.split_at(16_384.min(rest.len()));
+    let middle = frame(CONTINUATION, if third.is_empty() { END_HEADERS } else { 0 }, stream, second);
+    let last = if third.is_empty() { vec![] } else { frame(CONTINUATION, END_HEADERS, stream, third) };
+    all(&[frame(HEADERS, END_STREAM, stream, first), middle, last])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_refused_is_counted_and_logged() {
+    let (server0, server1) = Application::pair().await;
+    let tables =
+        "[access_log]\nformat = \"json\"\nsample = 1.0\n[server.timeouts]\nhead = \"1s\"\n[server.limits]\nstreams = 3";
+    let router = Router::start(Setup::before(&server0, &server1).one_worker().tables(tables)).await;
+    let malformed = |stream| {
+        let head = [request("GET", "/never"), vec![("connection", "close")]].concat();
+        frame(HEADERS, WHOLE, stream, &fields(&head))
+    };
+    let many = [request("GET", "/never"), vec![("x-many", "1"); 101]].concat();
+    let mut connection = FrameConnection::open(router.address()).await;
+    let mut stream = 1;
+    for (bytes, expected) in [
+        (too_long(1), Reaction::Status(431)),
+        (malformed(3), Reaction::Reset(PROTOCOL_ERROR)),
+        (frame(HEADERS, WHOLE, 5, &fields(&many)), Reaction::Status(431)),
+        (get(7, "/page"), Reaction::Status(200)),
+        // All in one read, so that h2 refuses some before it hands over the others.
+        (all(&[too_long(9), get(11, "/page"), malformed(13), get(15, "/page")]), Reaction::Status(431)),
+    ] {
+        connection.send(&bytes).await;
+        assert_eq!(connection.reaction(stream).await, expected, "{stream}");
+        stream += 2;
+    }
+    for _ in 0..2 {
+        connection.until("the others are answered", |frame| frame.kind == HEADERS).await;
+    }
+    // One more than there may be.
+    connection.send(&all(&[get(17, "/gate"), get(19, "/gate"), get(21, "/gate"), get(23, "/never")])).await;
+    assert_eq!(connection.reaction(23).await, Reaction::Reset(REFUSED_STREAM));
+    server0.open_gate();
+    for _ in 0..3 {
+        connection.until("the others are answered", |frame| frame.kind == HEADERS).await;
+    }
+    // What ends the connection: a fault that h2 finds, one that the router finds, and a head without end.
+    connection.send(&frame(HEADERS, WHOLE, 25, &[0x80])).await;
+    assert!(matches!(connection.reaction(25).await, Reaction::GoAway(_)));
+    let mut connection = FrameConnection::silent(router.address()).await;
+    connection.send(&[PREFACE, &get(1, "/never")].concat()).await;
+    assert!(connection.closes(SHORT).await);
+    let mut connection = FrameConnection::open(router.address()).await;
+    connection.send(&frame(HEADERS, END_STREAM, 1, &fields(&request("GET", "/never")))).await;
+    assert!(connection.closes(SHORT).await);
+
+    let expected = [("400", 4.0), ("408", 1.0), ("431", 3.0)];
+    let all_counted = async || {
+        let mut counts = router.metric("cutover_bad_requests_total").await;
+        counts.retain(|(_, count)| *count > 0.0);
+        counts.len() == expected.len()
+            && expected.iter().all(|(status, expected)| {
+                counts.iter().any(|(labels, count)| labels.contains(status) && (count - expected).abs() < 0.1)
+            })
+    };
+    until("all are counted", SHORT, all_counted).await;
+    let logged = |status: u64| {
+        let output = router.output();
+        let lines = output.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["status"] == status).count()
+    };
+    for (status, lines) in [(200, 6), (400, 4), (408, 1), (431, 3), (503, 1)] {
+        until(&format!("{status} is logged"), SHORT, async || logged(status) == lines).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_frames_of_a_body_that_comes_end_nothing() {
+    let (router, server0, _server1) = router().await;
+    let mut connection = FrameConnection::open(router.address()).await;
+    for upload in 0..5 {
+        let stream = 1 + 2 * upload;
+        connection.send(&post(stream, "/upload")).await;
+        for _ in 0..100 {
+            // Cut in the middle of a head, now and then.
+            connection.send(&all(&[frame(DATA, 0, stream, b"x"), frame(DATA, 0, stream, b"")])).await;
+            connection.send(&frame(DATA, 0, stream, b"")[..5]).await;
+            connection.send(&frame(DATA, 0, stream, b"")[5..]).await;
+        }
+        connection.send(&frame(DATA, END_STREAM, stream, b"")).await;
+        assert_eq!(connection.reaction(stream).await, Reaction::Status(200));
+    }
+    assert_eq!(server0.uploaded(), 500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn padding_alone_is_given_back_its_room() {
+    let (router, _server0, _server1) = router().await;
+    let mut connection = FrameConnection::open(router.address()).await;
+    // More than a stream's window, in fewer frames than h2 puts up with.
+    let padded = |stream| frame(DATA, PADDED, stream, &[&[255][..], &[0; 255]].concat());
+    for stream in [1, 3, 5] {
+        connection.send(&post(stream, "/upload")).await;
+        connection.send(&padded(stream).repeat(30)).await;
+        // The window is whole again.
+        for part in 0..4 {
+            let flags = if part == 3 { END_STREAM } else { 0 };
+            connection.send(&frame(DATA, flags, stream, &[b'x'; 16_384])).await;
+            connection.until("a part goes on", |frame| frame.kind == WINDOW_UPDATE || frame.kind == HEADERS).await;
+        }
+    }
+    connection.send(&get(7, "/page")).await;
+    assert_eq!(connection.reaction(7).await, Reaction::Status(200));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_begins_with_the_settings() {
     let (router, _server0, _server1) = router().await;

@@ -1,7 +1,8 @@
 //! A visitor's connection: its streams, its end, and one timer for all of it.
 
-use super::stream;
 use super::wire::{Watched, Wire};
+use super::{refused, stream};
+use crate::model::Happening;
 use crate::proxy::connection::{LINGER, Registered};
 use crate::proxy::framing::MAX_HEAD;
 use crate::proxy::timer::Timer;
@@ -91,6 +92,7 @@ fn builder(streams: u32) -> Builder {
 /// Serves a visitor's connection, whose preface is still to be read, until it ends.
 pub(in crate::proxy) async fn serve(stream: VisitorStream, worker: Rc<Worker>, peer: Rc<Peer>) {
     let begun = worker.tick();
+    peer.multiplexes.set(true);
     let wire = Wire::new();
     let lane = Visitor::new(Rc::clone(&worker), Rc::clone(&peer));
     let watched = Watched::new(stream, Rc::clone(&worker), Rc::clone(&wire));
@@ -132,10 +134,22 @@ impl Session {
                         self.begin(request, respond, leaving);
                         continue;
                     }
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
-                    Poll::Pending => {}
+                    Poll::Ready(Some(Err(error))) => {
+                        // Not what has happened to the connection, but what h2 has found wrong with it.
+                        if error.is_library() && error.is_go_away() {
+                            self.records(Happening::BadRequest(400));
+                        }
+                        self.record_refused();
+                        return Poll::Ready(());
+                    }
+                    Poll::Ready(None) => {
+                        self.record_refused();
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending => self.record_refused(),
                 }
                 if let Some(reason) = self.wire.fault.get().filter(|_| ending.is_none()) {
+                    self.records(Happening::BadRequest(400));
                     ending = Some(self.worker.now());
                     connection.abrupt_shutdown(reason);
                     continue;
@@ -159,6 +173,9 @@ impl Session {
                         connection.graceful_shutdown();
                     }
                     Poll::Ready(Due::End(reason)) => {
+                        if matches!(reason, Reason::ENHANCE_YOUR_CALM | Reason::SETTINGS_TIMEOUT) {
+                            self.records(Happening::BadRequest(408));
+                        }
                         ending = Some(self.worker.now());
                         connection.abrupt_shutdown(reason);
                     }
@@ -176,10 +193,12 @@ impl Session {
         mut respond: SendResponse<Bytes>,
         leaving: Option<Instant>,
     ) {
+        self.wire.unseen.borrow_mut().is_seen(respond.stream_id().into());
         if self.wire.fault.get().is_some() {
             return;
         }
         if leaving.is_some_and(|since| self.worker.now() > since + FAREWELL) {
+            self.records(Happening::RouterLimit);
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
         self.lane.enter(Phase::Router);
@@ -187,6 +206,18 @@ impl Session {
         self.streams.borrow_mut().push(Rc::clone(&visitor));
         let lane = Lane { session: Rc::clone(self), visitor };
         tokio::task::spawn_local(stream::serve(lane, request, respond));
+    }
+
+    /// Counts and logs the requests that h2 has refused by itself.
+    fn record_refused(&self) {
+        for happening in self.wire.unseen.borrow_mut().refused() {
+            self.records(happening);
+        }
+    }
+
+    /// Counts and logs a request, or what can't become one, of which nothing more is known.
+    fn records(&self, happening: Happening) {
+        refused::record(&self.worker, &self.peer, happening);
     }
 
     /// Ready when something is due. `unsent` says whether an answer may be on its way still.

@@ -4,7 +4,10 @@
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 
 /// The head of a frame.
-const HEAD: usize = 9;
+pub(super) const HEAD: usize = 9;
+
+/// What of a frame is looked at, at the most: its head, and the error behind that of `RST_STREAM`.
+pub(super) const MOST: usize = HEAD + 4;
 
 /// The kinds of frames that the router tells apart (RFC 9113 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,31 +23,57 @@ pub(in crate::proxy) enum Kind {
     Other,
 }
 
+impl From<u8> for Kind {
+    fn from(kind: u8) -> Self {
+        match kind {
+            0 => Self::Data,
+            1 => Self::Headers,
+            3 => Self::Reset,
+            4 => Self::Settings,
+            6 => Self::Ping,
+            8 => Self::WindowUpdate,
+            9 => Self::Continuation,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // flags of the wire
 pub(in crate::proxy) struct Frame {
     pub(in crate::proxy) kind: Kind,
+    pub(super) stream: u32,
     /// `ACK` of SETTINGS and PING, `END_STREAM` of the others: the same bit.
     pub(super) first_flag: bool,
     end_headers: bool,
+    pub(super) padded: bool,
     pub(super) length: usize,
+    /// The error of a `RST_STREAM`; 0 of anything else.
+    pub(super) error: u32,
+    /// Whether it comes before the end of a head, where only more of that may come.
+    pub(super) interrupts: bool,
 }
 
 impl Frame {
-    fn parse([high, middle, low, kind, flags, ..]: [u8; HEAD]) -> Self {
-        let kind = match kind {
-            0 => Kind::Data,
-            1 => Kind::Headers,
-            3 => Kind::Reset,
-            4 => Kind::Settings,
-            6 => Kind::Ping,
-            8 => Kind::WindowUpdate,
-            9 => Kind::Continuation,
-            _ => Kind::Other,
-        };
-        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        Self { kind, first_flag: flags & 1 != 0, end_headers: flags & 4 != 0, length }
+    fn parse([high, middle, low, kind, flags, stream @ .., a, b, c, d]: [u8; MOST], interrupted: bool) -> Self {
+        let kind = Kind::from(kind);
+        Self {
+            kind,
+            // The highest bit is reserved.
+            stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
+            first_flag: flags & 1 != 0,
+            end_headers: flags & 4 != 0,
+            padded: flags & 8 != 0,
+            length: length([high, middle, low]),
+            error: u32::from_be_bytes([a, b, c, d]),
+            interrupts: interrupted && kind != Kind::Continuation,
+        }
     }
+}
+
+fn length([high, middle, low]: [u8; 3]) -> usize {
+    usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low)
 }
 
 /// Where among its frames a connection is.
@@ -52,8 +81,9 @@ impl Frame {
 pub(in crate::proxy) struct Frames {
     /// The bytes that come before the next frame's head: of the preface, or of a frame's content.
     before: usize,
-    head: [u8; HEAD],
-    /// So many bytes of the head are there.
+    /// What is looked at of a frame.
+    head: [u8; MOST],
+    /// So many bytes of that are there.
     known: usize,
     /// A block of fields has begun and has not ended.
     in_block: bool,
@@ -67,34 +97,56 @@ impl Frames {
 
     /// Of a server, which has no preface but its first frame.
     pub(in crate::proxy) fn of_server() -> Self {
-        Self { before: 0, head: [0; HEAD], known: 0, in_block: false }
+        Self { before: 0, head: [0; MOST], known: 0, in_block: false }
     }
 
     /// Takes note of what was read; `each` is told of every frame that begins.
-    pub(in crate::proxy) fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
-        loop {
+    pub(super) fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+        while !bytes.is_empty() {
+            let (taken, frame) = self.step(bytes);
+            bytes = &bytes[taken..];
+            if let Some(frame) = frame {
+                each(frame);
+            }
+        }
+    }
+
+    /// Takes note of the next bytes, up to the next head or to the end of it: how many that are (some, if there are any),
+    /// and the frame that is known now.
+    pub(super) fn step(&mut self, bytes: &[u8]) -> (usize, Option<Frame>) {
+        if self.before > 0 {
             let skipped = self.before.min(bytes.len());
             self.before -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return;
-            }
-            let taken = (HEAD - self.known).min(bytes.len());
-            self.head[self.known..self.known + taken].copy_from_slice(&bytes[..taken]);
-            self.known += taken;
-            bytes = &bytes[taken..];
-            if self.known < HEAD {
-                return;
-            }
-            self.known = 0;
-            let frame = Frame::parse(self.head);
-            self.before = frame.length;
-            self.in_block = match frame.kind {
-                Kind::Headers | Kind::Continuation => !frame.end_headers,
-                _ => false,
-            };
-            each(frame);
+            return (skipped, None);
         }
+        let taken = self.missing().min(bytes.len());
+        self.head[self.known..self.known + taken].copy_from_slice(&bytes[..taken]);
+        self.known += taken;
+        if self.missing() > 0 {
+            return (taken, None);
+        }
+        let frame = Frame::parse(self.head, self.in_block);
+        self.before = frame.length.saturating_sub(self.known - HEAD);
+        self.head[HEAD..].fill(0);
+        self.known = 0;
+        self.in_block = match frame.kind {
+            Kind::Headers | Kind::Continuation => !frame.end_headers,
+            _ => false,
+        };
+        (taken, Some(frame))
+    }
+
+    /// What is known of a frame of which more must come before it can be told what it is.
+    pub(super) fn part(&self) -> &[u8] {
+        &self.head[..self.known]
+    }
+
+    /// How much of what is looked at of the next frame is missing, as far as can be told.
+    pub(super) fn missing(&self) -> usize {
+        let [high, middle, low, kind, ..] = self.head;
+        let has_error = self.known >= HEAD && Kind::from(kind) == Kind::Reset && length([high, middle, low]) == 4;
+        let wanted = if has_error { MOST } else { HEAD };
+        wanted - self.known
     }
 
     /// Whether the rest of a head is awaited, so that nothing else can come.
@@ -104,21 +156,31 @@ impl Frames {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
 
-    fn frame(kind: u8, flags: u8, content: &[u8]) -> Vec<u8> {
-        let mut frame = vec![0, 0, u8::try_from(content.len()).unwrap(), kind, flags, 0, 0, 0, 1];
+    pub(in super::super) fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
+        let mut frame = u32::try_from(content.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
         frame.extend_from_slice(content);
         frame
     }
 
+    fn seen(frames: &mut Frames, bytes: &[u8]) -> Vec<Frame> {
+        let mut seen = Vec::new();
+        frames.pass(bytes, |frame| seen.push(frame));
+        seen
+    }
+
     fn kinds(bytes: &[u8], at_once: usize) -> (Vec<(Kind, bool, usize)>, Frames) {
-        let (mut seen, mut frames) = (Vec::new(), Frames::new());
+        let (mut all, mut frames) = (Vec::new(), Frames::new());
         for part in bytes.chunks(at_once) {
-            frames.pass(part, |frame| seen.push((frame.kind, frame.first_flag, frame.length)));
+            all.extend(seen(&mut frames, part).iter().map(|frame| (frame.kind, frame.first_flag, frame.length)));
         }
-        (seen, frames)
+        (all, frames)
     }
 
     #[test]
@@ -127,7 +189,7 @@ mod tests {
         for (kind, flags, content) in
             [(4, 0, &b"123456"[..]), (1, 5, b"abc"), (6, 1, b"12345678"), (0, 0, b""), (0, 1, b"xy"), (77, 0, b"z")]
         {
-            bytes.extend(frame(kind, flags, content));
+            bytes.extend(frame(kind, flags, 1, content));
         }
         let expected = vec![
             (Kind::Settings, false, 6),
@@ -146,8 +208,111 @@ mod tests {
     fn a_head_lasts_until_its_last_frame() {
         let mut bytes = vec![b' '; PREFACE];
         for (kind, flags, within) in [(1, 0, true), (9, 0, true), (9, 4, false), (0, 0, false), (1, 4, false)] {
-            bytes.extend(frame(kind, flags, b"x"));
+            bytes.extend(frame(kind, flags, 1, b"x"));
             assert_eq!(kinds(&bytes, 7).1.is_within_head(), within, "{kind} {flags}");
+        }
+    }
+
+    #[test]
+    fn a_reset_is_known_with_its_error_and_a_malformed_one_without() {
+        for (content, error) in [(&[0, 0, 1, 7][..], 263), (&[], 0), (&[0, 0, 7], 0), (&[0, 0, 0, 7, 0], 0)] {
+            let bytes = [frame(3, 0, 5, content), frame(6, 0, 0, b"12345678")].concat();
+            let frames = seen(&mut Frames::of_server(), &bytes);
+            let expected = [(Kind::Reset, 5, content.len(), error), (Kind::Ping, 0, 8, 0)];
+            let known: Vec<_> =
+                frames.iter().map(|frame| (frame.kind, frame.stream, frame.length, frame.error)).collect();
+            assert_eq!(known, expected, "{content:?}");
+        }
+    }
+
+    /// Frames as they may come, and what else may be sent for one.
+    pub(in super::super) fn frames() -> impl Strategy<Value = Vec<u8>> {
+        let stream = select(vec![0_u32, 1, 3, 5, 2, 1 << 31 | 1]);
+        let content = prop_oneof![
+            4 => Just(vec![]),
+            4 => prop::collection::vec(any::<u8>(), 0..20),
+            1 => prop::collection::vec(any::<u8>(), 200..300),
+        ];
+        let likely = (select(vec![0_u8, 0, 0, 1, 1, 3, 4, 6, 8, 9]), select(vec![0_u8, 0, 1, 4, 5, 8, 9]));
+        let kind = prop_oneof![8 => likely, 1 => any::<(u8, u8)>()];
+        let right =
+            (kind, stream, content).prop_map(|((kind, flags), stream, content)| frame(kind, flags, stream, &content));
+        prop::collection::vec(right, 0..20).prop_map(|frames| frames.concat())
+    }
+
+    /// The same, with bytes of them changed, left out or put in.
+    pub(in super::super) fn mutated() -> impl Strategy<Value = Vec<u8>> {
+        (frames(), prop::collection::vec((0..3_u8, any::<Index>(), any::<u8>()), 0..6)).prop_map(
+            |(mut bytes, changes)| {
+                for (change, place, byte) in changes {
+                    match (change, place.index(bytes.len().max(1))) {
+                        (0, place) => bytes.insert(place.min(bytes.len()), byte),
+                        (_, place) if place >= bytes.len() => {}
+                        (1, place) => bytes[place] = byte,
+                        (_, place) => drop(bytes.remove(place)),
+                    }
+                }
+                bytes
+            },
+        )
+    }
+
+    /// The frames as a plain reader takes them who has all of them before him.
+    pub(in super::super) fn plainly(mut bytes: &[u8]) -> Vec<&[u8]> {
+        let mut frames = Vec::new();
+        while let Some(head) = bytes.get(..HEAD) {
+            let length = usize::from(head[0]) * 65_536 + usize::from(head[1]) * 256 + usize::from(head[2]);
+            let end = (HEAD + length).min(bytes.len());
+            frames.push(&bytes[..end]);
+            bytes = &bytes[end..];
+        }
+        frames
+    }
+
+    /// What comes of bytes that come in pieces.
+    fn in_pieces(bytes: &[u8], cuts: &[Index]) -> (Vec<Frame>, Frames) {
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let mut frames = Frames::of_server();
+        let all = cuts.windows(2).flat_map(|cut| seen(&mut frames, &bytes[cut[0]..cut[1]])).collect();
+        (all, frames)
+    }
+
+    proptest! {
+        #[test]
+        fn reads_may_be_cut_anywhere(bytes in mutated(), cuts in prop::collection::vec(any::<Index>(), 0..30)) {
+            let (at_once, in_pieces) = (in_pieces(&bytes, &[]), in_pieces(&bytes, &cuts));
+            prop_assert_eq!(at_once.0, in_pieces.0);
+            prop_assert_eq!(at_once.1.is_within_head(), in_pieces.1.is_within_head());
+            prop_assert_eq!(at_once.1.part(), in_pieces.1.part());
+        }
+
+        #[test]
+        fn a_plain_reader_sees_the_same_frames(bytes in mutated()) {
+            let (mut known, frames) = in_pieces(&bytes, &[]);
+            let mut expected = plainly(&bytes);
+            // The error of the last one may be missing.
+            if known.len() < expected.len() {
+                let last = expected.pop().unwrap();
+                prop_assert!(last[3] == 3 && last.len() < MOST && frames.part() == last);
+            }
+            for frame in &mut known {
+                let bytes = expected.remove(0);
+                prop_assert_eq!(Kind::from(bytes[3]), frame.kind);
+                prop_assert_eq!(length([bytes[0], bytes[1], bytes[2]]), frame.length);
+                prop_assert_eq!(u32::from_be_bytes([bytes[5] & 127, bytes[6], bytes[7], bytes[8]]), frame.stream);
+                if frame.kind == Kind::Reset && frame.length == 4 {
+                    prop_assert_eq!(u32::from_be_bytes([bytes[9], bytes[10], bytes[11], bytes[12]]), frame.error);
+                } else {
+                    prop_assert_eq!(frame.error, 0);
+                }
+            }
+        }
+
+        #[test]
+        fn noise_is_no_more_than_a_head_that_is_kept(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+            let (known, frames) = in_pieces(&bytes, &[]);
+            prop_assert!(known.len() <= bytes.len() / HEAD && frames.part().len() < MOST);
         }
     }
 }

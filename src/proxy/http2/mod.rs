@@ -4,7 +4,8 @@
 //! wire ──── h2 ──── connection ──── stream ──── request::serve
 //!   frames    state    time-outs,     one lane,    as by HTTP/1.1
 //!   counted,  of all   closing,       one task
-//!   in turns  streams  fairness
+//!   sifted,   streams  fairness,
+//!   in turns           what h2 refuses
 //! ```
 //!
 //! h2 keeps the rules of the protocol, the windows and the sizes of heads. What it has no bound of its own for is kept
@@ -15,6 +16,8 @@ mod connection;
 pub(super) mod frames;
 mod head;
 mod patience;
+mod refused;
+pub(super) mod sieve;
 mod stream;
 mod wire;
 

@@ -1,13 +1,15 @@
 //! The byte stream below a visitor's HTTP/2: it counts the frames that come by, lets a busy connection read only so much
-//! at a time, and takes notes for the time-outs.
+//! at a time, and takes notes for the time-outs and of what h2 refuses.
 
-use super::frames::{Frames, Kind};
+use super::frames::{Frame, Frames, Kind};
 use super::patience::Patience;
+use super::refused::Unseen;
+use super::sieve::Sieve;
 use crate::proxy::gather::Gather;
 use crate::proxy::worker::Worker;
 use crate::transport::VisitorStream;
 use h2::Reason;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -39,6 +41,8 @@ pub(super) struct Wire {
     pub(super) taken: Cell<Option<Instant>>,
     /// Since when the connection is over for this side.
     pub(super) ended: Cell<Option<Instant>>,
+    /// The requests that only h2 has seen.
+    pub(super) unseen: RefCell<Unseen>,
 }
 
 impl Wire {
@@ -51,12 +55,32 @@ impl Wire {
             blocked: Cell::new(None),
             taken: Cell::new(None),
             ended: Cell::new(None),
+            unseen: RefCell::default(),
         })
     }
 
     /// It is this connection's turn again.
     pub(super) fn begin_turn(&self) {
         self.turn.set(TURN);
+    }
+
+    /// Takes note of a frame of the visitor's.
+    fn comes(&self, frame: Frame, begun: &mut bool, patience: &mut Patience) {
+        if !*begun {
+            *begun = true;
+            // RFC 9113 §3.4: the preface ends with it, and h2 does not ask for it.
+            if frame.kind != Kind::Settings || frame.first_flag {
+                self.fault.set(Some(Reason::PROTOCOL_ERROR));
+            }
+        }
+        match frame.kind {
+            Kind::Settings if frame.first_flag => self.acknowledged.set(true),
+            Kind::Headers => self.unseen.borrow_mut().begins(frame.stream),
+            _ => {}
+        }
+        if !patience.bears(frame) {
+            self.fault.set(Some(Reason::ENHANCE_YOUR_CALM));
+        }
     }
 }
 
@@ -65,7 +89,9 @@ pub(super) struct Watched {
     stream: Gather,
     worker: Rc<Worker>,
     wire: Rc<Wire>,
-    frames: Frames,
+    sieve: Sieve,
+    /// The frames that go to the visitor.
+    sent: Frames,
     patience: Patience,
     begun: bool,
     forgotten: usize,
@@ -73,32 +99,29 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(stream: VisitorStream, worker: Rc<Worker>, wire: Rc<Wire>) -> Self {
-        let patience = Patience::new(worker.now());
-        Self { stream: Gather(stream), worker, wire, frames: Frames::new(), patience, begun: false, forgotten: 0 }
+        Self {
+            stream: Gather(stream),
+            sieve: Sieve::new(Frames::new()),
+            sent: Frames::of_server(),
+            patience: Patience::new(worker.now()),
+            worker,
+            wire,
+            begun: false,
+            forgotten: 0,
+        }
     }
 
-    /// Takes note of what was read.
-    fn has_read(&mut self, bytes: &[u8]) {
-        let Self { wire, frames, patience, begun, .. } = self;
-        let now = self.worker.now();
-        patience.wait(now);
-        frames.pass(bytes, |frame| {
-            if !*begun {
-                *begun = true;
-                // RFC 9113 §3.4: the preface ends with it, and h2 does not ask for it.
-                if frame.kind != Kind::Settings || frame.first_flag {
-                    wire.fault.set(Some(Reason::PROTOCOL_ERROR));
-                }
+    /// Takes note of what was sent.
+    fn has_sent(&mut self, bytes: &[u8]) {
+        let Self { wire, sieve, sent, .. } = self;
+        sent.pass(bytes, |frame| match frame.kind {
+            Kind::Reset => {
+                sieve.forget(frame.stream);
+                wire.unseen.borrow_mut().is_reset(frame.stream, frame.error.into());
             }
-            if frame.kind == Kind::Settings && frame.first_flag {
-                wire.acknowledged.set(true);
-            }
-            if !patience.bears(frame) {
-                wire.fault.set(Some(Reason::ENHANCE_YOUR_CALM));
-            }
+            Kind::Headers => wire.unseen.borrow_mut().is_answered(frame.stream),
+            _ => {}
         });
-        let since = frames.is_within_head().then(|| wire.within_head.get().unwrap_or(now));
-        wire.within_head.set(since);
     }
 
     /// Takes note of whether the visitor took something.
@@ -130,11 +153,13 @@ impl AsyncRead for Watched {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let bytes = &buffer.filled()[before..];
-        self.wire.turn.set(left.saturating_sub(bytes.len()));
-        self.has_read(bytes);
+        let Self { stream, worker, wire, sieve, patience, begun, .. } = &mut *self;
+        let now = worker.now();
+        patience.wait(now);
+        let read = sieve.poll_read(Pin::new(stream), cx, buffer, |frame| wire.comes(frame, begun, patience));
+        let since = sieve.is_within_head().then(|| wire.within_head.get().unwrap_or(now));
+        wire.within_head.set(since);
+        wire.turn.set(left.saturating_sub(ready!(read)?));
         Poll::Ready(Ok(()))
     }
 }
@@ -142,6 +167,9 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = written {
+            self.has_sent(&bytes[..count]);
+        }
         self.note(written)
     }
 
@@ -151,6 +179,13 @@ impl AsyncWrite for Watched {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        if let Poll::Ready(Ok(mut left)) = written {
+            for slice in slices {
+                let here = left.min(slice.len());
+                self.has_sent(&slice[..here]);
+                left -= here;
+            }
+        }
         self.note(written)
     }
 

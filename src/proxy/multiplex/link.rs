@@ -1,6 +1,7 @@
 //! A connection to a target by HTTP/2, and the task that drives it.
 
 use crate::proxy::http2::frames::{Frames, Kind};
+use crate::proxy::http2::sieve::Sieve;
 use crate::proxy::worker::Worker;
 use crate::transport::{Connected, TargetStream};
 use bytes::Bytes;
@@ -104,7 +105,7 @@ impl Link {
         connected.stream.ends_when_unheard(QUIET, GIVE_UP);
         let stream = Heard {
             stream: connected.stream,
-            frames: Frames::of_server(),
+            sieve: Sieve::new(Frames::of_server()),
             health: Rc::clone(&health),
             worker: Rc::clone(worker),
         };
@@ -281,7 +282,7 @@ const HELD_BY_TASK: usize = 2;
 /// A connection's stream, with a note taken of when something came.
 struct Heard {
     stream: TargetStream,
-    frames: Frames,
+    sieve: Sieve,
     health: Rc<Health>,
     worker: Rc<Worker>,
 }
@@ -289,18 +290,19 @@ struct Heard {
 impl AsyncRead for Heard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            let Self { frames, health, .. } = &mut *self;
-            frames.pass(&buffer.filled()[before..], |frame| {
-                if matches!(frame.kind, Kind::Data | Kind::Headers) {
-                    health.answers.set(true);
-                }
-            });
-            self.health.heard.set(self.worker.now());
-            self.health.doubtful.set(false);
+        let Self { stream, sieve, health, worker } = &mut *self;
+        let mut heard = false;
+        let read = sieve.poll_read(Pin::new(stream), cx, buffer, |frame| {
+            heard = true;
+            if matches!(frame.kind, Kind::Data | Kind::Headers) {
+                health.answers.set(true);
+            }
+        });
+        if heard || buffer.filled().len() > before {
+            health.heard.set(worker.now());
+            health.doubtful.set(false);
         }
-        read
+        read.map_ok(|_| ())
     }
 }
 

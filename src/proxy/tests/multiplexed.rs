@@ -176,8 +176,16 @@ async fn serve(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, s
             let odd = Response::builder().header("content-length", "");
             drop(respond.send_response(odd.body(()).unwrap(), true));
         }
-        "/call" => {
+        "/flushing" => {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            for _ in 0..300 {
+                stream.send_data(Bytes::new(), false).unwrap();
+            }
+            stream.send_data("at last".into(), true).unwrap();
+        }
+        "/call" => {
+            let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let mut stream = respond.send_response(head, false).unwrap();
             stream.send_data("message".into(), false).unwrap();
             let mut trailers = HeaderMap::new();
             trailers.insert("grpc-status", "13".parse().unwrap());
@@ -384,6 +392,27 @@ async fn who_does_not_read_small_messages_costs_the_others_no_connection() {
     assert_eq!(held[0].answer().await.status, 200);
     assert_eq!(origin.connections(), 1);
     connection.abort();
+}
+
+#[tokio::test]
+async fn a_target_that_flushes_nothing_costs_the_others_no_connection() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    let mut held = hold(&world, &origin, "/held", 1).await;
+    assert!(get(world.address, "/flushing").await.text().contains("at last"));
+    origin.seen.release.notify_waiters();
+    assert_eq!(held[0].answer().await.status, 200);
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn how_a_call_ended_reaches_a_visitor_by_http1_who_takes_trailers() {
+    let origin = Origin::new().await;
+    let world = origin.world(|_| {});
+    let request = "GET /call HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: te\r\n\r\n";
+    let answer = ask(world.address, request).await;
+    assert!(answer.body().ends_with("\r\n0\r\ngrpc-status: 13\r\n\r\n"), "{answer:?}");
+    assert!(get(world.address, "/call").await.body().ends_with("\r\n0\r\n\r\n"), "nobody asked for trailers");
 }
 
 /// A frame's kind, flags and stream, once it has come.

@@ -48,6 +48,34 @@ async fn a_head_that_takes_too_long_is_told_so_even_if_it_never_pauses() {
 }
 
 #[tokio::test]
+async fn a_head_that_begins_behind_another_request_takes_no_longer() {
+    let world = impatient(|timeouts, short| timeouts.head = short).await;
+    let mut visitor = Visitor::connect(world.address).await;
+    let start = Instant::now();
+    assert_eq!(visitor.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT").await.status, 200);
+    assert_eq!(visitor.answer().await.status, 408);
+    assert!(start.elapsed() < Duration::from_secs(3));
+    // One that goes on in time is served.
+    let mut visitor = Visitor::connect(world.address).await;
+    assert_eq!(visitor.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT").await.status, 200);
+    assert_eq!(visitor.ask("TP/1.1\r\nhost: a\r\n\r\n").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_stops_reading_gains_no_time_by_the_next_request() {
+    let world = impatient(|timeouts, short| timeouts.stall = short).await;
+    let mut visitor = Visitor::connect(world.address).await;
+    visitor.send("GET /huge HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("the request is under way", || world.under_way() > 0).await;
+    let start = Instant::now();
+    while world.under_way() > 0 {
+        visitor.push(b"G").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(start.elapsed() < Duration::from_secs(5), "it is never cut");
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_later_than_a_slow_head() {
     let world = impatient(|timeouts, short| {
         timeouts.head = Period::from_millis(50);

@@ -17,14 +17,15 @@ pub async fn start() -> Recorder {
 }
 
 async fn serve(stream: TcpStream, streams: Streams) {
-    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    let handshake = h2::server::Builder::new().enable_connect_protocol().handshake(stream);
+    let Ok(mut connection) = handshake.await else { return };
     while let Some(accepted) = connection.accept().await {
         match accepted {
             Ok((request, respond)) => drop(tokio::spawn(answer(request, respond, Arc::clone(&streams)))),
             Err(error) => {
-                // Its frames broke the rules, which its reader then takes for what can't be read.
+                // Its frames broke the rules, which is no request that can be read.
                 if error.is_library() {
-                    streams.lock().unwrap().push(format!("{error}\n").into_bytes());
+                    streams.lock().unwrap().push(format!("{error}\r\n\r\n").into_bytes());
                 }
                 return;
             }
@@ -32,7 +33,7 @@ async fn serve(stream: TcpStream, streams: Streams) {
     }
 }
 
-/// Records a request as it comes, and answers it once it is whole.
+/// Records a request, and answers it once it is whole. Until then what is recorded is not whole either.
 async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, streams: Streams) {
     let (head, mut body) = request.into_parts();
     let chunked = !body.is_end_stream() && !head.headers.contains_key(CONTENT_LENGTH);
@@ -41,20 +42,21 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         streams.push(head_text(&head, chunked).into_bytes());
         streams.len() - 1
     };
-    let note = |bytes: &[u8]| streams.lock().unwrap()[number].extend_from_slice(bytes);
+    let mut rest = b"\r\n".to_vec();
     while let Some(part) = body.data().await {
         let Ok(part) = part else { return };
         let _ = body.flow_control().release_capacity(part.len());
         if chunked && !part.is_empty() {
-            note(&[format!("{:x}\r\n", part.len()).as_bytes(), &part, b"\r\n"].concat());
+            rest.extend([format!("{:x}\r\n", part.len()).as_bytes(), &part, b"\r\n"].concat());
         } else {
-            note(&part);
+            rest.extend(part);
         }
     }
     let Ok(trailers) = body.trailers().await else { return };
     if chunked {
-        note(format!("0\r\n{}\r\n", lines(&trailers.unwrap_or_default())).as_bytes());
+        rest.extend(format!("0\r\n{}\r\n", lines(&trailers.unwrap_or_default())).into_bytes());
     }
+    streams.lock().unwrap()[number].extend(rest);
     if head.uri.path() == "/gate" {
         let _ = poll_fn(|cx| respond.poll_reset(cx)).await;
     } else if let Ok(mut stream) = respond.send_response(Response::new(()), false) {
@@ -62,13 +64,15 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
     }
 }
 
-/// The authority is the host, crumbs of cookies are one (RFC 9113 §8.2.3), and a body without a length comes in chunks.
+/// The head but for the empty line behind it. The authority is the host, crumbs of cookies are one (RFC 9113 §8.2.3), and
+/// a body without a length comes in chunks.
 fn head_text(head: &Parts, chunked: bool) -> String {
     let mut fields = head.headers.clone();
     let authority = head.uri.authority().map(http::uri::Authority::as_str);
     let host = fields.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-    let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-    let mut text = format!("{} {path} HTTP/1.1\r\n", head.method);
+    // By CONNECT the authority stands in the place of the path.
+    let target = head.uri.path_and_query().map_or(authority.unwrap_or_default(), |path| path.as_str());
+    let mut text = format!("{} {target} HTTP/1.1\r\n", head.method);
     if let Some(authority) = authority.filter(|authority| host.as_deref() != Some(authority)) {
         write!(text, "host: {authority}\r\n").unwrap();
     }
@@ -81,7 +85,7 @@ fn head_text(head: &Parts, chunked: bool) -> String {
     if chunked {
         text += "transfer-encoding: chunked\r\n";
     }
-    text + "\r\n"
+    text
 }
 
 fn lines(fields: &HeaderMap) -> String {
