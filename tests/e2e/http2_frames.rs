@@ -118,26 +118,6 @@ async fn empty_frames_of_a_body_that_comes_end_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn padding_alone_is_given_back_its_room() {
-    let (router, _server0, _server1) = router().await;
-    let mut connection = FrameConnection::open(router.address()).await;
-    // More than a stream's window, in fewer frames than h2 puts up with.
-    let padded = |stream| frame(DATA, PADDED, stream, &[&[255][..], &[0; 255]].concat());
-    for stream in [1, 3, 5] {
-        connection.send(&post(stream, "/upload")).await;
-        connection.send(&padded(stream).repeat(30)).await;
-        // The window is whole again.
-        for part in 0..4 {
-            let flags = if part == 3 { END_STREAM } else { 0 };
-            connection.send(&frame(DATA, flags, stream, &[b'x'; 16_384])).await;
-            connection.until("a part goes on", |frame| frame.kind == WINDOW_UPDATE || frame.kind == HEADERS).await;
-        }
-    }
-    connection.send(&get(7, "/page")).await;
-    assert_eq!(connection.reaction(7).await, Reaction::Status(200));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_begins_with_the_settings() {
     let (router, _server0, _server1) = router().await;
     for (what, first) in [

@@ -134,22 +134,14 @@ impl Session {
                         self.begin(request, respond, leaving);
                         continue;
                     }
-                    Poll::Ready(Some(Err(error))) => {
-                        // Not what has happened to the connection, but what h2 has found wrong with it.
-                        if error.is_library() && error.is_go_away() {
-                            self.records(Happening::BadRequest(400));
-                        }
-                        self.record_refused();
-                        return Poll::Ready(());
-                    }
-                    Poll::Ready(None) => {
+                    Poll::Ready(Some(Err(_)) | None) => {
                         self.record_refused();
                         return Poll::Ready(());
                     }
                     Poll::Pending => self.record_refused(),
                 }
                 if let Some(reason) = self.wire.fault.get().filter(|_| ending.is_none()) {
-                    self.records(Happening::BadRequest(400));
+                    self.wire.unseen.borrow_mut().is_ended(Some(Happening::BadRequest(400)));
                     ending = Some(self.worker.now());
                     connection.abrupt_shutdown(reason);
                     continue;
@@ -173,9 +165,8 @@ impl Session {
                         connection.graceful_shutdown();
                     }
                     Poll::Ready(Due::End(reason)) => {
-                        if matches!(reason, Reason::ENHANCE_YOUR_CALM | Reason::SETTINGS_TIMEOUT) {
-                            self.records(Happening::BadRequest(408));
-                        }
+                        let late = matches!(reason, Reason::ENHANCE_YOUR_CALM | Reason::SETTINGS_TIMEOUT);
+                        self.wire.unseen.borrow_mut().is_ended(late.then_some(Happening::BadRequest(408)));
                         ending = Some(self.worker.now());
                         connection.abrupt_shutdown(reason);
                     }

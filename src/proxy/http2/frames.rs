@@ -6,8 +6,8 @@ const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 /// The head of a frame.
 pub(super) const HEAD: usize = 9;
 
-/// What of a frame is looked at, at the most: its head, and the error behind that of `RST_STREAM`.
-pub(super) const MOST: usize = HEAD + 4;
+/// What of a frame is looked at, at the most: its head, and in a `GOAWAY` the last stream and the error behind that.
+pub(super) const MOST: usize = HEAD + 8;
 
 /// The kinds of frames that the router tells apart (RFC 9113 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub(in crate::proxy) enum Kind {
     Reset,
     Settings,
     Ping,
+    GoAway,
     WindowUpdate,
     Continuation,
     /// What changes nothing, or is unknown.
@@ -31,6 +32,7 @@ impl From<u8> for Kind {
             3 => Self::Reset,
             4 => Self::Settings,
             6 => Self::Ping,
+            7 => Self::GoAway,
             8 => Self::WindowUpdate,
             9 => Self::Continuation,
             _ => Self::Other,
@@ -49,24 +51,24 @@ pub(in crate::proxy) struct Frame {
     end_headers: bool,
     pub(super) padded: bool,
     pub(super) length: usize,
-    /// The error of a `RST_STREAM`; 0 of anything else.
+    /// The error of a `RST_STREAM` or `GOAWAY`; 0 of anything else.
     pub(super) error: u32,
     /// Whether it comes before the end of a head, where only more of that may come.
     pub(super) interrupts: bool,
 }
 
 impl Frame {
-    fn parse([high, middle, low, kind, flags, stream @ .., a, b, c, d]: [u8; MOST], interrupted: bool) -> Self {
+    fn parse([high, middle, low, kind, flags, a, b, c, d]: [u8; HEAD], error: u32, interrupted: bool) -> Self {
         let kind = Kind::from(kind);
         Self {
             kind,
             // The highest bit is reserved.
-            stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
+            stream: u32::from_be_bytes([a, b, c, d]) & (u32::MAX >> 1),
             first_flag: flags & 1 != 0,
             end_headers: flags & 4 != 0,
             padded: flags & 8 != 0,
             length: length([high, middle, low]),
-            error: u32::from_be_bytes([a, b, c, d]),
+            error,
             interrupts: interrupted && kind != Kind::Continuation,
         }
     }
@@ -125,9 +127,10 @@ impl Frames {
         if self.missing() > 0 {
             return (taken, None);
         }
-        let frame = Frame::parse(self.head, self.in_block);
-        self.before = frame.length.saturating_sub(self.known - HEAD);
-        self.head[HEAD..].fill(0);
+        let (head, behind) = self.part().split_first_chunk().map_or(([0; HEAD], &[][..]), |(head, rest)| (*head, rest));
+        let error = behind.last_chunk().map_or(0, |error| u32::from_be_bytes(*error));
+        let frame = Frame::parse(head, error, self.in_block);
+        self.before = frame.length.saturating_sub(behind.len());
         self.known = 0;
         self.in_block = match frame.kind {
             Kind::Headers | Kind::Continuation => !frame.end_headers,
@@ -144,8 +147,12 @@ impl Frames {
     /// How much of what is looked at of the next frame is missing, as far as can be told.
     pub(super) fn missing(&self) -> usize {
         let [high, middle, low, kind, ..] = self.head;
-        let has_error = self.known >= HEAD && Kind::from(kind) == Kind::Reset && length([high, middle, low]) == 4;
-        let wanted = if has_error { MOST } else { HEAD };
+        let behind = match (Kind::from(kind), length([high, middle, low])) {
+            (Kind::Reset, 4) => 4,
+            (Kind::GoAway, 8..) => 8,
+            _ => 0,
+        };
+        let wanted = if self.known < HEAD { HEAD } else { HEAD + behind };
         wanted - self.known
     }
 
@@ -215,6 +222,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_reset_is_known_with_its_error_and_a_malformed_one_without() {
+        let bytes = frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 1, 9, b'w', b'h', b'y']);
+        let farewell = seen(&mut Frames::of_server(), &[&bytes[..], &bytes].concat());
+        assert!(farewell.len() == 2 && farewell[1].error == 265, "{farewell:?}");
         for (content, error) in [(&[0, 0, 1, 7][..], 263), (&[], 0), (&[0, 0, 7], 0), (&[0, 0, 0, 7, 0], 0)] {
             let bytes = [frame(3, 0, 5, content), frame(6, 0, 0, b"12345678")].concat();
             let frames = seen(&mut Frames::of_server(), &bytes);
@@ -233,7 +243,7 @@ pub(super) mod tests {
             4 => prop::collection::vec(any::<u8>(), 0..20),
             1 => prop::collection::vec(any::<u8>(), 200..300),
         ];
-        let likely = (select(vec![0_u8, 0, 0, 1, 1, 3, 4, 6, 8, 9]), select(vec![0_u8, 0, 1, 4, 5, 8, 9]));
+        let likely = (select(vec![0_u8, 0, 0, 1, 1, 3, 4, 6, 7, 8, 9]), select(vec![0_u8, 0, 1, 4, 5, 8, 9]));
         let kind = prop_oneof![8 => likely, 1 => any::<(u8, u8)>()];
         let right =
             (kind, stream, content).prop_map(|((kind, flags), stream, content)| frame(kind, flags, stream, &content));
@@ -294,7 +304,7 @@ pub(super) mod tests {
             // The error of the last one may be missing.
             if known.len() < expected.len() {
                 let last = expected.pop().unwrap();
-                prop_assert!(last[3] == 3 && last.len() < MOST && frames.part() == last);
+                prop_assert!(matches!(last[3], 3 | 7) && last.len() < MOST && frames.part() == last);
             }
             for frame in &mut known {
                 let bytes = expected.remove(0);
@@ -303,6 +313,8 @@ pub(super) mod tests {
                 prop_assert_eq!(u32::from_be_bytes([bytes[5] & 127, bytes[6], bytes[7], bytes[8]]), frame.stream);
                 if frame.kind == Kind::Reset && frame.length == 4 {
                     prop_assert_eq!(u32::from_be_bytes([bytes[9], bytes[10], bytes[11], bytes[12]]), frame.error);
+                } else if frame.kind == Kind::GoAway && frame.length >= 8 {
+                    prop_assert_eq!(u32::from_be_bytes([bytes[13], bytes[14], bytes[15], bytes[16]]), frame.error);
                 } else {
                     prop_assert_eq!(frame.error, 0);
                 }

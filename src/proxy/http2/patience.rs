@@ -67,7 +67,7 @@ impl Patience {
             Kind::WindowUpdate => 1,
             // The router asks for very few.
             Kind::Settings | Kind::Ping if frame.first_flag => 100,
-            Kind::Settings | Kind::Ping | Kind::Continuation | Kind::Other => 4,
+            Kind::Settings | Kind::Ping | Kind::GoAway | Kind::Continuation | Kind::Other => 4,
             Kind::Data if frame.length == 0 && !frame.first_flag => {
                 // Some clients flush each part of a body with an empty one: the part has paid for it.
                 if std::mem::take(&mut self.brought) { 0 } else { 4 }

@@ -8,6 +8,8 @@
 //! | a head | its own 431, for a list of fields that is too long |
 //! | `RST_STREAM` with `REFUSED_STREAM` | more streams than allowed |
 //! | `RST_STREAM` with anything else | malformed |
+//!
+//! So is what ends the connection for a fault of the visitor's: it stands for the request that never came of it.
 
 use crate::model::Happening;
 use crate::proxy::inspector::NO_METHOD;
@@ -31,6 +33,8 @@ pub(super) struct Unseen {
     waiting: VecDeque<u32>,
     /// Those that have got an answer or a reset.
     refused: Vec<(u32, Happening)>,
+    /// Whether it is known what the connection is ended for.
+    ended: bool,
 }
 
 impl Unseen {
@@ -67,6 +71,20 @@ impl Unseen {
         if self.ends_waiting(stream) {
             let limit = reason == Reason::REFUSED_STREAM;
             self.refused.push((stream, if limit { Happening::RouterLimit } else { Happening::BadRequest(400) }));
+        }
+    }
+
+    /// The connection is ended for this, if it is anything that a visitor did, and not for something else already.
+    pub(super) fn is_ended(&mut self, happening: Option<Happening>) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.refused.extend(happening.map(|happening| (0, happening)));
+        }
+    }
+
+    /// The end of the connection was told, for this reason.
+    pub(super) fn is_told_to_go(&mut self, reason: Reason) {
+        if !matches!(reason, Reason::NO_ERROR | Reason::INTERNAL_ERROR) {
+            self.is_ended(Some(Happening::BadRequest(400)));
         }
     }
 
@@ -119,6 +137,19 @@ mod tests {
         unseen.is_seen(9);
         assert_eq!(unseen.refused().count(), 0);
         assert!(unseen.waiting.is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_ended_for_one_thing() {
+        let mut unseen = Unseen::default();
+        unseen.is_told_to_go(Reason::NO_ERROR);
+        assert_eq!(unseen.refused().count(), 0);
+        unseen.is_ended(Some(Happening::BadRequest(408)));
+        unseen.is_told_to_go(Reason::ENHANCE_YOUR_CALM);
+        assert_eq!(unseen.refused().collect::<Vec<_>>(), [Happening::BadRequest(408)]);
+        let mut unseen = Unseen::default();
+        unseen.is_told_to_go(Reason::PROTOCOL_ERROR);
+        assert_eq!(unseen.refused().collect::<Vec<_>>(), [Happening::BadRequest(400)]);
     }
 
     #[test]

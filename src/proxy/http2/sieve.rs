@@ -146,7 +146,7 @@ impl Sieve {
                 self.forget(frame.stream);
                 false
             }
-            Kind::Settings | Kind::Ping | Kind::WindowUpdate | Kind::Continuation | Kind::Other => false,
+            Kind::Settings | Kind::Ping | Kind::GoAway | Kind::WindowUpdate | Kind::Continuation | Kind::Other => false,
         }
     }
 

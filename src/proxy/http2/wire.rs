@@ -120,6 +120,7 @@ impl Watched {
                 wire.unseen.borrow_mut().is_reset(frame.stream, frame.error.into());
             }
             Kind::Headers => wire.unseen.borrow_mut().is_answered(frame.stream),
+            Kind::GoAway => wire.unseen.borrow_mut().is_told_to_go(frame.error.into()),
             _ => {}
         });
     }
