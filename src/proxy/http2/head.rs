@@ -50,6 +50,10 @@ pub(in crate::proxy) fn fit(head: &Parts) -> Result<(), u16> {
     if !(path.starts_with('/') || asterisk || head.method == Method::CONNECT) {
         return Err(400);
     }
+    // h2 takes an empty one for one of a kind that it does not know.
+    if head.uri.scheme_str().is_some_and(str::is_empty) {
+        return Err(400);
+    }
     // h2 takes it for a zero.
     if head.headers.get(CONTENT_LENGTH).is_some_and(HeaderValue::is_empty) {
         return Err(400);

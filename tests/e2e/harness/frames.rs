@@ -102,28 +102,24 @@ impl Frame {
         u32::from_be_bytes(self.content[at..at + 4].try_into().unwrap())
     }
 
-    /// The status at the beginning of a head, which a table of size 0 makes the encoder spell out.
-    pub fn status(&self) -> u16 {
-        let block = match self.content.as_slice() {
-            // The announcement that the table has that size.
-            [0x20, rest @ ..] => rest,
-            block => block,
-        };
+    /// The status at the beginning of a head, which a table of size 0 makes the encoder spell out; `None` if it does
+    /// otherwise.
+    pub fn status(&self) -> Option<u16> {
+        let mut block = self.content.as_slice();
+        // The announcement that the table has that size.
+        while let [0x20, rest @ ..] = block {
+            block = rest;
+        }
+        // RFC 7541, appendix A: the indexes 8 to 14 are statuses, and each of them gives the name.
         match *block {
-            [0x88, ..] => 200,
-            [0x89, ..] => 204,
-            [0x8a, ..] => 206,
-            [0x8b, ..] => 304,
-            [0x8c, ..] => 400,
-            [0x8d, ..] => 404,
-            [0x8e, ..] => 500,
-            [0x08 | 0x18 | 0x48, length, ref rest @ ..] if length & 128 != 0 => {
-                digits(&rest[..usize::from(length & 127)])
+            [index @ 0x88..=0x8e, ..] => Some([200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)]),
+            [0x08..=0x0e | 0x18..=0x1e | 0x48..=0x4e, length, ref rest @ ..] if length & 128 != 0 => {
+                rest.get(..usize::from(length & 127)).map(digits)
             }
-            [0x08 | 0x18 | 0x48, length, ref rest @ ..] => {
-                String::from_utf8_lossy(&rest[..usize::from(length)]).parse().unwrap()
+            [0x08..=0x0e | 0x18..=0x1e | 0x48..=0x4e, length, ref rest @ ..] => {
+                String::from_utf8_lossy(rest.get(..usize::from(length))?).parse().ok()
             }
-            _ => panic!("no status in {:?}", self.content),
+            _ => None,
         }
     }
 }
@@ -164,8 +160,8 @@ impl FrameConnection {
             content.extend(name.to_be_bytes());
             content.extend(value.to_be_bytes());
         }
-        connection.send(PREFACE).await;
-        connection.send(&frame(SETTINGS, 0, 0, &content)).await;
+        connection.send(&[PREFACE, &frame(SETTINGS, 0, 0, &content)].concat()).await;
+        connection.until("the server has settings", |frame| frame.kind == SETTINGS && frame.flags == 0).await;
         connection.send(&frame(SETTINGS, ACK, 0, &[])).await;
         connection.until("the settings are acknowledged", |frame| frame.kind == SETTINGS && frame.flags == ACK).await;
         connection
@@ -236,7 +232,11 @@ impl FrameConnection {
             match frame.kind {
                 GOAWAY => return Reaction::GoAway(frame.number(4)),
                 RST_STREAM if frame.stream == stream => return Reaction::Reset(frame.number(0)),
-                HEADERS if frame.stream == stream => return Reaction::Status(frame.status()),
+                HEADERS if frame.stream == stream => match frame.status() {
+                    // An interim answer.
+                    Some(100..200) => {}
+                    status => return Reaction::Status(status.unwrap_or_else(|| panic!("no status in {frame:?}"))),
+                },
                 PING if frame.content == b"reaction" => ponged = true,
                 _ => {}
             }

@@ -21,6 +21,7 @@ pub struct Setup {
     /// The `/etc/hosts` that the router's process sees, in place of this machine's. Takes root to set up.
     pub hosts: Option<PathBuf>,
     server_keys: String,
+    pool_keys: String,
     tables: String,
     service_keys: String,
     service_tables: String,
@@ -65,6 +66,7 @@ impl Setup {
             environment: Vec::new(),
             hosts: None,
             server_keys: "workers = 2\n".into(),
+            pool_keys: String::new(),
             tables: String::new(),
             service_keys: String::new(),
             service_tables: String::new(),
@@ -88,6 +90,12 @@ impl Setup {
     /// Whole tables of the top level, `[server.timeouts]` and the like.
     pub fn tables(mut self, tables: &str) -> Self {
         writeln!(self.tables, "{tables}").unwrap();
+        self
+    }
+
+    /// Lines in `[service.pool.…]` of each pool.
+    pub fn pool_keys(mut self, keys: &str) -> Self {
+        writeln!(self.pool_keys, "{keys}").unwrap();
         self
     }
 
@@ -136,8 +144,13 @@ impl Setup {
         );
         for (name, targets, release) in &self.pools {
             let targets: Vec<_> = targets.iter().map(|target| format!("\"{target}\"")).collect();
-            writeln!(text, "\n[service.pool.{name}]\ntargets = [{}]\nrelease = \"{release}\"", targets.join(", "))
-                .unwrap();
+            let keys = &self.pool_keys;
+            writeln!(
+                text,
+                "\n[service.pool.{name}]\ntargets = [{}]\nrelease = \"{release}\"\n{keys}",
+                targets.join(", ")
+            )
+            .unwrap();
         }
         text + &self.health + &self.rollout + &self.service_tables
     }

@@ -1,11 +1,10 @@
 //! HTTP/1.1 in raw bytes: what can be read in more than one way is refused or cleaned, on the way in and on the way back.
 //!
-//! `benches/strictness` runs the same bytes against HAProxy and Envoy.
+//! `benches/strictness` runs the same bytes against other proxies.
 
-mod answers;
-mod others;
-mod requests;
-mod wire;
+pub mod answers;
+pub mod requests;
+pub mod wire;
 
 use crate::harness::{Router, SHORT, Setup, free_address};
 use requests::Case;
@@ -23,14 +22,14 @@ pub enum Want {
 }
 
 impl Want {
-    fn passed(self) -> &'static [&'static str] {
+    pub fn passed(self) -> &'static [&'static str] {
         match self {
             Self::Refused(_) => &[],
             Self::Passed(lines) | Self::ThenRefused(lines, _) => lines,
         }
     }
 
-    fn statuses(self) -> Vec<u16> {
+    pub fn statuses(self) -> Vec<u16> {
         let mut statuses = vec![200; self.passed().len()];
         if let Self::Refused(status) | Self::ThenRefused(_, status) = self {
             statuses.push(status);
@@ -38,7 +37,7 @@ impl Want {
         statuses
     }
 
-    fn heads(self) -> Vec<bool> {
+    pub fn heads(self) -> Vec<bool> {
         self.passed().iter().map(|line| line.starts_with("HEAD ")).collect()
     }
 }
@@ -46,7 +45,7 @@ impl Want {
 /// Why what reached the origin is not safe: it can be read in more than one way, is a request that nobody may take for
 /// one, or says what a visitor may not say; or of several good ones not all passed. What is refused is safe, and so is what passes
 /// in a form that can be read in one way only.
-fn unsafe_because(case: &Case, seen: &Seen) -> Option<String> {
+pub fn unsafe_because(case: &Case, seen: &Seen) -> Option<String> {
     let lines: Vec<&str> = seen.requests.iter().map(|request| request.line.as_str()).collect();
     let passed = case.want.passed();
     // In no order: a proxy may use a connection for each.

@@ -156,12 +156,13 @@ fn chunks(bytes: &[u8], at: &mut usize) -> Option<Result<Vec<u8>, String>> {
     }
 }
 
-type Streams = Arc<Mutex<Vec<Vec<u8>>>>;
+/// The bytes of each stream, of whom it is that sends.
+pub type Streams = Arc<Mutex<Vec<Vec<u8>>>>;
 
 /// Who sends nothing for so long to an origin sends nothing more of a case.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// A server that records every byte, and answers each request that can be read in one way only.
+/// A server that records every byte, and answers each request that can be read in one way only, unless it is for `/gate`.
 pub struct Recorder {
     pub address: SocketAddr,
     streams: Streams,
@@ -181,6 +182,14 @@ pub struct Seen {
 
 impl Recorder {
     pub async fn start() -> Self {
+        Self::serving(record).await
+    }
+
+    /// Records what `serve` makes of each connection.
+    pub async fn serving<F>(serve: impl Fn(TcpStream, Streams) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = free_address();
         let listener = TcpListener::bind(address).await.unwrap();
         let streams = Streams::default();
@@ -188,7 +197,7 @@ impl Recorder {
         let server = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
-                tokio::spawn(record(stream, Arc::clone(&all)));
+                tokio::spawn(serve(stream, Arc::clone(&all)));
             }
         });
         Self { address, streams, looked: Mutex::default(), server }
@@ -258,6 +267,9 @@ async fn record(mut stream: TcpStream, streams: Streams) {
             match read(&unread, false) {
                 Strict::Whole(message) => {
                     unread.drain(..message.length);
+                    if message.line.contains(" /gate ") {
+                        continue;
+                    }
                     let body = if message.line.starts_with("HEAD ") { "" } else { "ok" };
                     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}");
                     if stream.write_all(answer.as_bytes()).await.is_err() {
