@@ -288,8 +288,7 @@ pub(super) mod tests {
         (all, frames)
     }
 
-    proptest! {
-        #[test]
+    odd_input! {
         fn reads_may_be_cut_anywhere(bytes in mutated(), cuts in prop::collection::vec(any::<Index>(), 0..30)) {
             let (at_once, in_pieces) = (in_pieces(&bytes, &[]), in_pieces(&bytes, &cuts));
             prop_assert_eq!(at_once.0, in_pieces.0);
@@ -297,7 +296,6 @@ pub(super) mod tests {
             prop_assert_eq!(at_once.1.part(), in_pieces.1.part());
         }
 
-        #[test]
         fn a_plain_reader_sees_the_same_frames(bytes in mutated()) {
             let (mut known, frames) = in_pieces(&bytes, &[]);
             let mut expected = plainly(&bytes);
@@ -321,7 +319,6 @@ pub(super) mod tests {
             }
         }
 
-        #[test]
         fn noise_is_no_more_than_a_head_that_is_kept(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
             let (known, frames) = in_pieces(&bytes, &[]);
             prop_assert!(known.len() <= bytes.len() / HEAD && frames.part().len() < MOST);

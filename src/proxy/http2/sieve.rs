@@ -250,8 +250,7 @@ mod tests {
         assert_eq!(sieve.sift(&mut bytes, |_| {}), bytes.len());
     }
 
-    proptest! {
-        #[test]
+    odd_input! {
         fn reads_may_be_cut_anywhere(
             bytes in mutated(),
             cuts in prop::collection::vec(any::<Index>(), 0..30),
@@ -260,7 +259,6 @@ mod tests {
             prop_assert_eq!(passed(&bytes, &[], &[8192]), passed(&bytes, &cuts, &rooms));
         }
 
-        #[test]
         fn nothing_but_empty_data_is_ever_taken_out(bytes in mutated()) {
             let passed = whole(&bytes);
             let mut left = &passed[..];
@@ -275,7 +273,6 @@ mod tests {
             prop_assert!(bytes.ends_with(left) && left.len() < 9);
         }
 
-        #[test]
         fn what_was_sifted_has_nothing_to_take_out(bytes in frames()) {
             let once = whole(&bytes);
             prop_assert_eq!(&whole(&once), &once);
