@@ -93,9 +93,9 @@ fn builder(streams: u32) -> Builder {
 pub(in crate::proxy) async fn serve(stream: VisitorStream, worker: Rc<Worker>, peer: Rc<Peer>) {
     let begun = worker.tick();
     peer.multiplexes.set(true);
-    let wire = Wire::new();
+    let wire = Wire::new(stream);
     let lane = Visitor::new(Rc::clone(&worker), Rc::clone(&peer));
-    let watched = Watched::new(stream, Rc::clone(&worker), Rc::clone(&wire));
+    let watched = Watched::new(Rc::clone(&worker), Rc::clone(&wire));
     let session =
         Rc::new(Session { worker, peer, lane, streams: RefCell::default(), wire, begun, next_look: Cell::new(begun) });
     let _registered = Registered(Rc::clone(&session.lane));
@@ -115,6 +115,9 @@ impl Session {
             self.wire.begin_turn();
             if let Poll::Ready(open) = handshake.as_mut().poll(cx) {
                 return Poll::Ready(open.ok());
+            }
+            if self.wire.ends_turn(&self.worker, cx).is_err() {
+                return Poll::Ready(None);
             }
             timer.poll_until(self.lane.deadline(), &self.worker, cx).map(|()| None)
         })
@@ -138,7 +141,12 @@ impl Session {
                         self.record_refused();
                         return Poll::Ready(());
                     }
-                    Poll::Pending => self.record_refused(),
+                    Poll::Pending => {
+                        self.record_refused();
+                        if self.wire.ends_turn(&self.worker, cx).is_err() {
+                            return Poll::Ready(());
+                        }
+                    }
                 }
                 if let Some(reason) = self.wire.fault.get().filter(|_| ending.is_none()) {
                     self.wire.unseen.borrow_mut().is_ended(Some(Happening::BadRequest(400)));
@@ -155,7 +163,7 @@ impl Session {
                 let due = match ending {
                     // It was told; that it does not even take this keeps nobody waiting.
                     Some(since) => timer.poll_until(Some(since + LINGER.0), &self.worker, cx).map(|()| Due::Cut),
-                    None => self.poll_due(leaving, connection.has_streams(), &mut timer, cx),
+                    None => self.poll_due(leaving, connection.has_streams() || self.wire.is_holding(), &mut timer, cx),
                 };
                 match due {
                     Poll::Pending => return Poll::Pending,

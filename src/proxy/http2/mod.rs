@@ -20,6 +20,7 @@ mod answer;
 mod connection;
 pub(super) mod frames;
 mod head;
+mod hold;
 mod patience;
 mod refused;
 pub(super) mod sieve;

@@ -2,15 +2,15 @@
 //! at a time, and takes notes for the time-outs and of what h2 refuses.
 
 use super::frames::{Frame, Frames, Kind};
+use super::hold::Hold;
 use super::patience::Patience;
 use super::refused::Unseen;
 use super::sieve::Sieve;
-use crate::proxy::gather::Gather;
 use crate::proxy::worker::Worker;
-use crate::transport::{VisitorStream, forward};
+use crate::transport::VisitorStream;
 use h2::Reason;
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,9 +24,10 @@ const TURN: usize = 64 * 1024;
 /// reset it, and the visitor might never see why.
 const MOST_FORGOTTEN: usize = 1024 * 1024;
 
-/// What is known of the stream while it is in h2's hands.
+/// The stream while it is in h2's hands, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Wire {
+    stream: RefCell<Hold<VisitorStream>>,
     /// What may still be read in this turn.
     turn: Cell<usize>,
     /// What the visitor did wrong.
@@ -39,6 +40,8 @@ pub(super) struct Wire {
     pub(super) blocked: Cell<Option<Instant>>,
     /// When the visitor last took something.
     pub(super) taken: Cell<Option<Instant>>,
+    /// What it took since that was counted last, in bytes.
+    served: Cell<usize>,
     /// Since when the connection is over for this side.
     pub(super) ended: Cell<Option<Instant>>,
     /// The requests that only h2 has seen.
@@ -46,14 +49,16 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new() -> Rc<Self> {
+    pub(super) fn new(stream: VisitorStream) -> Rc<Self> {
         Rc::new(Self {
+            stream: RefCell::new(Hold::new(stream)),
             turn: Cell::new(TURN),
             fault: Cell::new(None),
             acknowledged: Cell::new(false),
             within_head: Cell::new(None),
             blocked: Cell::new(None),
             taken: Cell::new(None),
+            served: Cell::new(0),
             ended: Cell::new(None),
             unseen: RefCell::default(),
         })
@@ -62,6 +67,37 @@ impl Wire {
     /// It is this connection's turn again.
     pub(super) fn begin_turn(&self) {
         self.turn.set(TURN);
+    }
+
+    /// The turn is over: what was written in it goes out.
+    ///
+    /// # Errors
+    /// When the visitor is gone.
+    pub(super) fn ends_turn(&self, worker: &Worker, cx: &mut Context<'_>) -> io::Result<()> {
+        let sent = self.stream.borrow_mut().poll_send(cx, |count| self.takes(count, worker));
+        match self.note(sent, worker) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Whether something is still to go out.
+    pub(super) fn is_holding(&self) -> bool {
+        self.stream.borrow().is_holding()
+    }
+
+    /// The visitor took something.
+    fn takes(&self, count: usize, worker: &Worker) {
+        self.served.set(self.served.get() + count);
+        self.taken.set(Some(worker.now()));
+        self.blocked.set(None);
+    }
+
+    /// Takes note of whether the visitor takes what is to be written.
+    fn note<T>(&self, written: Poll<io::Result<T>>, worker: &Worker) -> Poll<io::Result<T>> {
+        let since = written.is_pending().then(|| self.blocked.get().unwrap_or(worker.now()));
+        self.blocked.set(since);
+        written
     }
 
     /// Takes note of a frame of the visitor's.
@@ -86,7 +122,6 @@ impl Wire {
 
 /// The stream.
 pub(super) struct Watched {
-    stream: Gather,
     worker: Rc<Worker>,
     wire: Rc<Wire>,
     sieve: Sieve,
@@ -98,9 +133,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(stream: VisitorStream, worker: Rc<Worker>, wire: Rc<Wire>) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, wire: Rc<Wire>) -> Self {
         Self {
-            stream: Gather(stream),
             sieve: Sieve::new(Frames::new()),
             sent: Frames::of_server(),
             patience: Patience::new(worker.now()),
@@ -124,23 +158,6 @@ impl Watched {
             _ => {}
         });
     }
-
-    /// Takes note of whether the visitor took something.
-    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match &written {
-            Poll::Ready(Ok(count)) => {
-                self.patience.served(*count);
-                self.wire.blocked.set(None);
-                self.wire.taken.set(Some(self.worker.now()));
-            }
-            Poll::Ready(Err(_)) => self.wire.blocked.set(None),
-            Poll::Pending => {
-                let since = self.wire.blocked.get().unwrap_or(self.worker.now());
-                self.wire.blocked.set(Some(since));
-            }
-        }
-        written
-    }
 }
 
 impl AsyncRead for Watched {
@@ -154,9 +171,11 @@ impl AsyncRead for Watched {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let Self { stream, worker, wire, sieve, patience, begun, .. } = &mut *self;
+        let Self { worker, wire, sieve, patience, begun, .. } = &mut *self;
         let now = worker.now();
         patience.wait(now);
+        patience.served(wire.served.take());
+        let stream = &mut wire.stream.borrow_mut().stream;
         let read = sieve.poll_read(Pin::new(stream), cx, buffer, |frame| wire.comes(frame, begun, patience));
         let since = sieve.is_within_head().then(|| wire.within_head.get().unwrap_or(now));
         wire.within_head.set(since);
@@ -166,43 +185,49 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = written {
-            self.has_sent(&bytes[..count]);
-        }
-        self.note(written)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if let Poll::Ready(Ok(mut left)) = written {
-            for slice in slices {
-                let here = left.min(slice.len());
-                self.has_sent(&slice[..here]);
-                left -= here;
-            }
+        let Self { wire, worker, .. } = &*self;
+        let written = wire.stream.borrow_mut().poll_write(cx, slices, |count| wire.takes(count, worker));
+        let mut left = ready!(wire.note(written, worker))?;
+        let all = left;
+        for slice in slices {
+            let here = left.min(slice.len());
+            self.has_sent(&slice[..here]);
+            left -= here;
         }
-        self.note(written)
+        Poll::Ready(Ok(all))
     }
 
-    forward!(stream: is_write_vectored, poll_flush);
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Done at the end of the turn, for all that was written in it.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 
     /// Ready once the visitor has ended its side too, or has sent too much into nothing.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, wire, worker, forgotten, .. } = &mut *self;
+        let Self { wire, worker, forgotten, .. } = &mut *self;
+        let hold = &mut *wire.stream.borrow_mut();
         if wire.ended.get().is_none() {
-            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            ready!(wire.note(hold.poll_send(cx, |count| wire.takes(count, worker)), worker))?;
+            ready!(Pin::new(&mut hold.stream).poll_shutdown(cx))?;
             wire.ended.set(Some(worker.now()));
         }
         let mut space = [0; 4096];
         while *forgotten < MOST_FORGOTTEN {
             let mut buffer = ReadBuf::new(&mut space);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            ready!(Pin::new(&mut hold.stream).poll_read(cx, &mut buffer))?;
             if buffer.filled().is_empty() {
                 break;
             }
