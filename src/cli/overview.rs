@@ -261,6 +261,7 @@ fn standing(phase: Phase, index: usize, at: usize) -> Standing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::steers;
     use super::super::samples::{canary, evidence, time};
     use super::*;
     use crate::model::{Deploy, DeployGuard, GatePoint, HeldBy, Meanwhile, ModeSetting};
@@ -456,7 +457,7 @@ evidence
             if let (Ok(view), Ok(evidence)) = (serde_json::from_value(view), serde_json::from_value(evidence)) {
                 for extent in [Extent::Service, Extent::Rollout] {
                     let text = overview(&view, Some(&evidence), extent, now);
-                    prop_assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+                    prop_assert!(!text.contains(|c| steers(c) && c != '\n'), "{text:?}");
                 }
                 let _ = summary(&view);
             }
