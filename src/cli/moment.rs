@@ -66,6 +66,7 @@ mod tests {
             let now: Zoned = "2026-11-22T12:00:00+02:00[+02:00]".parse().unwrap();
             let moment = parse(&format!("{hour:02}:{minute:02}"), &now).unwrap().to_zoned(now.time_zone().clone());
             prop_assert_eq!((moment.hour(), moment.minute()), (hour, minute));
+            prop_assert!(moment.timestamp() <= now.timestamp() + std::time::Duration::from_secs(24 * 3600), "{moment}");
         }
     }
 }
