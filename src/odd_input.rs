@@ -66,7 +66,7 @@ pub(crate) fn odd_value() -> impl Strategy<Value = Value> {
     ];
     prop_oneof![
         4 => numbers,
-        3 => ".{0,6}|\u{1b}\\[2J|\n|server[01]|[0-9]{1,9}(ms|s|m|h)|87600h".prop_map(Value::from),
+        3 => ".{0,6}|\u{1b}\\[2J|\u{202e}|\n|server[01]|[0-9]{1,9}(ms|s|m|h)|87600h".prop_map(Value::from),
         1 => proptest::sample::select(moments.to_vec()).prop_map(Value::from),
         2 => proptest::sample::select(vec![Value::Null, true.into(), false.into(), Value::Array(Vec::new())]),
         1 => Just(serde_json::json!({})),

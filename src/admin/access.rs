@@ -280,7 +280,7 @@ mod tests {
             let access = without_token("127.0.0.1:9900").unwrap();
             if asked(&access, &Method::GET, "/", &[("host", &host)]) == 200 {
                 let name = host.parse::<Authority>().unwrap();
-            let url: reqwest::Url = format!("http://{}/", name.host()).parse().unwrap();
+                let url: reqwest::Url = format!("http://{}/", name.host()).parse().unwrap();
                 let name = url.host_str().unwrap().trim_start_matches('[').trim_end_matches(']');
                 let loops_back = name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
                 prop_assert!(loops_back || name == "localhost", "{host} is {name}");

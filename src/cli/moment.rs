@@ -52,6 +52,10 @@ mod tests {
             let now: Zoned = "2026-11-22T12:00:00+02:00[+02:00]".parse().unwrap();
             if let Ok(moment) = parse(&text, &now) {
                 prop_assert!(moment > now.timestamp(), "{text} is {moment}");
+                let here = moment.to_zoned(now.time_zone().clone()).strftime("%Y-%m-%d %H:%M").to_string();
+                if let Some((local, zone)) = text.split_at_checked(here.len()) && !zone.contains(['Z', '+', '-']) {
+                    prop_assert_eq!(local.replace('T', " "), here);
+                }
                 if text.len() <= 5 {
                     prop_assert!(moment <= now.timestamp() + std::time::Duration::from_secs(24 * 3600), "{text} is {moment}");
                 }
@@ -62,6 +66,7 @@ mod tests {
             let now: Zoned = "2026-11-22T12:00:00+02:00[+02:00]".parse().unwrap();
             let moment = parse(&format!("{hour:02}:{minute:02}"), &now).unwrap().to_zoned(now.time_zone().clone());
             prop_assert_eq!((moment.hour(), moment.minute()), (hour, minute));
+            prop_assert!(moment.timestamp() <= now.timestamp() + std::time::Duration::from_secs(24 * 3600), "{moment}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn complain(text: &str) {
 }
 
 /// Whether a character could move the cursor, or make text look like another text.
-fn steers(character: char) -> bool {
+pub(super) fn steers(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

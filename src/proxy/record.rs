@@ -248,7 +248,7 @@ impl Record {
     /// The request goes to its pool once more, by another connection.
     pub(super) fn is_sent_again(&mut self, after: Happening) {
         self.ends(Happening::VisitorGone);
-        if let Some(place) = &self.place {
+        if let Some(place) = self.place.as_ref().filter(|_| !self.unjudged) {
             let worker = &self.visitor.worker;
             place.pool().tally.of(worker.id).judged(after);
         }

@@ -84,7 +84,8 @@ impl HostIndex {
         if self.exact.is_empty() && self.below.is_empty() {
             return self.any.find(path);
         }
-        let mut host = without_port(host);
+        let host = without_port(host);
+        let mut host = host.strip_suffix('.').unwrap_or(host);
         // A host name has at most 253 characters; a longer one can be configured nowhere.
         let mut buffer;
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -94,7 +95,6 @@ impl HostIndex {
             lower.make_ascii_lowercase();
             host = std::str::from_utf8(lower).unwrap_or_default();
         }
-        let host = host.strip_suffix('.').unwrap_or(host);
         let exact = self.exact.get(host).and_then(|mounts| mounts.find(path));
         exact.or_else(|| self.find_below(host, path)).or_else(|| self.any.find(path))
     }
@@ -163,6 +163,16 @@ mod tests {
             assert_eq!(index.find(host, "/"), Some(service), "{host}");
         }
         assert_eq!(index.find(&"x".repeat(300), "/"), Some(0));
+    }
+
+    #[test]
+    fn the_longest_name_is_found_however_it_is_written() {
+        let longest = format!("{}{}", "a.".repeat(126), "b");
+        let index = index(&[(&["*"], "/"), (&[longest.as_str()], "/")]);
+        assert_eq!(longest.len(), 253);
+        for written in [longest.clone(), longest.to_uppercase(), format!("{}.:80", longest.to_uppercase())] {
+            assert_eq!(index.find(&written, "/"), Some(1), "{written}");
+        }
     }
 
     #[test]

@@ -44,10 +44,8 @@ async fn an_end_that_nobody_has_read_yet_costs_no_post() {
     let (address, server) = start().await;
     let other = Application::start("server1").await;
     let setup = Setup::with_pools(&[("server0", address, "r0"), ("server1", other.address(), "r1")]).one_worker();
-    let router = Router::prepare(setup.health("[service.health]\ninterval = \"1h\"\n"));
-    let release = "release = \"r0\"";
-    router.write_config(&router.setup.text().replace(release, &format!("{release}\nprotocol = \"h2\"")));
-    router.start_again().await;
+    let setup = setup.pool_keys("protocol = \"h2\"").health("[service.health]\ninterval = \"1h\"\n");
+    let router = Router::start(setup).await;
     let (mut visitor, mut connection) = (router.visitor(), RawConnection::open(router.address()).await);
     for round in 0..ROUNDS {
         assert_eq!(visitor.get("/").await.text(), "done");

@@ -30,13 +30,8 @@ async fn world(protocol: &str) -> World {
     issuer.issue("a", &["a.example"], 1);
     let tls = free_address();
     let server = issuer.tls(&format!("\"{tls}\""), &["a"], "");
-    let router = Router::prepare(Setup::before(&server0, &server1).server(&server));
-    let with = |release: &str| format!("release = \"{release}\"\nprotocol = \"{protocol}\"");
-    let text = router.setup.text();
-    let text = text.replace("release = \"r0\"", &with("r0")).replace("release = \"r1\"", &with("r1"));
-    assert_eq!(text.matches("protocol =").count(), 2, "{text}");
-    router.write_config(&text);
-    router.start_again().await;
+    let setup = Setup::before(&server0, &server1).server(&server).pool_keys(&format!("protocol = \"{protocol}\""));
+    let router = Router::start(setup).await;
     World { router, server0, _server1: server1, issuer, tls }
 }
 

@@ -39,6 +39,7 @@ fn whatever_is_cut_anywhere_means_the_same() {
         "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx y\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\n\r\nwhatever",
         "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\nhost: a\n\n",
+        "abc\0\r\n",
         many.as_str(),
         long.as_str(),
     ];

@@ -3,6 +3,7 @@
 use super::wire::{Action, Origin, Visitor, ask, eventually, get, ok, status};
 use super::world::{Setting, TestPool, World};
 use crate::model::{Indicator, Until};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A router that draws everyone for a candidate that does this.
 async fn world(candidate: impl Fn(&str) -> Action + Send + Sync + 'static) -> World {
@@ -130,4 +131,16 @@ async fn a_call_that_fails_in_its_head_and_in_its_trailers_fails_once() {
     eventually("nothing is under way", || world.under_way() == 0).await;
     let tally = &world.pool(1).tally;
     assert_eq!((tally.sum(|tally| tally.answered.get()), tally.sum(|tally| tally.failed.get())), (1, 1));
+}
+
+#[tokio::test]
+async fn a_preview_that_is_sent_again_says_nothing_of_its_release() {
+    let asked = AtomicUsize::new(0);
+    let world =
+        world(move |_| if asked.fetch_add(1, Ordering::Relaxed) == 0 { Action::Close } else { ok("shown") }).await;
+    let request = format!("GET / HTTP/1.1\r\nhost: a\r\ncookie: cutover-preview={}\r\n\r\n", world.token(1));
+    assert_eq!(ask(world.address, &request).await.body(), "shown");
+    eventually("nothing is under way", || world.under_way() == 0).await;
+    let tally = &world.pool(1).tally;
+    assert_eq!((tally.sum(|tally| tally.answered.get()), tally.sum(|tally| tally.failed.get())), (0, 0));
 }

@@ -42,10 +42,7 @@ async fn every_kind_of_call_passes_with_its_status_and_trailers() {
     let server = Server::start();
     let other = Application::start("server1").await;
     let setup = Setup::with_pools(&[("server0", server.address, "r0"), ("server1", other.address(), "r1")]);
-    let router = Router::prepare(setup);
-    let text = router.setup.text().replace("release = \"r0\"", "release = \"r0\"\nprotocol = \"h2\"");
-    router.write_config(&text);
-    router.start_again().await;
+    let router = Router::start(setup.pool_keys("protocol = \"h2\"")).await;
     let mut command = tokio::process::Command::new(PYTHON);
     command.args([CALLS, "call", &router.address().to_string()]).kill_on_drop(true);
     let output = tokio::time::timeout(2 * LONG, command.output()).await.unwrap().unwrap();

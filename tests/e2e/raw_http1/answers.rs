@@ -1,6 +1,6 @@
 //! Answers of targets that can be read in more than one way, cut off, or followed by what nobody asked for.
 
-use super::wire::exchange;
+use super::wire::{Message, exchange};
 use crate::harness::{Router, SHORT, Setup, free_address};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -273,7 +273,7 @@ async fn answer(mut stream: TcpStream, corpus: Arc<[Case]>) {
         let text = String::from_utf8_lossy(&std::mem::take(&mut head)).into_owned();
         let number = text.split(' ').nth(1).and_then(|path| path.strip_prefix('/')?.parse::<usize>().ok());
         let case = number.and_then(|number| corpus.get(number));
-        let bytes = case.map_or(&b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"[..], |case| &case.bytes);
+        let bytes = case.map_or(&b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nthe second"[..], |case| &case.bytes);
         if stream.write_all(bytes).await.is_err() || case.is_some_and(|case| case.closes) {
             let _ = stream.shutdown().await;
             return;
@@ -281,13 +281,16 @@ async fn answer(mut stream: TcpStream, corpus: Arc<[Case]>) {
     }
 }
 
-/// What is wrong with how the case's answer reached the visitor, as whoever is at `address` passed it on; with exactly
-/// what is wanted when `strictly`, else with what is safe: nothing ambiguous, nothing barred, and the next request of
-/// the visitor, and of another, gets its own answer.
+/// What is wrong with how the case's answer reached the visitor, as whoever is at `address` passed it on. What is safe has
+/// nothing ambiguous and nothing barred in it, and the next request of another visitor gets its own answer. When
+/// `strictly`, it is exactly what is wanted, and the request that the visitor has sent right behind the first gets its own
+/// answer too, where the connection goes on.
 pub async fn fault(address: SocketAddr, number: usize, case: &Case, strictly: bool) -> Option<String> {
+    const SECOND: &str = "GET /second HTTP/1.1\r\nHost: shop\r\n\r\n";
     let patience = if strictly { SHORT } else { std::time::Duration::from_secs(2) };
-    let request = format!("{} /{number} HTTP/1.1\r\nHost: shop\r\n\r\n", case.method);
-    let got = exchange(address, request.as_bytes(), 1, &[case.method == "HEAD"], patience).await;
+    let (behind, wanted) = if strictly { (SECOND, 2) } else { ("", 1) };
+    let requests = format!("{} /{number} HTTP/1.1\r\nHost: shop\r\n\r\n{behind}", case.method);
+    let got = exchange(address, requests.as_bytes(), wanted, &[case.method == "HEAD"], patience).await;
     let text = String::from_utf8_lossy(&got.bytes).to_lowercase();
     if let Some(why) = got.ambiguous {
         return Some(why);
@@ -295,17 +298,24 @@ pub async fn fault(address: SocketAddr, number: usize, case: &Case, strictly: bo
     if let Some(word) = case.barred.iter().find(|word| text.contains(**word)) {
         return Some(format!("{word:?} got through"));
     }
-    let second = b"GET /second HTTP/1.1\r\nHost: shop\r\n\r\n";
-    let next = exchange(address, second, 1, &[], patience).await;
-    if next.answers.first().is_none_or(|answer| answer.body != b"second") {
-        return Some(format!("the next answer was {:?}", next.bytes.escape_ascii().to_string()));
+    let next = exchange(address, SECOND.as_bytes(), 1, &[], patience).await;
+    let (answer, own) = (got.answers.first(), got.answers.get(1));
+    let is_second = |answer: &Message| answer.body == b"the second";
+    if !own.is_none_or(is_second) || !next.answers.first().is_some_and(is_second) {
+        return Some(format!(
+            "it goes on with {}, another has {}",
+            got.bytes.escape_ascii(),
+            next.bytes.escape_ascii()
+        ));
     }
-    let answer = got.answers.first();
+    let status = got.statuses.first().copied();
     let ok = match case.want {
-        Bad => got.statuses == [502],
-        Whole(status, body) => {
-            // Where the target ends the body by closing, its length is not known: chunks, or an end of the connection.
-            got.statuses == [status] && answer.is_some_and(|answer| answer.body == body.as_bytes())
+        Bad => status == Some(502),
+        // Where the target ends the body by closing, its length is not known: chunks, or an end of the connection.
+        Whole(wanted, body) => {
+            status == Some(wanted)
+                && answer.is_some_and(|answer| answer.body == body.as_bytes())
+                && own.is_some() == strictly
         }
         CutOff => got.statuses.is_empty() && got.closed && text.starts_with("http/1.1 200"),
     };

@@ -39,7 +39,7 @@ impl Counts {
     async fn of_requests(&mut self, address: SocketAddr, origin: &Recorder) {
         for case in &requests::corpus() {
             let Case { want, bytes, class, .. } = case;
-            // One more than is wanted: whoever sends it is seen.
+            // What is answered may differ; what reaches the origin is judged.
             exchange(address, bytes, want.statuses().len(), &want.heads(), PATIENCE).await;
             let why = unsafe_because(case, &origin.settled().await);
             self.note(format!("HTTP/1.1 requests: {class}"), &case.name, why.as_deref());
