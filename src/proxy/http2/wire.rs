@@ -10,7 +10,7 @@ use crate::proxy::worker::Worker;
 use crate::transport::{VisitorStream, forward};
 use h2::Reason;
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -112,9 +112,9 @@ impl Watched {
     }
 
     /// Takes note of what was sent.
-    fn has_sent(&mut self, bytes: &[u8]) {
+    fn has_sent(&mut self, slices: &[IoSlice<'_>], count: usize) {
         let Self { wire, sieve, sent, .. } = self;
-        sent.pass(bytes, |frame| match frame.kind {
+        sent.pass_written(slices, count, |frame| match frame.kind {
             Kind::Reset => {
                 sieve.forget(frame.stream);
                 wire.unseen.borrow_mut().is_reset(frame.stream, frame.error.into());
@@ -169,7 +169,7 @@ impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if let Poll::Ready(Ok(count)) = written {
-            self.has_sent(&bytes[..count]);
+            self.has_sent(&[IoSlice::new(bytes)], count);
         }
         self.note(written)
     }
@@ -177,15 +177,11 @@ impl AsyncWrite for Watched {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if let Poll::Ready(Ok(mut left)) = written {
-            for slice in slices {
-                let here = left.min(slice.len());
-                self.has_sent(&slice[..here]);
-                left -= here;
-            }
+        if let Poll::Ready(Ok(count)) = written {
+            self.has_sent(slices, count);
         }
         self.note(written)
     }
