@@ -99,6 +99,42 @@ async fn whatever_is_refused_is_counted_and_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_are_on_their_way_when_their_requests_are_answered_end_nothing() {
+    let (router, server0, _server1) = router().await;
+    let mut connection = FrameConnection::open(router.address()).await;
+    let refused = fields(&[&request("POST", "/never")[..], &[("expect", "more")]].concat());
+    for upload in 0..300 {
+        let stream = 1 + 2 * upload;
+        connection.send(&frame(HEADERS, END_HEADERS, stream, &refused)).await;
+        let head = connection.until("it is answered", |frame| frame.kind == HEADERS && frame.stream == stream).await;
+        assert_eq!(head.status(), Some(417));
+        connection.until("no more is wanted", |frame| frame.kind == RST_STREAM && frame.stream == stream).await;
+        connection.send(&all(&[frame(DATA, 0, stream, b"on its"), frame(DATA, END_STREAM, stream, b"way")])).await;
+    }
+    connection.send(&get(601, "/page")).await;
+    assert_eq!(connection.reaction(601).await, Reaction::Status(200));
+    assert!(server0.seen().iter().all(|seen| seen.target != "/never"));
+    let refused = router.metric("cutover_bad_requests_total").await;
+    let count =
+        |status: &str| refused.iter().find(|(labels, _)| labels.contains(status)).map_or(0.0, |(_, count)| *count);
+    assert_eq!((count("417"), count("400")), (300.0, 0.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_messages_that_wait_for_their_turn_end_nothing() {
+    let (router, server0, _server1) = router().await;
+    router.command(&["mode", "hold"]).await.ok();
+    let mut connection = FrameConnection::open(router.address()).await;
+    let messages = frame(DATA, 0, 1, &[b'x'; 20]).repeat(3200);
+    connection.send(&all(&[post(1, "/upload"), messages, frame(PING, 0, 0, b"all here")])).await;
+    connection.until("all of them have come", |frame| frame.kind == PING && frame.content == b"all here").await;
+    router.command(&["mode", "serve"]).await.ok();
+    connection.send(&frame(DATA, END_STREAM, 1, b"")).await;
+    let head = connection.until("they have passed", |frame| frame.kind == HEADERS && frame.stream == 1).await;
+    assert_eq!((head.status(), server0.uploaded()), (Some(200), 64_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn empty_frames_of_a_body_that_comes_end_nothing() {
     let (router, server0, _server1) = router().await;
     let mut connection = FrameConnection::open(router.address()).await;

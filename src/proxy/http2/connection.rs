@@ -26,6 +26,11 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 /// What a visitor may send of all bodies together before any of it has gone on.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// What frames with little in them may take up beyond that, by h2's count, while they wait: so much that the window of a
+/// stream fills up first where a frame brings 16 bytes on average. h2 ends a connection that exceeds it, and with it the
+/// requests of all who share it.
+const SMALL_FRAMES: usize = 15 * STREAM_WINDOW as usize;
+
 /// What is held of one answer for a socket that takes no more.
 const SEND_BUFFER: usize = 32 * 1024;
 
@@ -38,6 +43,10 @@ const UNSEEN_RESETS: usize = 50;
 /// Streams that the router resets for a fault of the visitor's before the connection is ended (CVE-2025-8671: each may
 /// have sent a request to a target in vain).
 const FAULTY_STREAMS: usize = 200;
+
+/// Streams that the router has reset, an early answer's above all, on which more may come for [`LINGER`]: of others, h2
+/// takes each frame that was on its way for a fault of the visitor's. Each is kept in about half a kilobyte.
+const LEFT_STREAMS: usize = 2000;
 
 /// How often the streams' deadlines are looked at.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -82,10 +91,13 @@ fn builder(streams: u32) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
+        .data_frame_budget(SMALL_FRAMES)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(UNSEEN_RESETS)
-        .max_local_error_reset_streams(Some(FAULTY_STREAMS));
+        .max_local_error_reset_streams(Some(FAULTY_STREAMS))
+        .max_concurrent_reset_streams(LEFT_STREAMS)
+        .reset_stream_duration(LINGER.0);
     builder
 }
 

@@ -1,4 +1,6 @@
-//! What can be told of the other side's frames by their heads (RFC 9113 §4.1), as the bytes come by.
+//! What can be told of frames by their heads (RFC 9113 §4.1), as the bytes come by.
+
+use std::io::IoSlice;
 
 /// What a client says first (RFC 9113 §3.4); a frame of SETTINGS follows.
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
@@ -45,7 +47,7 @@ impl From<u8> for Kind {
 #[allow(clippy::struct_excessive_bools)] // flags of the wire
 pub(in crate::proxy) struct Frame {
     pub(in crate::proxy) kind: Kind,
-    pub(super) stream: u32,
+    pub(in crate::proxy) stream: u32,
     /// `ACK` of SETTINGS and PING, `END_STREAM` of the others: the same bit.
     pub(super) first_flag: bool,
     end_headers: bool,
@@ -93,7 +95,7 @@ pub(in crate::proxy) struct Frames {
 
 impl Frames {
     /// Of a client, before its preface.
-    pub(super) fn new() -> Self {
+    pub(in crate::proxy) fn new() -> Self {
         Self { before: PREFACE, ..Self::of_server() }
     }
 
@@ -110,6 +112,20 @@ impl Frames {
             if let Some(frame) = frame {
                 each(frame);
             }
+        }
+    }
+
+    /// Takes note of what was written of these slices: the first so many bytes.
+    pub(in crate::proxy) fn pass_written(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        mut count: usize,
+        mut each: impl FnMut(Frame),
+    ) {
+        for slice in slices {
+            let here = count.min(slice.len());
+            self.pass(&slice[..here], &mut each);
+            count -= here;
         }
     }
 

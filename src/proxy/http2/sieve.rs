@@ -9,6 +9,7 @@
 //! windows: h2 gives that back, and counts it. Nobody sends such a thing for an honest purpose.
 
 use super::frames::{Frame, Frames, HEAD, Kind, MOST};
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,13 +24,15 @@ pub(in crate::proxy) struct Sieve {
     frames: Frames,
     /// The streams on which the peer may send more.
     streams: Vec<u32>,
+    /// The latest of those that were let go of, on which something may be on its way.
+    let_go: VecDeque<u32>,
     /// The head of a frame that came in parts, and is to be passed on.
     head: Vec<u8>,
 }
 
 impl Sieve {
     pub(in crate::proxy) fn new(frames: Frames) -> Self {
-        Self { frames, streams: Vec::new(), head: Vec::new() }
+        Self { frames, streams: Vec::new(), let_go: VecDeque::new(), head: Vec::new() }
     }
 
     /// Whether the rest of a head of fields is awaited, so that nothing else can come.
@@ -131,7 +134,7 @@ impl Sieve {
     fn says_nothing(&mut self, frame: Frame) -> bool {
         match frame.kind {
             Kind::Data if !frame.first_flag => {
-                frame.length == 0 && !frame.padded && !frame.interrupts && self.streams.contains(&frame.stream)
+                frame.length == 0 && !frame.padded && !frame.interrupts && self.knows(frame.stream)
             }
             Kind::Headers if !frame.first_flag => {
                 if !self.streams.contains(&frame.stream) {
@@ -150,11 +153,32 @@ impl Sieve {
         }
     }
 
+    fn knows(&self, stream: u32) -> bool {
+        self.streams.contains(&stream) || self.let_go.contains(&stream)
+    }
+
     /// A stream has ended.
     pub(super) fn forget(&mut self, stream: u32) {
-        if let Some(place) = self.streams.iter().position(|known| *known == stream) {
-            self.streams.remove(place);
+        if !self.take(stream) {
+            self.let_go.retain(|known| *known != stream);
         }
+    }
+
+    /// This side wants no more of a stream, which the peer may never end now: it must not take the place of one that is
+    /// under way.
+    pub(in crate::proxy) fn let_go(&mut self, stream: u32) {
+        if self.take(stream) {
+            if self.let_go.len() == MOST_STREAMS {
+                self.let_go.pop_front();
+            }
+            self.let_go.push_back(stream);
+        }
+    }
+
+    /// Takes a stream out of those that are under way, if it is one.
+    fn take(&mut self, stream: u32) -> bool {
+        let place = self.streams.iter().position(|known| *known == stream);
+        place.is_some_and(|place| self.streams.remove(place) == stream)
     }
 }
 
@@ -164,7 +188,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use proptest::sample::Index;
-    use std::collections::VecDeque;
 
     /// Gives the parts of what came one by one, and says in between that there is nothing yet.
     struct Parts(VecDeque<Vec<u8>>, bool);
@@ -248,6 +271,24 @@ mod tests {
         sieve.forget(1);
         let mut bytes = frame(0, 0, 1, b"");
         assert_eq!(sieve.sift(&mut bytes, |_| {}), bytes.len());
+    }
+
+    #[test]
+    fn streams_that_were_let_go_of_take_no_others_place() {
+        let mut sieve = Sieve::new(Frames::of_server());
+        let last = 2 * u32::try_from(MOST_STREAMS).unwrap() + 3;
+        for stream in (1..=last).step_by(2) {
+            assert_eq!(sieve.sift(&mut frame(1, 4, stream, b"head"), |_| {}), HEAD + 4);
+            if stream > 1 {
+                sieve.let_go(stream);
+            }
+        }
+        for (stream, kept) in [(1, 0), (3, HEAD), (5, 0), (last, 0)] {
+            assert_eq!(sieve.sift(&mut frame(0, 0, stream, b""), |_| {}), kept, "{stream}");
+        }
+        // What ends it ends it there too.
+        sieve.sift(&mut frame(3, 0, last, &[0; 4]), |_| {});
+        assert_eq!(sieve.sift(&mut frame(0, 0, last, b""), |_| {}), HEAD);
     }
 
     odd_input! {

@@ -146,9 +146,9 @@ impl Watched {
     }
 
     /// Takes note of what was sent.
-    fn has_sent(&mut self, bytes: &[u8]) {
+    fn has_sent(&mut self, slices: &[IoSlice<'_>], count: usize) {
         let Self { wire, sieve, sent, .. } = self;
-        sent.pass(bytes, |frame| match frame.kind {
+        sent.pass_written(slices, count, |frame| match frame.kind {
             Kind::Reset => {
                 sieve.forget(frame.stream);
                 wire.unseen.borrow_mut().is_reset(frame.stream, frame.error.into());
@@ -196,14 +196,10 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let Self { wire, worker, .. } = &*self;
         let written = wire.stream.borrow_mut().poll_write(cx, slices, |count| wire.takes(count, worker));
-        let mut left = ready!(wire.note(written, worker))?;
-        let all = left;
-        for slice in slices {
-            let here = left.min(slice.len());
-            self.has_sent(&slice[..here]);
-            left -= here;
+        let count = ready!(wire.note(written, worker))?;
+        self.has_sent(slices, count);
         }
-        Poll::Ready(Ok(all))
+        Poll::Ready(Ok(count))
     }
 
     fn is_write_vectored(&self) -> bool {

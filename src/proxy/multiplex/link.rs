@@ -114,6 +114,7 @@ impl Link {
         let heard = Heard {
             stream: shared,
             sieve: Sieve::new(Frames::of_server()),
+            sent: Frames::new(),
             health: Rc::clone(&health),
             worker: Rc::clone(worker),
         };
@@ -305,6 +306,8 @@ const HELD_BY_TASK: usize = 2;
 struct Heard {
     stream: Rc<RefCell<TargetStream>>,
     sieve: Sieve,
+    /// The frames that go to the target.
+    sent: Frames,
     health: Rc<Health>,
     worker: Rc<Worker>,
 }
@@ -312,7 +315,7 @@ struct Heard {
 impl AsyncRead for Heard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let Self { stream, sieve, health, worker } = &mut *self;
+        let Self { stream, sieve, health, worker, .. } = &mut *self;
         let mut heard = false;
         let read = sieve.poll_read(Pin::new(&mut *stream.borrow_mut()), cx, buffer, |frame| {
             heard = true;
@@ -328,17 +331,37 @@ impl AsyncRead for Heard {
     }
 }
 
+impl Heard {
+    /// Takes note of what was sent.
+    fn has_sent(&mut self, slices: &[IoSlice<'_>], count: usize) {
+        let Self { sieve, sent, .. } = self;
+        sent.pass_written(slices, count, |frame| {
+            if frame.kind == Kind::Reset {
+                sieve.let_go(frame.stream);
+            }
+        });
+    }
+}
+
 impl AsyncWrite for Heard {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = written {
+            self.has_sent(&[IoSlice::new(bytes)], count);
+        }
+        written
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
+        if let Poll::Ready(Ok(count)) = written {
+            self.has_sent(slices, count);
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
