@@ -198,7 +198,6 @@ impl AsyncWrite for Watched {
         let written = wire.stream.borrow_mut().poll_write(cx, slices, |count| wire.takes(count, worker));
         let count = ready!(wire.note(written, worker))?;
         self.has_sent(slices, count);
-        }
         Poll::Ready(Ok(count))
     }
 
