@@ -174,7 +174,7 @@ async fn a_drain_ends_with_the_mode_that_it_was_for() {
     let mut connection = RawConnection::open(router.address()).await;
     connection.send("GET /events HTTP/1.1\r\nHost: shop.example.com\r\n\r\n").await;
     connection.read_until("first", SHORT).await;
-    let mode = router.command(&["mode", "maintenance", "--drain", "4s"]);
+    let mode = router.command(&["mode", "maintenance", "--drain", "30s"]);
     let meanwhile = async {
         let is_durable = |view: &Value| view["mode"] == "maintenance" && view["durable"] == true;
         router.view_when("durable maintenance", SHORT, is_durable).await;

@@ -110,7 +110,7 @@ async fn a_pool_that_is_used_again_is_drained_no_more() {
         connection
     };
     let before = streaming().await;
-    let switch = router.command(&["switch", "server1", "--drain", "4s"]);
+    let switch = router.command(&["switch", "server1", "--drain", "30s"]);
     let back = async {
         router.view_when("the switch is made", SHORT, |view| view["live"] == "server1").await;
         router.api("POST", "/switch", Some(json!({"pool": "server0"}))).await.ok();
