@@ -1,6 +1,7 @@
 //! What the floors above hold of the control plane.
 
 use super::command::{Command, CommandError};
+use super::draining::Purpose;
 use super::explain;
 use super::files::FirstLook;
 use super::linking::Mount;
@@ -219,7 +220,8 @@ impl Handle {
     /// are asked once.
     ///
     /// # Errors
-    /// When it is not carried out; nothing was changed then.
+    /// When it is not carried out; nothing was changed then. And when its drain has ended because another command has
+    /// undone it.
     pub async fn command(
         &self,
         service: &str,
@@ -247,25 +249,20 @@ impl Handle {
         command: Command,
         if_match: Option<u64>,
     ) -> Result<SwitchView, CommandError> {
-        let (patience, all_pools) = match &command {
-            Command::Switch { drain, .. } => (*drain, false),
-            Command::Mode { drain, .. } => (*drain, true),
-            _ => (None, false),
+        let (patience, purpose) = match &command {
+            Command::Switch { drain, .. } => (*drain, Purpose::Leave),
+            Command::Mode { setting, drain } => (*drain, Purpose::Mode(service, setting.mode)),
+            _ => (None, Purpose::Leave),
         };
         let done = self.ask(service, command, if_match, None).await?;
-        let mut service = done.service;
-        let mut drain = None;
-        if let Some(patience) = patience {
-            let under_way = if all_pools {
-                // What came after the mode was set is let through on purpose, and may go on for ever.
-                UnderWay { pools: done.pools.into(), before: Some(done.table) }
-            } else {
-                UnderWay { pools: done.draining.into(), before: None }
-            };
-            drain = Some(self.drain(&under_way, done.table, patience.get()).await);
-            service = self.service(service.name.as_str()).unwrap_or(service);
-        }
-        Ok(SwitchView { service, drain })
+        let Some(patience) = patience else { return Ok(SwitchView { service: done.service, drain: None }) };
+        let under_way = match purpose {
+            // What came after the mode was set is let through on purpose, and may go on for ever.
+            Purpose::Mode(..) => UnderWay { pools: done.pools.into(), before: Some(done.table) },
+            Purpose::Leave | Purpose::Hold(_) => UnderWay { pools: done.draining.into(), before: None },
+        };
+        let drain = self.drain(&under_way, done.table, patience.get(), purpose).await?;
+        Ok(SwitchView { service: self.service(service.as_str()).unwrap_or(done.service), drain: Some(drain) })
     }
 
     /// Has the conductor carry out a command, perhaps under a hold.

@@ -5,7 +5,7 @@
 
 use super::command::{Command, CommandError};
 use super::conductor::Conductor;
-use super::draining::LOOK;
+use super::draining::{LOOK, Purpose};
 use super::handle::Handle;
 use super::message::{Done, Message};
 use crate::config::Hold;
@@ -207,7 +207,7 @@ impl Handle {
         // What comes after the hold has begun is let through on purpose, and may go on for ever.
         let under_way = UnderWay { pools: begun.done.draining.into(), before: Some(begun.done.table) };
         let drain = if cut {
-            self.drain(&under_way, begun.done.table, begun.patience).await
+            self.drain(&under_way, begun.done.table, begun.patience, Purpose::Hold(service)).await?
         } else {
             self.wait_for_the_end(&under_way, begun.done.table, begun.patience).await?
         };

@@ -14,7 +14,7 @@ use crate::routing::{Bounds, Parting, PerWorker, UnderWay};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ptr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,8 @@ pub(super) struct Visitor {
 struct Leave {
     at: Instant,
     begun: Cell<bool>,
-    parting: Arc<Parting>,
+    /// Gone with the drain: what it has not ended by then goes on.
+    parting: Weak<Parting>,
 }
 
 impl Visitor {
@@ -298,16 +299,17 @@ impl Visitor {
 
     /// When the tunnel is to end for a drain, if it is.
     pub(super) fn leaves_at(&self) -> Option<Instant> {
-        self.leave.borrow().as_ref().map(|leave| leave.at)
+        self.leave.borrow().as_ref().filter(|leave| leave.parting.strong_count() > 0).map(|leave| leave.at)
     }
 
     /// The tunnel's ends are told that it is over.
     pub(super) fn has_begun_to_leave(&self, now: Instant) {
         if let Some(leave) = &*self.leave.borrow()
             && leave.at <= now
+            && let Some(parting) = leave.parting.upgrade()
         {
             leave.begun.set(true);
-            leave.parting.tells();
+            parting.tells();
         }
     }
 

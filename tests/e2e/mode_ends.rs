@@ -169,6 +169,25 @@ async fn a_drain_cuts_what_is_left_and_says_how_many() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_ends_with_the_mode_that_it_was_for() {
+    let (router, server0, _server1) = router().await;
+    let mut connection = RawConnection::open(router.address()).await;
+    connection.send("GET /events HTTP/1.1\r\nHost: shop.example.com\r\n\r\n").await;
+    connection.read_until("first", SHORT).await;
+    let mode = router.command(&["mode", "maintenance", "--drain", "30s"]);
+    let meanwhile = async {
+        let is_durable = |view: &Value| view["mode"] == "maintenance" && view["durable"] == true;
+        router.view_when("durable maintenance", SHORT, is_durable).await;
+        router.command(&["mode", "serve"]).await.ok();
+    };
+    let (mode, ()) = tokio::join!(mode, meanwhile);
+    assert!(mode.code != 0 && mode.err.contains("no longer in mode maintenance"), "{mode:?}");
+    server0.open_gate();
+    let rest = connection.read_until("0\r\n\r\n", SHORT).await;
+    assert!(rest.contains("last"), "nothing was cut: {rest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_leaves_alone_what_comes_after_the_mode_was_set() {
     let (server0, server1) = Application::pair().await;
     let table = "[service.maintenance]\nexempt = [\"/events\", \"/gate\"]";

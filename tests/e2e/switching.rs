@@ -100,6 +100,32 @@ async fn what_a_drain_cuts_is_counted_and_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_is_used_again_is_drained_no_more() {
+    let (server0, server1) = Application::pair().await;
+    let router = Router::start(Setup::before(&server0, &server1)).await;
+    let streaming = async || {
+        let mut connection = RawConnection::open(router.address()).await;
+        connection.send("GET /events HTTP/1.1\r\nHost: shop.example.com\r\n\r\n").await;
+        connection.read_until("first", SHORT).await;
+        connection
+    };
+    let before = streaming().await;
+    let switch = router.command(&["switch", "server1", "--drain", "30s"]);
+    let back = async {
+        router.view_when("the switch is made", SHORT, |view| view["live"] == "server1").await;
+        router.api("POST", "/switch", Some(json!({"pool": "server0"}))).await.ok();
+        streaming().await
+    };
+    let (switch, after) = tokio::join!(switch, back);
+    assert!(switch.code != 0 && switch.err.contains("server0 is in use again"), "{switch:?}");
+    server0.open_gate();
+    for mut connection in [before, after] {
+        let rest = connection.read_until("0\r\n\r\n", SHORT).await;
+        assert!(rest.contains("last"), "nothing was cut: {rest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_under_load_reports_done_only_when_nothing_is_in_the_old_pool() {
     let _turn = heavy_turn().await;
     let (server0, server1) = Application::pair().await;

@@ -172,6 +172,30 @@ async fn a_drain_closes_websockets_one_by_one_before_its_end_and_counts_them() {
     tunnels_become(&router, 0.0).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels_that_were_to_end_go_on_when_their_pool_is_used_again() {
+    const ALL: u32 = 40;
+    let (router, _server0, _server1) = before_echoes(|setup| setup).await;
+    let mut open = Vec::new();
+    for _ in 0..ALL {
+        let mut connection = RawConnection::open(router.address()).await;
+        connection.send(ASKING).await;
+        connection.read_until("welcome\n", SHORT).await;
+        open.push(connection);
+    }
+    tunnels_become(&router, ALL.into()).await;
+    // They end over two seconds, from the middle on.
+    let switch = router.command(&["switch", "server1", "--drain", "8s"]);
+    let back = async {
+        until("the first has ended", LONG, async || tunnels(&router).await < ALL.into()).await;
+        router.api("POST", "/switch", Some(json!({"pool": "server0"}))).await.ok();
+    };
+    let (switch, ()) = tokio::join!(switch, back);
+    assert!(switch.code != 0 && switch.err.contains("server0 is in use again"), "{switch:?}");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(tunnels(&router).await > 0.5, "those that had not been told go on");
+}
+
 /// A target that has agreed to a tunnel for this protocol, and the visitor before it. What they do next is up to the test.
 async fn tunnel_to_a_silent_target(protocol: &str, tables: &str) -> (Router, TcpStream, TcpStream) {
     let target = TcpListener::bind(free_address()).await.unwrap();

@@ -46,7 +46,7 @@ impl Visitors {
         let tunnels = |visitor: &&Rc<Visitor>| visitor.phase() == Phase::Tunnel && visitor.is_of(under_way);
         for visitor in self.all.borrow().iter().filter(tunnels) {
             let at = parting.from + dice.part_of(parting.spread);
-            let leave = Leave { at, begun: Cell::new(false), parting: Arc::clone(parting) };
+            let leave = Leave { at, begun: Cell::new(false), parting: Arc::downgrade(parting) };
             visitor.leave.replace(Some(Box::new(leave)));
             visitor.wake();
         }
