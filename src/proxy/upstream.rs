@@ -108,6 +108,9 @@ impl KeptConnections {
             }
             // Another machine may have the address by now that the target's name had before.
             if target.reach.is_at(upstream.peer) {
+                // What can't be sent again is not sent on a connection that the target has just closed. The runtime may
+                // not have heard of it yet; the kernel has.
+                upstream.watch.look.set(!again);
                 return Some(Busy::new(worker, upstream));
             }
         }
@@ -222,9 +225,6 @@ impl Busy {
     pub(super) async fn exchange(&mut self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Exchanged {
         let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent };
         let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
-        // What can't be sent again is not sent on a connection that the target has just closed. The runtime may not have
-        // heard of it yet; the kernel has.
-        upstream.watch.look.set(!outgoing.is_repeatable());
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
