@@ -368,6 +368,11 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if self.status.is_none() && self.visitor.is_broken() {
+            // Its own stream is closed by now, so nobody could tell the visitor.
+            self.answers(Happening::BadRequest(400), 400);
+            self.completes();
+        }
         if let Some(status) = self.status
             && !self.complete
         {

@@ -68,9 +68,29 @@ async fn whatever_is_refused_is_counted_and_logged() {
     for _ in 0..3 {
         connection.until("the others are answered", |frame| frame.kind == HEADERS).await;
     }
+    // Bodies that are not as their heads say, at once and later; and one that is taken back.
+    let begins = |stream| {
+        let head = [request("POST", "/upload"), vec![("content-length", "5")]].concat();
+        frame(HEADERS, END_HEADERS, stream, &fields(&head))
+    };
+    let requests = [
+        (25, DATA, END_STREAM, &b"less"[..], false),
+        (27, DATA, 0, b"longer", true),
+        (29, RST_STREAM, 0, &[0, 0, 0, 1], true),
+    ];
+    for (stream, kind, flags, content, waits) in requests {
+        connection.send(&begins(stream)).await;
+        if waits {
+            until("it waits for the body", SHORT, async || server0.in_flight() == 1).await;
+        }
+        connection.send(&frame(kind, flags, stream, content)).await;
+        let expected = if kind == DATA { Reaction::Reset(PROTOCOL_ERROR) } else { Reaction::None };
+        assert_eq!(connection.reaction(stream).await, expected, "{stream}");
+        until("it has ended", SHORT, async || server0.in_flight() == 0).await;
+    }
     // What ends the connection: a fault that h2 finds, one that the router finds, and a head without end.
-    connection.send(&frame(HEADERS, WHOLE, 25, &[0x80])).await;
-    assert!(matches!(connection.reaction(25).await, Reaction::GoAway(_)));
+    connection.send(&frame(HEADERS, WHOLE, 31, &[0x80])).await;
+    assert!(matches!(connection.reaction(31).await, Reaction::GoAway(_)));
     let mut connection = FrameConnection::silent(router.address()).await;
     connection.send(&[PREFACE, &get(1, "/never")].concat()).await;
     assert!(connection.closes(SHORT).await);
@@ -78,7 +98,7 @@ async fn whatever_is_refused_is_counted_and_logged() {
     connection.send(&frame(HEADERS, END_STREAM, 1, &fields(&request("GET", "/never")))).await;
     assert!(connection.closes(SHORT).await);
 
-    let expected = [("400", 4.0), ("408", 1.0), ("431", 3.0)];
+    let expected = [("400", 6.0), ("408", 1.0), ("431", 3.0)];
     let all_counted = async || {
         let mut counts = router.metric("cutover_bad_requests_total").await;
         counts.retain(|(_, count)| *count > 0.0);
@@ -93,7 +113,7 @@ async fn whatever_is_refused_is_counted_and_logged() {
         let lines = output.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         lines.filter(|line| line["status"] == status).count()
     };
-    for (status, lines) in [(200, 6), (400, 4), (408, 1), (431, 3), (503, 1)] {
+    for (status, lines) in [(200, 6), (400, 6), (408, 1), (431, 3), (499, 1), (503, 1)] {
         until(&format!("{status} is logged"), SHORT, async || logged(status) == lines).await;
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -59,8 +59,6 @@ pub(super) struct Session {
     peer: Rc<Peer>,
     /// The connection as a whole: whether it waits for a request.
     lane: Rc<Visitor>,
-    /// One for each stream that is under way.
-    streams: RefCell<Vec<Rc<Visitor>>>,
     wire: Rc<Wire>,
     begun: Instant,
     next_look: Cell<Instant>,
@@ -108,8 +106,7 @@ pub(in crate::proxy) async fn serve(stream: VisitorStream, worker: Rc<Worker>, p
     let wire = Wire::new(stream);
     let lane = Visitor::new(Rc::clone(&worker), Rc::clone(&peer));
     let watched = Watched::new(Rc::clone(&worker), Rc::clone(&wire));
-    let session =
-        Rc::new(Session { worker, peer, lane, streams: RefCell::default(), wire, begun, next_look: Cell::new(begun) });
+    let session = Rc::new(Session { worker, peer, lane, wire, begun, next_look: Cell::new(begun) });
     let _registered = Registered(Rc::clone(&session.lane));
     let mut timer = Timer::new(begun);
     if let Some(connection) = session.greet(watched, &mut timer).await {
@@ -204,7 +201,7 @@ impl Session {
         mut respond: SendResponse<Bytes>,
         leaving: Option<Instant>,
     ) {
-        self.wire.unseen.borrow_mut().is_seen(respond.stream_id().into());
+        let broken = self.wire.unseen.borrow_mut().is_seen(respond.stream_id().into());
         if self.wire.fault.get().is_some() {
             return;
         }
@@ -214,7 +211,10 @@ impl Session {
         }
         self.lane.enter(Phase::Router);
         let visitor = Visitor::new(Rc::clone(&self.worker), Rc::clone(&self.peer));
-        self.streams.borrow_mut().push(Rc::clone(&visitor));
+        if broken {
+            visitor.set_broken();
+        }
+        self.wire.streams.borrow_mut().push((respond.stream_id().into(), Rc::clone(&visitor)));
         let lane = Lane { session: Rc::clone(self), visitor };
         tokio::task::spawn_local(stream::serve(lane, request, respond));
     }
@@ -233,7 +233,7 @@ impl Session {
 
     /// Ready when something is due. `unsent` says whether an answer may be on its way still.
     fn poll_due(&self, leaving: Option<Instant>, unsent: bool, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Due> {
-        if self.lane.phase() == Phase::Router && self.streams.borrow().is_empty() {
+        if self.lane.phase() == Phase::Router && self.wire.streams.borrow().is_empty() {
             self.lane.enter(Phase::Idle);
         }
         let Some((at, due)) = self.dues(leaving, unsent).min_by_key(|(at, _)| *at) else { return Poll::Pending };
@@ -251,7 +251,7 @@ impl Session {
         let mute =
             (!wire.acknowledged.get()).then(|| (self.begun + timeouts.head.get(), Due::End(Reason::SETTINGS_TIMEOUT)));
         let rest = match leaving {
-            _ if !self.streams.borrow().is_empty() => Some((self.look_over(), Due::Look)),
+            _ if !self.wire.streams.borrow().is_empty() => Some((self.look_over(), Due::Look)),
             // The rest of the answers has no time-out of its own, and a window that was taken back may never let it go.
             Some(since) if unsent => {
                 let taken = wire.taken.get().map_or(since, |taken| taken.max(since));
@@ -270,7 +270,7 @@ impl Session {
             return self.next_look.get();
         }
         self.next_look.set(now + SWEEP);
-        for visitor in self.streams.borrow().iter() {
+        for (_, visitor) in self.wire.streams.borrow().iter() {
             if visitor.deadline().is_some_and(|deadline| now >= deadline) {
                 visitor.is_late();
             }
@@ -282,8 +282,8 @@ impl Session {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.visitor.end();
-        let mut streams = self.session.streams.borrow_mut();
-        if let Some(index) = streams.iter().position(|visitor| Rc::ptr_eq(visitor, &self.visitor)) {
+        let mut streams = self.session.wire.streams.borrow_mut();
+        if let Some(index) = streams.iter().position(|(_, visitor)| Rc::ptr_eq(visitor, &self.visitor)) {
             streams.swap_remove(index);
         }
         if streams.is_empty() {

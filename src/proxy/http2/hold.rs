@@ -16,11 +16,13 @@ pub(super) struct Hold<S> {
     held: Vec<u8>,
     /// So much of it has been sent.
     sent: usize,
+    /// Whether the stream would take no more when it was tried last.
+    blocked: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Hold<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, held: Vec::new(), sent: 0 }
+        Self { stream, held: Vec::new(), sent: 0, blocked: false }
     }
 
     /// Takes what is to be written: holds it, or sends it behind what is held. `took` is told of what the visitor took.
@@ -35,7 +37,9 @@ impl<S: AsyncWrite + Unpin> Hold<S> {
             ready!(self.poll_send(cx, &mut took))?;
         }
         if length > MOST {
-            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+            let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+            self.blocked = written.is_pending();
+            let written = ready!(written)?;
             took(written);
             return Poll::Ready(Ok(written));
         }
@@ -48,6 +52,11 @@ impl<S: AsyncWrite + Unpin> Hold<S> {
         Poll::Ready(Ok(length))
     }
 
+    /// Whether the other side takes nothing: what is held meanwhile changes nothing of that.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// Whether there is something that is still to be sent.
     pub(super) fn is_holding(&self) -> bool {
         !self.held.is_empty()
@@ -56,7 +65,9 @@ impl<S: AsyncWrite + Unpin> Hold<S> {
     /// Sends all that is held.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, mut took: impl FnMut(usize)) -> Poll<io::Result<()>> {
         while self.sent < self.held.len() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.held[self.sent..]))?;
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.held[self.sent..]);
+            self.blocked = written.is_pending();
+            let written = ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -65,7 +76,9 @@ impl<S: AsyncWrite + Unpin> Hold<S> {
         }
         // A connection that rests keeps no room for it.
         (self.held, self.sent) = (Vec::new(), 0);
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.blocked = flushed.is_pending();
+        flushed
     }
 }
 
@@ -149,10 +162,21 @@ mod tests {
         let parts = std::iter::from_fn(|| write(&mut hold, &part)).count();
         assert_eq!(parts, MOST / part.len());
         hold.stream.room = 500;
-        assert_eq!(send(&mut hold), (false, 500));
+        assert_eq!((send(&mut hold), hold.is_blocked()), ((false, 500), true));
         assert_eq!(write(&mut hold, &part), None);
         hold.stream.room = usize::MAX;
         assert_eq!(send(&mut hold), (true, parts * part.len() - 500));
-        assert_eq!(hold.stream.taken.len(), parts * part.len());
+        assert_eq!((hold.stream.taken.len(), hold.is_blocked()), (parts * part.len(), false));
+    }
+
+    #[test]
+    fn what_is_merely_held_is_no_sign_that_anything_is_taken() {
+        let mut hold = hold(0);
+        write(&mut hold, b"answer");
+        assert!(!hold.is_blocked(), "nobody has tried");
+        assert_eq!((send(&mut hold), hold.is_blocked()), ((false, 0), true));
+        assert_eq!((write(&mut hold, b"answer"), hold.is_blocked()), (Some(6), true));
+        hold.stream.room = usize::MAX;
+        assert_eq!((send(&mut hold), hold.is_blocked()), ((true, 12), false));
     }
 }

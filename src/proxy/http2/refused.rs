@@ -50,13 +50,17 @@ impl Unseen {
         }
     }
 
-    /// h2 hands this stream over: whatever becomes of it is seen.
-    pub(super) fn is_seen(&mut self, stream: u32) {
+    /// h2 hands this stream over: whatever becomes of it is seen. Whether h2 has reset it by now.
+    pub(super) fn is_seen(&mut self, stream: u32) -> bool {
         if self.waiting.front() == Some(&stream) {
             self.waiting.pop_front();
-        } else if !self.ends_waiting(stream) {
+            return false;
+        }
+        let before = self.refused.len();
+        if !self.ends_waiting(stream) {
             self.refused.retain(|(refused, _)| *refused != stream);
         }
+        self.refused.len() < before
     }
 
     /// A head was sent on this stream.
@@ -124,7 +128,7 @@ mod tests {
         for stream in [1, 3, 5, 7, 5, 9] {
             unseen.begins(stream);
         }
-        unseen.is_seen(3);
+        assert!(!unseen.is_seen(3));
         unseen.is_answered(1);
         unseen.is_reset(1, Reason::PROTOCOL_ERROR);
         unseen.is_reset(5, Reason::REFUSED_STREAM);
@@ -134,7 +138,7 @@ mod tests {
         assert_eq!(unseen.refused().collect::<Vec<_>>(), expected);
         // Handed over after its reset.
         unseen.is_reset(9, Reason::FLOW_CONTROL_ERROR);
-        unseen.is_seen(9);
+        assert!(unseen.is_seen(9));
         assert_eq!(unseen.refused().count(), 0);
         assert!(unseen.waiting.is_empty());
     }
@@ -159,7 +163,7 @@ mod tests {
             unseen.begins(1 + 2 * number);
         }
         assert_eq!(unseen.waiting.len(), MOST);
-        unseen.is_seen(199_999);
+        assert!(!unseen.is_seen(199_999));
         assert_eq!(unseen.waiting.len(), MOST - 1);
     }
 }

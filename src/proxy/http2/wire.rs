@@ -6,6 +6,7 @@ use super::hold::Hold;
 use super::patience::Patience;
 use super::refused::Unseen;
 use super::sieve::Sieve;
+use crate::proxy::visitor::Visitor;
 use crate::proxy::worker::Worker;
 use crate::transport::VisitorStream;
 use h2::Reason;
@@ -25,7 +26,6 @@ const TURN: usize = 64 * 1024;
 const MOST_FORGOTTEN: usize = 1024 * 1024;
 
 /// The stream while it is in h2's hands, and what is known of it.
-#[derive(Debug)]
 pub(super) struct Wire {
     stream: RefCell<Hold<VisitorStream>>,
     /// What may still be read in this turn.
@@ -46,6 +46,8 @@ pub(super) struct Wire {
     pub(super) ended: Cell<Option<Instant>>,
     /// The requests that only h2 has seen.
     pub(super) unseen: RefCell<Unseen>,
+    /// A lane for each stream that is under way.
+    pub(super) streams: RefCell<Vec<(u32, Rc<Visitor>)>>,
 }
 
 impl Wire {
@@ -61,6 +63,7 @@ impl Wire {
             served: Cell::new(0),
             ended: Cell::new(None),
             unseen: RefCell::default(),
+            streams: RefCell::default(),
         })
     }
 
@@ -74,8 +77,10 @@ impl Wire {
     /// # Errors
     /// When the visitor is gone.
     pub(super) fn ends_turn(&self, worker: &Worker, cx: &mut Context<'_>) -> io::Result<()> {
-        let sent = self.stream.borrow_mut().poll_send(cx, |count| self.takes(count, worker));
-        match self.note(sent, worker) {
+        let hold = &mut *self.stream.borrow_mut();
+        let sent = hold.poll_send(cx, |count| self.takes(count, worker));
+        self.note(hold, worker);
+        match sent {
             Poll::Ready(sent) => sent,
             Poll::Pending => Ok(()),
         }
@@ -94,10 +99,9 @@ impl Wire {
     }
 
     /// Takes note of whether the visitor takes what is to be written.
-    fn note<T>(&self, written: Poll<io::Result<T>>, worker: &Worker) -> Poll<io::Result<T>> {
-        let since = written.is_pending().then(|| self.blocked.get().unwrap_or(worker.now()));
+    fn note(&self, hold: &Hold<VisitorStream>, worker: &Worker) {
+        let since = hold.is_blocked().then(|| self.blocked.get().unwrap_or(worker.now()));
         self.blocked.set(since);
-        written
     }
 
     /// Takes note of a frame of the visitor's.
@@ -116,6 +120,18 @@ impl Wire {
         }
         if !patience.bears(frame) {
             self.fault.set(Some(Reason::ENHANCE_YOUR_CALM));
+        }
+    }
+
+    /// This stream was reset from this side. Where h2 does it by itself for a body that is not as its head says, nobody
+    /// else is told whose fault it is.
+    fn has_reset(&self, stream: u32, reason: Reason) {
+        self.unseen.borrow_mut().is_reset(stream, reason);
+        if matches!(reason, Reason::PROTOCOL_ERROR | Reason::FLOW_CONTROL_ERROR)
+            && let Some((_, visitor)) = self.streams.borrow().iter().find(|(lane, _)| *lane == stream)
+            && visitor.is_body_due()
+        {
+            visitor.set_broken();
         }
     }
 }
@@ -151,7 +167,7 @@ impl Watched {
         sent.pass_written(slices, count, |frame| match frame.kind {
             Kind::Reset => {
                 sieve.forget(frame.stream);
-                wire.unseen.borrow_mut().is_reset(frame.stream, frame.error.into());
+                wire.has_reset(frame.stream, frame.error.into());
             }
             Kind::Headers => wire.unseen.borrow_mut().is_answered(frame.stream),
             Kind::GoAway => wire.unseen.borrow_mut().is_told_to_go(frame.error.into()),
@@ -195,8 +211,13 @@ impl AsyncWrite for Watched {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let Self { wire, worker, .. } = &*self;
-        let written = wire.stream.borrow_mut().poll_write(cx, slices, |count| wire.takes(count, worker));
-        let count = ready!(wire.note(written, worker))?;
+        let written = {
+            let hold = &mut *wire.stream.borrow_mut();
+            let written = hold.poll_write(cx, slices, |count| wire.takes(count, worker));
+            wire.note(hold, worker);
+            written
+        };
+        let count = ready!(written)?;
         self.has_sent(slices, count);
         Poll::Ready(Ok(count))
     }
@@ -215,7 +236,9 @@ impl AsyncWrite for Watched {
         let Self { wire, worker, forgotten, .. } = &mut *self;
         let hold = &mut *wire.stream.borrow_mut();
         if wire.ended.get().is_none() {
-            ready!(wire.note(hold.poll_send(cx, |count| wire.takes(count, worker)), worker))?;
+            let sent = hold.poll_send(cx, |count| wire.takes(count, worker));
+            wire.note(hold, worker);
+            ready!(sent)?;
             ready!(Pin::new(&mut hold.stream).poll_shutdown(cx))?;
             wire.ended.set(Some(worker.now()));
         }
