@@ -1,7 +1,8 @@
 //! Odd input for parsers: what must hold whatever comes.
 //!
-//! `FUZZ_SECONDS=60 cargo test --lib odd_input::` tries new cases of each property for a minute; without it, each is
-//! tried with proptest's number of cases. What fails is made as small as can be, and told with the seed that shows it.
+//! `FUZZ_SECONDS=60 cargo test --lib odd_input::` tries new cases of each property for a minute, and `tests/odd_input` each
+//! kind of input; without a time, each property is tried with proptest's number of cases. What fails is made as small as
+//! can be, and told with the seed that shows it.
 
 use proptest::prelude::{Just, any, prop_oneof};
 use proptest::strategy::Strategy;
@@ -9,7 +10,7 @@ use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// How long each property is tried; the variable holds whole seconds.
+/// How long each property is tried, in seconds.
 const SECONDS: &str = "FUZZ_SECONDS";
 
 /// Properties, written as for `proptest!`. They are put into a module `odd_input`, so that all of them are found by name.
@@ -34,8 +35,8 @@ macro_rules! odd_input {
 /// Tries a property with inputs until the time is over, or with as many as usual.
 pub(crate) fn holds<S: Strategy>(inputs: &S, property: impl Fn(S::Value) -> TestCaseResult) {
     let until = std::env::var(SECONDS).ok().map(|text| {
-        let seconds = text.parse().unwrap_or_else(|_| panic!("{SECONDS} is a whole number of seconds, not {text:?}"));
-        Instant::now() + Duration::from_secs(seconds)
+        let period = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Instant::now() + period.unwrap_or_else(|| panic!("{SECONDS} is a number of seconds, not {text:?}"))
     });
     loop {
         // What fails is to become a test of its own, with a name, rather than a line in a file of seeds.

@@ -65,9 +65,8 @@ async fn every_query_of_the_dashboard_and_the_rules_is_answered_during_a_rollout
     router.command(&["rollout", "start", "server1"]).await.ok();
     until("the candidate serves", SHORT, async || load.so_far().answered_by("server1") > 20).await;
     // One failure is rescued, and no reason for a rollback.
-    server1.behave(|behaviour| behaviour.fail = 1.0);
+    server1.break_next(1);
     until("one request failed", SHORT, async || server1.failed() > 0).await;
-    server1.behave(|behaviour| behaviour.fail = 0.0);
 
     for file in std::fs::read_dir(dashboards()).unwrap() {
         let path = file.unwrap().path();
