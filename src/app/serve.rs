@@ -8,6 +8,7 @@ use crate::control::Handle;
 use crate::telemetry;
 use crate::transport::Certificates;
 use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,12 +19,25 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// When the router can't be started; the message says what to do.
 pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     telemetry::set_up_log()?;
+    allow_files();
     // One thread: the control plane waits most of its time, and the cores are the workers'.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the control runtime")?;
     let ended = runtime.block_on(serve(options));
     // A look at a file may be stuck in a file system that hangs.
     runtime.shutdown_background();
     ended
+}
+
+/// Raises the limit of open files as far as may be. Most systems begin with 1,024, for the sake of programs that use
+/// `select`; a router has more visitors than that.
+fn allow_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "can't raise the limit of open files (LimitNOFILE)");
+        }
+    }
 }
 
 async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {

@@ -15,7 +15,7 @@ use crate::transport::Reach;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// The state of one target's checks.
@@ -54,6 +54,9 @@ impl Streak {
     }
 }
 
+/// Checks that are made at a time: each takes a file descriptor, and there may be more targets than those.
+const AT_ONCE: usize = 256;
+
 /// A target that is checked.
 #[derive(Debug, Clone)]
 pub(super) struct Checked {
@@ -69,6 +72,7 @@ pub(super) struct Checked {
 pub(super) struct HealthChecks {
     inbox: mpsc::Sender<Message>,
     running: HashMap<usize, Running>,
+    turns: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -85,7 +89,7 @@ fn identity(load: &Arc<TargetLoad>) -> usize {
 
 impl HealthChecks {
     pub(super) fn new(inbox: mpsc::Sender<Message>) -> Self {
-        Self { inbox, running: HashMap::new() }
+        Self { inbox, running: HashMap::new(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Checks these targets from now on, and no others. Those that are checked in the same way go on as they are.
@@ -112,7 +116,8 @@ impl HealthChecks {
         let suspected = Arc::new(Notify::new());
         let health = target.health.clone();
         let (urgent, outage) = watch::channel(false);
-        let task = tokio::spawn(watch_over(target, Arc::clone(&suspected), outage, self.inbox.clone())).abort_handle();
+        let (turns, inbox) = (Arc::clone(&self.turns), self.inbox.clone());
+        let task = tokio::spawn(watch_over(target, turns, Arc::clone(&suspected), outage, inbox)).abort_handle();
         Running { suspected, urgent, health, task }
     }
 
@@ -150,6 +155,7 @@ const OUTAGE_INTERVAL: Duration = Duration::from_millis(100);
 
 async fn watch_over(
     target: Checked,
+    turns: Arc<Semaphore>,
     suspected: Arc<Notify>,
     mut outage: watch::Receiver<bool>,
     inbox: mpsc::Sender<Message>,
@@ -161,7 +167,17 @@ async fn watch_over(
     // Whether it was told that it can't be checked.
     let mut told = false;
     loop {
+        // A check that a worker asked for waits for no other.
+        let turn = tokio::select! {
+            turn = turns.acquire(), if !urgent => turn.ok(),
+            () = suspected.notified(), if !urgent => {
+                urgent = true;
+                None
+            }
+            else => None,
+        };
         let result = probe::check(&target.reach, &target.health).await;
+        drop(turn);
         target.load.cleared();
         let known = match result {
             Ok(says) => Some((None, says)),

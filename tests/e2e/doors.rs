@@ -235,6 +235,17 @@ async fn both_families_of_addresses_are_served_on_one_port() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_files_may_be_open_than_the_system_begins_with() {
+    let (server0, server1) = Application::pair().await;
+    let router = Router::start(Setup::before(&server0, &server1)).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", router.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard]: [u64; 2] = [3, 4].map(|word| files.split_whitespace().nth(word).unwrap().parse().unwrap());
+    assert!(hard > 1024, "this machine allows so few that nothing can be told: {files}");
+    assert_eq!(soft, hard);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_want_of_file_descriptors_is_not_told_each_time() {
     let (server0, server1) = Application::pair().await;
     let router = Router::start(Setup::before(&server0, &server1).one_worker()).await;

@@ -136,16 +136,15 @@ impl Router {
 
     /// Starts the process without waiting for it.
     pub fn launch(&self) {
-        let mut command = match &self.setup.hosts {
-            None => Command::new(BINARY),
-            Some(hosts) => {
-                // A mount that no other process sees; the shell becomes the router.
-                let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
-                let mut command = Command::new("unshare");
-                command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(hosts).arg(BINARY);
-                command
-            }
-        };
+        // The limit that most systems begin with. What sets it becomes the router, as the shell below does.
+        let mut command = Command::new("prlimit");
+        command.arg("--nofile=1024:");
+        if let Some(hosts) = &self.setup.hosts {
+            // A mount that no other process sees.
+            let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+            command.args(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(hosts);
+        }
+        command.arg(BINARY);
         command.args(["run", "--config"]).arg(self.config()).current_dir(self.folder()).stdin(Stdio::null());
         command.envs(self.setup.environment.iter().copied());
         command.stdout(self.log_file("router.out")).stderr(self.log_file("router.err"));
