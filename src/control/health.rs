@@ -226,6 +226,9 @@ async fn watch_over(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::Suspected;
+    use crate::transport::Means;
+    use tokio::net::TcpListener;
 
     #[test]
     fn in_an_outage_one_passed_check_is_enough() {
@@ -272,5 +275,36 @@ mod tests {
     fn a_suspected_target_goes_down_with_one_failed_check_and_not_without() {
         assert!(!streak_of(&[UP, (false, true)]));
         assert!(streak_of(&[UP, (true, true)]));
+    }
+
+    #[tokio::test]
+    async fn checks_take_turns_except_one_that_a_worker_asks_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let health = Health { path: Some("/".into()), timeout: "60s".parse().unwrap(), ..Health::default() };
+        let checked = |_| Checked {
+            service: "shop".parse().unwrap(),
+            pool: "server0".parse().unwrap(),
+            reach: Reach::new(address.parse().unwrap(), &Means::default()).into(),
+            load: Arc::new(TargetLoad::new(1)),
+            health: health.clone(),
+        };
+        let targets: Vec<Checked> = (0..AT_ONCE + 10).map(checked).collect();
+        let last = Suspicion(Arc::clone(&targets.last().unwrap().load), Suspected::Unreachable);
+        let mut checks = HealthChecks::new(mpsc::channel(1).0);
+        checks.follow(targets);
+
+        let next = async || tokio::time::timeout(Duration::from_secs(15), silent.accept()).await.unwrap().unwrap();
+        let mut asked = Vec::new();
+        for _ in 0..AT_ONCE {
+            asked.push(next().await);
+        }
+        let more = tokio::time::timeout(Duration::from_millis(200), silent.accept()).await;
+        assert!(more.is_err(), "no more than so many at a time");
+        checks.suspect(&last);
+        asked.push(next().await);
+        // Its check is over, and another one's turn comes.
+        drop(asked.remove(0));
+        next().await;
     }
 }
