@@ -1,7 +1,7 @@
 //! A stream: one request and its answer.
 
 use super::answer;
-use super::connection::Lane;
+use super::hands::Work;
 use super::head;
 use crate::proxy::body::AnswerBody;
 use crate::proxy::inbound::Inbound;
@@ -18,14 +18,16 @@ use std::pin::pin;
 use std::task::Poll;
 
 /// Serves a request, until its answer has gone or nobody wants it any more.
-pub(super) async fn serve(lane: Lane, mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+pub(super) async fn serve(work: Work) {
+    let Work { lane, mut request, mut respond } = work;
     let visitor = &lane.visitor;
     head::complete(&mut request);
     let is_head = request.method() == Method::HEAD;
-    let Some(answer) = answered(visitor, request, &mut respond).await else { return };
-    let (head, body) = answer::into_http2(answer, is_head, visitor.worker.date());
-    let ends = body.is_none();
-    let Ok(stream) = respond.send_response(head, ends) else {
+    let Some(mut answer) = answered(visitor, request, &mut respond).await else { return };
+    let ends = answer::complete(&mut answer, is_head, visitor.worker.date());
+    let (head, body) = answer.into_parts();
+    let body = (!ends).then_some(body);
+    let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ends) else {
         return respond.send_reset(Reason::INTERNAL_ERROR);
     };
     if let Some(body) = body {
