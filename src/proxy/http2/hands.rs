@@ -28,13 +28,15 @@ pub(super) struct Work {
 #[derive(Default)]
 pub(in crate::proxy) struct Hands {
     free: RefCell<Vec<Rc<Hand>>>,
+    /// So many of them, the first, have waited since the last look.
+    spare: Cell<usize>,
 }
 
 /// A task, as others know it.
 #[derive(Default)]
 struct Hand {
     /// What it is to do next.
-    work: Cell<Option<Work>>,
+    work: RefCell<Option<Work>>,
     /// Whether it is of no more use.
     dismissed: Cell<bool>,
     waker: OnceCell<Waker>,
@@ -43,12 +45,21 @@ struct Hand {
 impl Hands {
     /// Has a task serve a stream.
     pub(super) fn serve(&self, worker: &Rc<Worker>, work: Work) {
-        let Some(hand) = self.free.borrow_mut().pop() else {
-            tokio::task::spawn_local(serve(Rc::clone(worker), work));
-            return;
-        };
-        hand.work.set(Some(work));
-        hand.wake();
+        match self.next() {
+            Some(hand) => {
+                hand.work.replace(Some(work));
+                hand.wake();
+            }
+            None => drop(tokio::task::spawn_local(serve(Rc::clone(worker), work))),
+        }
+    }
+
+    /// One that waits, which waits no more.
+    fn next(&self) -> Option<Rc<Hand>> {
+        let mut free = self.free.borrow_mut();
+        let next = free.pop();
+        self.spare.set(self.spare.get().min(free.len()));
+        next
     }
 
     /// A task waits; whether it is to.
@@ -61,14 +72,14 @@ impl Hands {
         is_wanted
     }
 
-    /// Ends half of those that wait: a worker at rest soon has none.
+    /// Ends those that had nothing to do since the last look.
     pub(in crate::proxy) fn sweep(&self) {
         let mut free = self.free.borrow_mut();
-        let half = free.len() / 2;
-        for hand in free.drain(half..) {
+        for hand in free.drain(..self.spare.get()) {
             hand.dismissed.set(true);
             hand.wake();
         }
+        self.spare.set(free.len());
     }
 }
 
@@ -79,20 +90,20 @@ impl Hand {
         }
     }
 
-    /// Ready once there is something to do, or nothing ever will be.
-    fn poll_work(&self, cx: &mut Context<'_>) -> Poll<Option<Work>> {
+    /// Ready once there is something to do, or nothing ever will be: whether it is of use.
+    fn poll_needed(&self, cx: &mut Context<'_>) -> Poll<bool> {
         // A task has one waker all its life.
         self.waker.get_or_init(|| cx.waker().clone());
-        let work = self.work.take();
-        if work.is_some() || self.dismissed.get() { Poll::Ready(work) } else { Poll::Pending }
+        let has_work = self.work.borrow().is_some();
+        if has_work || self.dismissed.get() { Poll::Ready(has_work) } else { Poll::Pending }
     }
 }
 
 /// Serves a stream, and then others.
 async fn serve(worker: Rc<Worker>, first: Work) {
-    let hand = Rc::new(Hand { work: Cell::new(Some(first)), ..Hand::default() });
-    while let Some(work) = poll_fn(|cx| hand.poll_work(cx)).await {
-        stream::serve(work).await;
+    let hand = Rc::new(Hand { work: RefCell::new(Some(first)), ..Hand::default() });
+    while poll_fn(|cx| hand.poll_needed(cx)).await {
+        stream::serve(&hand.work).await;
         if !worker.hands.waits(&hand) {
             return;
         }
@@ -104,18 +115,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_wait_as_there_is_room_for_and_a_worker_at_rest_soon_has_none() {
+    fn so_many_wait_as_there_is_room_for_and_those_end_that_had_nothing_to_do() {
         let hands = Hands::default();
         let all: Vec<_> = (0..=MOST_FREE).map(|_| Rc::<Hand>::default()).collect();
         let waiting = all.iter().filter(|hand| hands.waits(hand)).count();
         assert_eq!((waiting, hands.free.borrow().len()), (MOST_FREE, MOST_FREE));
-        let mut cx = Context::from_waker(Waker::noop());
-        for left in [MOST_FREE / 2, MOST_FREE / 4, MOST_FREE / 8] {
-            hands.sweep();
-            let ended = all.iter().filter(|hand| hand.poll_work(&mut cx).is_ready()).count();
-            assert_eq!((hands.free.borrow().len(), ended), (left, MOST_FREE - left));
-        }
-        (0..10).for_each(|_| hands.sweep());
-        assert!(hands.free.borrow().is_empty());
+        let ended = || {
+            let mut cx = Context::from_waker(Waker::noop());
+            all.iter().filter(|hand| hand.poll_needed(&mut cx) == Poll::Ready(false)).count()
+        };
+        hands.sweep();
+        assert_eq!(ended(), 0, "they have only begun to wait");
+        let busy: Vec<_> = (0..10).filter_map(|_| hands.next()).collect();
+        busy.iter().for_each(|hand| assert!(hands.waits(hand)));
+        hands.sweep();
+        assert_eq!((ended(), hands.free.borrow().len()), (MOST_FREE - 10, 10));
+        hands.sweep();
+        assert_eq!((ended(), hands.free.borrow().len()), (MOST_FREE, 0));
     }
 }
