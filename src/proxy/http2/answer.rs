@@ -1,6 +1,7 @@
 //! The head of an answer, as HTTP/2 has it.
 
 use crate::proxy::body::AnswerBody;
+use crate::proxy::headers::X_REQUEST_ID;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body;
@@ -20,6 +21,10 @@ pub(super) fn complete(answer: &mut Response<AnswerBody>, is_head: bool, date: H
     let (status, length) = (answer.status(), answer.body().size_hint().exact());
     let ends = answer.body().is_end_stream();
     let headers = answer.headers_mut();
+    if let Some(id) = headers.get_mut(X_REQUEST_ID) {
+        // No other answer has it: h2 must not remember it for the next ones, and look through all that it remembers.
+        id.set_sensitive(true);
+    }
     // Hardly any has one: a target's are gone by now.
     if headers.keys().any(|name| OF_HTTP1.contains(name)) {
         for name in &OF_HTTP1 {

@@ -4,7 +4,7 @@ use super::links::Lane;
 use super::remembered::Remembered;
 use crate::model::Happening;
 use crate::proxy::body::RequestBody;
-use crate::proxy::headers::X_FORWARDED_PROTO;
+use crate::proxy::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::pump::{Halted, Pump};
@@ -188,6 +188,10 @@ fn head_for_http2(parts: &Parts, mut headers: HeaderMap) -> Option<Request<()>> 
         for name in &OF_HTTP1 {
             headers.remove(name);
         }
+    }
+    if let Some(id) = headers.get_mut(X_REQUEST_ID) {
+        // No other request has it: h2 must not remember it for the next ones, and look through all that it remembers.
+        id.set_sensitive(true);
     }
     let secure = headers.get(X_FORWARDED_PROTO) == Some(&HeaderValue::from_static("https"));
     let mut uri = http::uri::Parts::default();
