@@ -5,6 +5,7 @@ use super::budget::RescueBudget;
 use super::clients::Clients;
 use super::connections::Connections;
 use super::crowd::Lines;
+use super::http2::Hands;
 use super::multiplex::Links;
 use super::queue::Queues;
 use super::retries::Retries;
@@ -40,6 +41,7 @@ pub(super) struct Worker {
     pub(super) dice: Dice,
     pub(super) kept: KeptConnections,
     pub(super) links: Links,
+    pub(super) hands: Hands,
     pub(super) visitors: Visitors,
     pub(super) connections: Rc<Connections>,
     pub(super) clients: Rc<Clients>,
@@ -93,6 +95,7 @@ impl Worker {
             dice: Dice::new(rand::random()),
             kept: KeptConnections::default(),
             links: Links::default(),
+            hands: Hands::default(),
             visitors: Visitors::default(),
             rescues: RescueBudget::new(now),
             retries: Retries::default(),
@@ -215,6 +218,7 @@ pub(super) async fn run(
             _ = sweep.tick() => {
                 worker.kept.sweep(worker.tick());
                 worker.links.sweep(worker.now());
+                worker.hands.sweep();
                 worker.retries.follow(&worker);
             }
             () = &mut end => break,

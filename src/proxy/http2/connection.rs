@@ -1,7 +1,8 @@
 //! A visitor's connection: its streams, its end, and one timer for all of it.
 
+use super::hands::Work;
+use super::refused;
 use super::wire::{Watched, Wire};
-use super::{refused, stream};
 use crate::model::Happening;
 use crate::proxy::connection::{LINGER, Registered};
 use crate::proxy::framing::MAX_HEAD;
@@ -216,7 +217,7 @@ impl Session {
         }
         self.wire.streams.borrow_mut().push((respond.stream_id().into(), Rc::clone(&visitor)));
         let lane = Lane { session: Rc::clone(self), visitor };
-        tokio::task::spawn_local(stream::serve(lane, request, respond));
+        self.worker.hands.serve(&self.worker, Work { lane, request, respond });
     }
 
     /// Counts and logs the requests that h2 has refused by itself.

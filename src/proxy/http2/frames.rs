@@ -80,6 +80,15 @@ fn length([high, middle, low]: [u8; 3]) -> usize {
     usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low)
 }
 
+/// How much is looked at of the frame that begins with this head, behind that.
+fn behind([high, middle, low, kind, ..]: &[u8; HEAD]) -> usize {
+    match (Kind::from(*kind), length([*high, *middle, *low])) {
+        (Kind::Reset, 4) => 4,
+        (Kind::GoAway, 8..) => 8,
+        _ => 0,
+    }
+}
+
 /// Where among its frames a connection is.
 #[derive(Debug)]
 pub(in crate::proxy) struct Frames {
@@ -137,22 +146,35 @@ impl Frames {
             self.before -= skipped;
             return (skipped, None);
         }
+        // Most heads come whole, and of most frames no more is looked at.
+        if self.known == 0
+            && let Some(head) = bytes.first_chunk()
+            && behind(head) == 0
+        {
+            return (HEAD, Some(self.begins(*head, &[])));
+        }
         let taken = self.missing().min(bytes.len());
         self.head[self.known..self.known + taken].copy_from_slice(&bytes[..taken]);
         self.known += taken;
         if self.missing() > 0 {
             return (taken, None);
         }
-        let (head, behind) = self.part().split_first_chunk().map_or(([0; HEAD], &[][..]), |(head, rest)| (*head, rest));
+        let all = self.head;
+        let (head, behind) = all[..self.known].split_first_chunk().unwrap_or((&[0; HEAD], &[]));
+        self.known = 0;
+        (taken, Some(self.begins(*head, behind)))
+    }
+
+    /// A frame begins with this head, and what is looked at behind it.
+    fn begins(&mut self, head: [u8; HEAD], behind: &[u8]) -> Frame {
         let error = behind.last_chunk().map_or(0, |error| u32::from_be_bytes(*error));
         let frame = Frame::parse(head, error, self.in_block);
         self.before = frame.length.saturating_sub(behind.len());
-        self.known = 0;
         self.in_block = match frame.kind {
             Kind::Headers | Kind::Continuation => !frame.end_headers,
             _ => false,
         };
-        (taken, Some(frame))
+        frame
     }
 
     /// What is known of a frame of which more must come before it can be told what it is.
@@ -162,13 +184,10 @@ impl Frames {
 
     /// How much of what is looked at of the next frame is missing, as far as can be told.
     pub(super) fn missing(&self) -> usize {
-        let [high, middle, low, kind, ..] = self.head;
-        let behind = match (Kind::from(kind), length([high, middle, low])) {
-            (Kind::Reset, 4) => 4,
-            (Kind::GoAway, 8..) => 8,
-            _ => 0,
+        let wanted = match self.part().first_chunk() {
+            Some(head) => HEAD + behind(head),
+            None => HEAD,
         };
-        let wanted = if self.known < HEAD { HEAD } else { HEAD + behind };
         wanted - self.known
     }
 

@@ -4,8 +4,8 @@
 //! wire ──── h2 ──── connection ──── stream ──── request::serve
 //!   frames    state    time-outs,     one lane,    as by HTTP/1.1
 //!   counted,  of all   closing,       one task
-//!   sifted,   streams  fairness,
-//!   in turns           what h2 refuses
+//!   sifted,   streams  fairness,          kept for the
+//!   in turns           what h2 refuses    next stream
 //! ```
 //!
 //! h2 keeps the rules of the protocol, the windows and the sizes of heads. What it has no bound of its own for is kept
@@ -19,6 +19,7 @@
 mod answer;
 mod connection;
 pub(super) mod frames;
+mod hands;
 mod head;
 mod hold;
 mod patience;
@@ -28,4 +29,5 @@ mod stream;
 mod wire;
 
 pub(super) use connection::serve;
+pub(super) use hands::Hands;
 pub(super) use head::fit;

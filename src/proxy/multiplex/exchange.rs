@@ -3,7 +3,8 @@
 use super::links::Lane;
 use super::remembered::Remembered;
 use crate::model::Happening;
-use crate::proxy::headers::X_FORWARDED_PROTO;
+use crate::proxy::body::RequestBody;
+use crate::proxy::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::proxy::inbound::Inbound;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::pump::{Halted, Pump};
@@ -14,7 +15,7 @@ use h2::client::ResponseFuture;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
 use http_body::Body;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -67,8 +68,10 @@ impl Lane {
             return Streamed::Over;
         }
         let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
-        let (parts, body) = request.into_parts();
-        let Some(head) = head_for_http2(&parts) else {
+        let (mut parts, body) = request.into_parts();
+        // Of one that may be sent again there is a copy already.
+        let headers = if outgoing.is_repeatable() { std::mem::take(&mut parts.headers) } else { parts.headers.clone() };
+        let Some(head) = head_for_http2(&parts, headers) else {
             return Streamed::Failed(Happening::BadRequest(400));
         };
         let mut sender = self.link.sender();
@@ -76,7 +79,7 @@ impl Lane {
         let ready = poll_fn(|cx| sender.poll_ready(cx)).await;
         let Ok((answer, stream)) = ready.and_then(|()| sender.send_request(head, ends)) else {
             self.link.retire();
-            outgoing.give_back(Request::from_parts(parts, body));
+            give_back(outgoing, parts, body);
             return Streamed::Over;
         };
         visitor.enter(Phase::Answer);
@@ -94,7 +97,7 @@ impl Lane {
                 }
                 match upload.pump.into_body().again() {
                     Some(body) => {
-                        outgoing.give_back(Request::from_parts(parts, body));
+                        give_back(outgoing, parts, body);
                         Streamed::Unsent
                     }
                     None => Streamed::Failed(Happening::ClosedBeforeHead),
@@ -109,6 +112,13 @@ impl Lane {
             Waited::Overdue(Phase::Upload) => Streamed::Failed(Happening::BadRequest(408)),
             Waited::Overdue(_) => Streamed::Failed(Happening::HeadTimeout),
         }
+    }
+}
+
+/// The request was not sent after all.
+fn give_back(outgoing: &mut Outgoing, parts: Parts, body: RequestBody) {
+    if !outgoing.is_repeatable() {
+        outgoing.give_back(Request::from_parts(parts, body));
     }
 }
 
@@ -162,7 +172,7 @@ fn was_not_looked_at(error: &h2::Error) -> bool {
 }
 
 /// What belongs to a connection by HTTP/1.1 only (RFC 9113 §8.2.2).
-const OF_HTTP1: [HeaderName; 5] = [
+static OF_HTTP1: [HeaderName; 5] = [
     CONNECTION,
     TRANSFER_ENCODING,
     UPGRADE,
@@ -170,12 +180,18 @@ const OF_HTTP1: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// A head as HTTP/2 has it: the host as `:authority`, and the visitor's scheme. `None` when the host is no authority.
-fn head_for_http2(parts: &Parts) -> Option<Request<()>> {
-    let mut headers = parts.headers.clone();
+/// A head with these fields as HTTP/2 has it: the host as `:authority`, and the visitor's scheme. `None` when the host is
+/// no authority.
+fn head_for_http2(parts: &Parts, mut headers: HeaderMap) -> Option<Request<()>> {
     let host = headers.remove(HOST)?;
-    for name in OF_HTTP1 {
-        headers.remove(name);
+    if headers.keys().any(|name| OF_HTTP1.contains(name)) {
+        for name in &OF_HTTP1 {
+            headers.remove(name);
+        }
+    }
+    if let Some(id) = headers.get_mut(X_REQUEST_ID) {
+        // No other request has it: h2 must not remember it for the next ones, and look through all that it remembers.
+        id.set_sensitive(true);
     }
     let secure = headers.get(X_FORWARDED_PROTO) == Some(&HeaderValue::from_static("https"));
     let mut uri = http::uri::Parts::default();
@@ -197,7 +213,8 @@ mod tests {
     fn head(target: &str, headers: &[(&str, &str)]) -> Option<Request<()>> {
         let builder =
             headers.iter().fold(Request::builder().uri(target), |builder, (name, value)| builder.header(*name, *value));
-        head_for_http2(&builder.body(()).unwrap().into_parts().0)
+        let parts = builder.body(()).unwrap().into_parts().0;
+        head_for_http2(&parts, parts.headers.clone())
     }
 
     #[test]
