@@ -4,6 +4,7 @@ use super::body::RequestBody;
 use super::headers::name_pool;
 use crate::routing::Pool;
 use http::header::UPGRADE;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::body::Body;
 
@@ -35,14 +36,15 @@ const USUAL: usize = 768;
 impl Outgoing {
     /// A request that was not sent yet. It may be sent again if it changes nothing and has no body. What it `asks` for, if
     /// it does, is in its `Upgrade`.
-    pub(super) fn new(request: Request<RequestBody>, asks: bool) -> Self {
-        if let Some(asked) = asks.then(|| request.headers().get(UPGRADE)).flatten() {
-            let left = Left::Asked(asked.clone());
-            return Self { unsent: Some(request), left };
-        }
-        let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let copy = (changes_nothing && request.body().is_end_stream()).then(|| Copy::of(&request)).flatten();
-        Self { unsent: Some(request), left: copy.map_or(Left::Nothing, Left::Copy) }
+    pub(super) fn new(head: Parts, body: RequestBody, asks: bool) -> Self {
+        let left = if let Some(asked) = asks.then(|| head.headers.get(UPGRADE)).flatten() {
+            Left::Asked(asked.clone())
+        } else {
+            let changes_nothing = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+            let copy = (changes_nothing && body.is_end_stream()).then(|| Copy::of(&head)).flatten();
+            copy.map_or(Left::Nothing, Left::Copy)
+        };
+        Self { unsent: Some(Request::from_parts(head, body)), left }
     }
 
     /// Whether it may be sent again.
@@ -90,9 +92,11 @@ impl Outgoing {
 
     /// The request, to be sent to a pool; `None` when it was sent and may not be again.
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Request<RequestBody>> {
-        let mut request = self.unsent.take().or_else(|| self.copy()?.request())?;
-        name_pool(request.headers_mut(), pool);
-        Some(request)
+        if self.unsent.is_none() {
+            self.unsent = self.copy().and_then(Copy::request);
+        }
+        name_pool(self.unsent.as_mut()?.headers_mut(), pool);
+        self.unsent.take()
     }
 
     /// The request itself, if it can still be sent.
@@ -107,7 +111,7 @@ impl Outgoing {
 }
 
 impl Copy {
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
+    fn of(head: &Parts) -> Option<Self> {
         let mut texts = Vec::with_capacity(USUAL);
         let mut add = |text: &[u8]| {
             let length = u16::try_from(text.len()).ok()?;
@@ -115,12 +119,12 @@ impl Copy {
             texts.extend_from_slice(text);
             Some(())
         };
-        add(request.uri().path_and_query()?.as_str().as_bytes())?;
-        for (name, value) in request.headers() {
+        add(head.uri.path_and_query()?.as_str().as_bytes())?;
+        for (name, value) in &head.headers {
             add(name.as_str().as_bytes())?;
             add(value.as_bytes())?;
         }
-        Some(Self { method: request.method().clone(), texts })
+        Some(Self { method: head.method.clone(), texts })
     }
 
     fn request(&self) -> Option<Request<RequestBody>> {
@@ -172,10 +176,15 @@ mod tests {
         builder.header("x", "").header("x", b"\xff".as_slice()).body(RequestBody::Empty).unwrap()
     }
 
+    fn outgoing(request: Request<RequestBody>, asks: bool) -> Outgoing {
+        let (head, body) = request.into_parts();
+        Outgoing::new(head, body, asks)
+    }
+
     #[test]
     fn a_copy_is_the_same_request() {
         for method in ["GET", "HEAD", "OPTIONS"] {
-            let outgoing = Outgoing::new(request(method), false);
+            let outgoing = outgoing(request(method), false);
             let (original, copy) = (request(method), outgoing.copy().unwrap().request().unwrap());
             assert_eq!((original.method(), original.uri()), (copy.method(), copy.uri()));
             assert_eq!(original.headers(), copy.headers());
@@ -185,13 +194,13 @@ mod tests {
             }
         }
         let star = Request::builder().method("OPTIONS").uri("*").body(RequestBody::Empty).unwrap();
-        assert_eq!(Copy::of(&star).unwrap().request().unwrap().uri(), "*");
+        assert_eq!(Copy::of(&star.into_parts().0).unwrap().request().unwrap().uri(), "*");
     }
 
     #[test]
     fn what_may_change_something_is_sent_once() {
         for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"] {
-            assert!(!Outgoing::new(request(method), false).is_repeatable(), "{method}");
+            assert!(!outgoing(request(method), false).is_repeatable(), "{method}");
         }
     }
 
@@ -199,10 +208,10 @@ mod tests {
     fn what_asks_for_another_protocol_is_sent_once_and_remembered() {
         let mut asking = request("GET");
         asking.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let mut outgoing = Outgoing::new(asking, true);
+        let mut outgoing = outgoing(asking, true);
         assert!(!outgoing.is_repeatable() && outgoing.turn_back().is_some() && outgoing.turn_back().is_none());
         assert_eq!(outgoing.asked().unwrap(), "websocket");
-        assert_eq!(Outgoing::new(request("GET"), true).asked(), None);
+        assert_eq!(outgoing(request("GET"), true).asked(), None);
     }
 
     odd_input! {
@@ -214,7 +223,9 @@ mod tests {
             for (name, value) in &fields {
                 request.headers_mut().append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value).unwrap());
             }
-            let copy = Copy::of(&request).unwrap();
+            let (head, body) = request.into_parts();
+            let copy = Copy::of(&head).unwrap();
+            let request = Request::from_parts(head, body);
             let again = copy.request().unwrap();
             prop_assert_eq!((again.method(), again.uri(), again.headers()), (request.method(), request.uri(), request.headers()));
             prop_assert_eq!(copy.path(), request.uri().path());

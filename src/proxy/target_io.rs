@@ -5,21 +5,34 @@
 //! it is not told, and goes on reading until the answer or the end of the stream.
 
 use crate::transport::{TargetStream, forward};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What is known and wanted of a stream by who has its connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
     /// Asks for one look at the socket itself before anything else is done with the stream.
     pub(super) look: Cell<bool>,
     /// How many bytes may still be read; none comes when there are none left. So no head is waited for that never ends,
     /// however fast interim answers come.
     pub(super) allowance: Cell<u64>,
+    /// Whether nothing more can be read until the task is woken.
+    drained: Cell<bool>,
+    /// The task that is woken when the stream can be read or written. It is not asked of who polls the stream: hyper
+    /// would wake it for its own ends as well.
+    task: RefCell<Waker>,
+}
+
+impl Watch {
+    /// It is this task, which runs just now, from now on.
+    pub(super) fn wakes(&self, task: &Waker) {
+        self.task.borrow_mut().clone_from(task);
+        self.drained.set(false);
+    }
 }
 
 /// A stream that can be read when it can't be written to any more.
@@ -34,7 +47,12 @@ pub(super) struct TargetIo {
 impl TargetIo {
     /// Over a stream.
     pub(super) fn new(stream: TargetStream) -> (Self, Rc<Watch>) {
-        let watch = Rc::<Watch>::default();
+        let watch = Rc::new(Watch {
+            look: Cell::new(false),
+            allowance: Cell::new(u64::MAX),
+            drained: Cell::new(false),
+            task: RefCell::new(Waker::noop().clone()),
+        });
         (Self { stream, deaf: false, watch: Rc::clone(&watch) }, watch)
     }
 
@@ -43,8 +61,15 @@ impl TargetIo {
         self.stream
     }
 
-    /// What was written, while the target takes it.
-    fn taken<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Calls a method of the stream that writes, while the target takes what is written.
+    fn write<T>(
+        &mut self,
+        method: impl FnOnce(Pin<&mut TargetStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let written = method(Pin::new(&mut self.stream), &mut Context::from_waker(&self.watch.task.borrow()));
         if matches!(written, Poll::Ready(Err(_))) {
             self.deaf = true;
             // What has come, or the end of it, wakes who reads.
@@ -55,51 +80,50 @@ impl TargetIo {
 }
 
 impl AsyncRead for TargetIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.watch.look.replace(false) && !self.stream.is_quiet() {
+    fn poll_read(self: Pin<&mut Self>, _cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, watch, .. } = self.get_mut();
+        if watch.look.replace(false) && !stream.is_quiet() {
             // Closed, or about to be: the end of an idle stream.
             return Poll::Ready(Ok(()));
         }
-        let allowance = self.watch.allowance.get();
+        let allowance = watch.allowance.get();
+        if watch.drained.get() {
+            // hyper asks after each of its steps.
+            return Poll::Pending;
+        }
         if allowance == 0 {
             // Who has set the limit looks whether it was reached, so nobody has to be woken.
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.watch.allowance.set(allowance.saturating_sub((buffer.filled().len() - before) as u64));
+        let read = Pin::new(stream).poll_read(&mut Context::from_waker(&watch.task.borrow()), buffer);
+        watch.allowance.set(allowance.saturating_sub((buffer.filled().len() - before) as u64));
+        watch.drained.set(read.is_pending());
         read
     }
 }
 
 impl AsyncWrite for TargetIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.deaf {
-            return Poll::Pending;
-        }
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.taken(written)
+    fn poll_write(mut self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write(|stream, cx| stream.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.deaf {
-            return Poll::Pending;
-        }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.taken(written)
+        self.write(|stream, cx| stream.poll_write_vectored(cx, slices))
     }
 
-    forward!(stream: is_write_vectored, poll_shutdown);
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf {
-            return Poll::Pending;
-        }
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.taken(flushed)
+    fn poll_flush(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write(TargetStream::poll_flush)
     }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, watch, .. } = self.get_mut();
+        Pin::new(stream).poll_shutdown(&mut Context::from_waker(&watch.task.borrow()))
+    }
+
+    forward!(stream: is_write_vectored);
 }

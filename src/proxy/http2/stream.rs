@@ -40,7 +40,8 @@ async fn answered(
     respond: &mut SendResponse<Bytes>,
 ) -> Option<Response<AnswerBody>> {
     let mut expects = !request.body().is_end_stream() && request.headers().contains_key(EXPECT);
-    let mut answer = pin!(request::serve(visitor, request.map(Inbound::Http2)));
+    let (head, body) = request.into_parts();
+    let mut answer = pin!(request::serve(visitor, head, Inbound::Http2(body)));
     poll_fn(|cx| {
         visitor.worker.tick();
         visitor.woken_by(cx.waker());
