@@ -231,11 +231,13 @@ impl Busy {
     /// Sends a request and awaits the head of the answer.
     pub(super) async fn exchange(&mut self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Exchanged {
         let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent };
+        let copied = outgoing.is_repeatable();
         let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
         upstream.watch.allowance.set(MAX_BEFORE_ANSWER);
+        upstream.watch.copies.set(copied);
         upstream.awaits_body = !request.body().is_end_stream();
         let mut answer = pin!(upstream.sender.try_send_request(request));
         let answered = poll_fn(|cx| {
@@ -259,6 +261,8 @@ impl Busy {
         })
         .await;
         upstream.watch.allowance.set(u64::MAX);
+        upstream.watch.copies.set(false);
+        outgoing.was_sent(upstream.watch.copy.take());
         visitor.enter(Phase::Router);
         match answered {
             Ok(Ok(response)) => Exchanged::Answered(response.map(Inbound::Http1)),

@@ -5,7 +5,7 @@ use super::remembered::Remembered;
 use crate::model::Happening;
 use crate::proxy::headers::X_FORWARDED_PROTO;
 use crate::proxy::inbound::Inbound;
-use crate::proxy::outgoing::Outgoing;
+use crate::proxy::outgoing::{Copy, Outgoing};
 use crate::proxy::pump::{Halted, Pump};
 use crate::proxy::visitor::{Phase, Visitor};
 use crate::routing::Pool;
@@ -60,7 +60,8 @@ enum Waited {
 impl Lane {
     /// Sends a request and awaits the head of the answer.
     pub(in crate::proxy) async fn exchange(self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Streamed {
-        if !outgoing.is_repeatable() {
+        let repeatable = outgoing.is_repeatable();
+        if !repeatable {
             self.link.listens().await;
         }
         if self.link.is_over() {
@@ -68,6 +69,9 @@ impl Lane {
         }
         let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
         let (parts, body) = request.into_parts();
+        if repeatable {
+            outgoing.was_sent(Copy::of(&parts));
+        }
         let Some(head) = head_for_http2(&parts) else {
             return Streamed::Failed(Happening::BadRequest(400));
         };
