@@ -7,8 +7,8 @@ use cutover::config::{Caching, Protocol, StickyBy, UnsafeStatus};
 use cutover::model::{BasisPoints, HostPattern, PathPrefix, Timestamp};
 use cutover::routing::counters::TargetLoad;
 use cutover::routing::{
-    Asked, Bucketer, Draws, HostIndex, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason, RetryAfter, Route,
-    Secret, Split, Table, Target, VisitorId, Waiting, mentions_preview,
+    Asked, Bucketer, Draws, HostIndex, LastVisitor, Live, MaintenanceAnswer, Measures, PerWorker, Pool, Reason,
+    RetryAfter, Route, Secret, Split, Table, Target, VisitorId, Waiting, mentions_preview,
 };
 use cutover::transport::{Means, Reach};
 use divan::{Bencher, black_box};
@@ -129,6 +129,7 @@ fn headers(cookie: Option<&str>) -> HeaderMap {
 
 fn decide(bencher: Bencher<'_, '_>, route: Route, headers: &HeaderMap) {
     let (table, secret) = (table(route, 100), secret());
+    let last_visitor = LastVisitor::default();
     bencher.bench_local(|| {
         let asked = Asked {
             host: black_box("site0.example.com"),
@@ -137,6 +138,7 @@ fn decide(bencher: Bencher<'_, '_>, route: Route, headers: &HeaderMap) {
             path: black_box("/products/42"),
             headers: black_box(headers),
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            last_visitor: &last_visitor,
             preview_at: headers.get(COOKIE).is_some_and(|line| mentions_preview(line.as_bytes())).then(Timestamp::now),
         };
         black_box(table.route(&asked, &secret));

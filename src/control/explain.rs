@@ -5,8 +5,8 @@ use crate::config::StickyBy;
 use crate::model::view::ExplainView;
 use crate::model::{RESERVED_PREFIX, Timestamp};
 use crate::routing::{
-    Asked, Destination, Draw, Passage, Previewed, Reason, Route, Secret, Table, VisitorKey, Write, asks_to_write,
-    is_exempt,
+    Asked, Destination, Draw, LastVisitor, Passage, Previewed, Reason, Route, Secret, Table, VisitorKey, Write,
+    asks_to_write, is_exempt,
 };
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) -> ExplainView {
     let (path, query) =
         request.path.split_once('?').map_or((request.path.as_str(), None), |(path, query)| (path, Some(query)));
+    let last_visitor = &LastVisitor::default();
     let asked = Asked {
         host: &request.host,
         method: &request.method,
@@ -22,6 +23,7 @@ pub(super) fn explain(table: &Table, secret: &Secret, request: &ExplainRequest) 
         query,
         headers: &request.headers,
         client: request.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        last_visitor,
         preview_at: Some(Timestamp::now()),
     };
     match table.route(&asked, secret) {

@@ -82,7 +82,7 @@ fn detail(status: StatusCode) -> &'static str {
 pub(super) fn add_cookie(headers: &mut HeaderMap, visitor: VisitorId, secret: &Secret, secure: bool) {
     let value = visitor.cookie_value(secret);
     let secure = if secure { "; Secure" } else { "" };
-    let cookie = format!("{COOKIE_NAME}={value}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    let cookie = [COOKIE_NAME, "=", &value, "; Path=/; HttpOnly; SameSite=Lax", secure].concat();
     if let Ok(cookie) = HeaderValue::from_maybe_shared(Bytes::from(cookie)) {
         headers.append(SET_COOKIE, cookie);
     }

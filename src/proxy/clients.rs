@@ -72,12 +72,14 @@ fn client(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
     use crate::proxy::client::address_header;
+    use crate::routing::LastVisitor;
 
     fn peer(address: &str, trusted: bool) -> Peer {
         let address = address.parse().unwrap();
         let (header, forwarded) = (address_header(address), RefCell::default());
         let multiplexes = std::cell::Cell::new(false);
-        Peer { address, trusted, secure: false, redirect: None, multiplexes, header, forwarded }
+        let last_visitor = LastVisitor::default();
+        Peer { address, trusted, secure: false, redirect: None, multiplexes, header, forwarded, last_visitor }
     }
 
     #[test]

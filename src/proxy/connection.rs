@@ -42,7 +42,10 @@ enum End {
 /// Serves a visitor's connection until it ends.
 pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
     let _registered = Registered(Rc::clone(&visitor));
-    let service = service_fn(|request: Request<Incoming>| request::serve(&visitor, request.map(Inbound::Http1)));
+    let service = service_fn(|request: Request<Incoming>| {
+        let (head, body) = request.into_parts();
+        request::serve(&visitor, head, Inbound::Http1(body))
+    });
     let watched = Watched { stream: Gather(stream), inspector: Inspector::default(), visitor: Rc::clone(&visitor) };
     let mut connection = http1::Builder::new()
         // With the empty line that may stand before it.

@@ -3,9 +3,10 @@
 use crate::transport::{VisitorStream, forward};
 use futures_util::FutureExt;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, Ready};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
 /// Pieces of up to this many bytes together are copied; more than a head and a small page is not worth it.
 const SMALL: usize = 4096;
@@ -41,13 +42,11 @@ impl AsyncWrite for Gather {
         if length > SMALL {
             return Pin::new(&mut self.0).poll_write_vectored(cx, slices);
         }
-        let mut together = [0; SMALL];
-        let mut rest = &mut together[..];
+        let mut space = [MaybeUninit::uninit(); SMALL];
+        let mut together = ReadBuf::uninit(&mut space);
         for slice in slices {
-            let (place, left) = rest.split_at_mut(slice.len());
-            place.copy_from_slice(slice);
-            rest = left;
+            together.put_slice(slice);
         }
-        Pin::new(&mut self.0).poll_write(cx, &together[..length])
+        Pin::new(&mut self.0).poll_write(cx, together.filled())
     }
 }

@@ -46,9 +46,15 @@ impl Inspector {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.kept.is_empty() && self.fault.is_none() && !self.framing.is_open() {
+            if visitor.is_drained() {
+                // hyper asks after each of its steps.
+                return Poll::Pending;
+            }
             let before = buffer.filled().len();
             let mut stream = stream;
-            ready!(stream.as_mut().poll_read(cx, buffer))?;
+            let read = stream.as_mut().poll_read(cx, buffer);
+            visitor.set_drained(read.is_pending());
+            ready!(read)?;
             let new = buffer.filled().get(before..).unwrap_or_default();
             if new.is_empty() {
                 return Poll::Ready(Ok(()));

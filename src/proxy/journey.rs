@@ -176,10 +176,11 @@ impl Journey {
             // Who was promised one pool is not shown another.
             return None;
         }
-        let path = outgoing.path()?;
         match tried {
-            Tried::Unsent => second::elsewhere(visitor, record, host, path),
-            Tried::Answered { .. } | Tried::Failed(_) if rescue => second::on_live(visitor, record, host, path),
+            Tried::Unsent => second::elsewhere(visitor, record, host, outgoing.path()?),
+            Tried::Answered { .. } | Tried::Failed(_) if rescue => {
+                second::on_live(visitor, record, host, outgoing.path()?)
+            }
             Tried::Answered { .. } | Tried::Failed(_) => None,
         }
     }

@@ -4,12 +4,16 @@ use super::body::RequestBody;
 use super::headers::name_pool;
 use crate::routing::Pool;
 use http::header::UPGRADE;
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::body::Body;
+use memchr::memmem;
 
 /// A request that is to be sent, perhaps more than once.
 pub(super) struct Outgoing {
     unsent: Option<Request<RequestBody>>,
+    /// Whether it changes nothing and has no body.
+    repeatable: bool,
     left: Left,
 }
 
@@ -22,32 +26,28 @@ enum Left {
     Asked(HeaderValue),
 }
 
-/// A request without a body, packed: each of its texts with its length before it. One block of memory for a copy that is
-/// hardly ever used.
-struct Copy {
-    method: Method,
-    texts: Vec<u8>,
-}
+/// A request without a body, as HTTP/1.1 writes it: a copy that is hardly ever used, and costs hardly anything where that
+/// is what was sent.
+#[derive(Debug)]
+pub(super) struct Copy(Vec<u8>);
 
-/// Room for the texts of an ordinary request.
+/// Room for the text of an ordinary request.
 const USUAL: usize = 768;
 
 impl Outgoing {
     /// A request that was not sent yet. It may be sent again if it changes nothing and has no body. What it `asks` for, if
     /// it does, is in its `Upgrade`.
-    pub(super) fn new(request: Request<RequestBody>, asks: bool) -> Self {
-        if let Some(asked) = asks.then(|| request.headers().get(UPGRADE)).flatten() {
-            let left = Left::Asked(asked.clone());
-            return Self { unsent: Some(request), left };
-        }
-        let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        let copy = (changes_nothing && request.body().is_end_stream()).then(|| Copy::of(&request)).flatten();
-        Self { unsent: Some(request), left: copy.map_or(Left::Nothing, Left::Copy) }
+    pub(super) fn new(head: Parts, body: RequestBody, asks: bool) -> Self {
+        let asked = asks.then(|| head.headers.get(UPGRADE)).flatten().cloned();
+        let changes_nothing = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        let repeatable = asked.is_none() && changes_nothing && body.is_end_stream();
+        let left = asked.map_or(Left::Nothing, Left::Asked);
+        Self { unsent: Some(Request::from_parts(head, body)), repeatable, left }
     }
 
     /// Whether it may be sent again.
     pub(super) fn is_repeatable(&self) -> bool {
-        matches!(self.left, Left::Copy(_))
+        self.repeatable && (self.unsent.is_some() || self.copy().is_some())
     }
 
     /// The protocols that it asks for, if it does.
@@ -60,25 +60,28 @@ impl Outgoing {
 
     /// The path that it asks for, while it can still be sent.
     pub(super) fn path(&self) -> Option<&str> {
-        match (&self.unsent, &self.left) {
-            (Some(request), _) => Some(request.uri().path()),
-            (None, Left::Copy(copy)) => Some(copy.path()),
-            (None, Left::Nothing | Left::Asked(_)) => None,
+        match &self.unsent {
+            Some(request) => Some(request.uri().path()),
+            None => self.copy().map(Copy::path),
         }
     }
 
     /// A header of a request that was sent and may be again, or was not sent yet.
     pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
-        match (&self.unsent, &self.left) {
-            (Some(request), _) => request.headers().get(name).map(HeaderValue::as_bytes),
-            (None, Left::Copy(copy)) => copy.header(name),
-            (None, Left::Nothing | Left::Asked(_)) => None,
+        match &self.unsent {
+            Some(request) => request.headers().get(name).map(HeaderValue::as_bytes),
+            None => self.copy()?.fields().find(|(of, _)| *of == name.as_bytes()).map(|(_, value)| value),
         }
     }
 
-    /// The method of a request that may be sent again.
-    pub(super) fn repeatable_method(&self) -> Option<&Method> {
-        self.copy().map(|copy| &copy.method)
+    /// Whether it only asks for what there is, and may be sent again.
+    pub(super) fn is_read(&self) -> bool {
+        let reads = |method: &[u8]| matches!(method, b"GET" | b"HEAD");
+        self.repeatable
+            && match &self.unsent {
+                Some(request) => reads(request.method().as_str().as_bytes()),
+                None => self.copy().is_some_and(|copy| reads(copy.line().0)),
+            }
     }
 
     fn copy(&self) -> Option<&Copy> {
@@ -88,11 +91,14 @@ impl Outgoing {
         }
     }
 
-    /// The request, to be sent to a pool; `None` when it was sent and may not be again.
+    /// The request, to be sent to a pool; `None` when it was sent and may not be again. If it may be, it is to be told
+    /// [what was sent](Self::was_sent).
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Request<RequestBody>> {
-        let mut request = self.unsent.take().or_else(|| self.copy()?.request())?;
-        name_pool(request.headers_mut(), pool);
-        Some(request)
+        if self.unsent.is_none() {
+            self.unsent = self.copy().and_then(Copy::request);
+        }
+        name_pool(self.unsent.as_mut()?.headers_mut(), pool);
+        self.unsent.take()
     }
 
     /// The request itself, if it can still be sent.
@@ -104,62 +110,71 @@ impl Outgoing {
     pub(super) fn give_back(&mut self, request: Request<RequestBody>) {
         self.unsent = Some(request);
     }
+
+    /// This is what was sent of it; nothing that is known of it where it can't be sent again.
+    pub(super) fn was_sent(&mut self, copy: Option<Copy>) {
+        if self.repeatable {
+            self.left = copy.map_or(Left::Nothing, Left::Copy);
+        }
+    }
 }
 
 impl Copy {
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let mut texts = Vec::with_capacity(USUAL);
-        let mut add = |text: &[u8]| {
-            let length = u16::try_from(text.len()).ok()?;
-            texts.extend_from_slice(&length.to_ne_bytes());
-            texts.extend_from_slice(text);
-            Some(())
-        };
-        add(request.uri().path_and_query()?.as_str().as_bytes())?;
-        for (name, value) in request.headers() {
-            add(name.as_str().as_bytes())?;
-            add(value.as_bytes())?;
+    /// Of a head that goes out by HTTP/1.1: its own bytes.
+    pub(super) fn of_written(head: &[u8]) -> Self {
+        Self(head.to_vec())
+    }
+
+    /// Of a head that goes out otherwise.
+    pub(super) fn of(head: &Parts) -> Option<Self> {
+        let mut text = Vec::with_capacity(USUAL);
+        let mut add = |parts: [&[u8]; 4]| parts.iter().for_each(|part| text.extend_from_slice(part));
+        add([head.method.as_str().as_bytes(), b" ", head.uri.path_and_query()?.as_str().as_bytes(), b" HTTP/1.1\r\n"]);
+        for (name, value) in &head.headers {
+            add([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
         }
-        Some(Self { method: request.method().clone(), texts })
+        text.extend_from_slice(b"\r\n");
+        Some(Self(text))
+    }
+
+    /// Its method and its target.
+    fn line(&self) -> (&[u8], &[u8]) {
+        let mut words = self.0.split(|byte| *byte == b' ');
+        (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+    }
+
+    /// The fields of its head.
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = after_line(&self.0).map_or(&[][..], |(_, rest)| rest);
+        std::iter::from_fn(move || {
+            let (line, after) = after_line(rest)?;
+            rest = after;
+            let name = memchr::memchr(b':', line)?;
+            Some((line.get(..name)?, line.get(name + 2..)?))
+        })
     }
 
     fn request(&self) -> Option<Request<RequestBody>> {
-        let (target, mut rest) = next(&self.texts)?;
+        let (method, target) = self.line();
         let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method.clone();
+        *request.method_mut() = Method::from_bytes(method).ok()?;
         *request.uri_mut() = Uri::try_from(target).ok()?;
-        while !rest.is_empty() {
-            let (name, after) = next(rest)?;
-            let (value, after) = next(after)?;
+        for (name, value) in self.fields() {
             request.headers_mut().append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
-            rest = after;
         }
         Some(request)
     }
 
-    fn header(&self, wanted: &str) -> Option<&[u8]> {
-        let (_, mut rest) = next(&self.texts)?;
-        while !rest.is_empty() {
-            let (name, after) = next(rest)?;
-            let (value, after) = next(after)?;
-            if name == wanted.as_bytes() {
-                return Some(value);
-            }
-            rest = after;
-        }
-        None
-    }
-
     fn path(&self) -> &str {
-        let target = next(&self.texts).and_then(|(target, _)| std::str::from_utf8(target).ok()).unwrap_or_default();
+        let target = std::str::from_utf8(self.line().1).unwrap_or_default();
         target.split('?').next().unwrap_or_default()
     }
 }
 
-/// The first of the texts, and the others.
-fn next(texts: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = texts.split_first_chunk()?;
-    rest.split_at_checked(usize::from(u16::from_ne_bytes(*length)))
+/// The first of these lines, and the others. No value has a line's end in it.
+fn after_line(lines: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memmem::find(lines, b"\r\n")?;
+    Some((lines.get(..end)?, lines.get(end + 2..)?))
 }
 
 #[cfg(test)]
@@ -172,37 +187,62 @@ mod tests {
         builder.header("x", "").header("x", b"\xff".as_slice()).body(RequestBody::Empty).unwrap()
     }
 
+    fn going_out(request: Request<RequestBody>, asks: bool) -> Outgoing {
+        let (head, body) = request.into_parts();
+        Outgoing::new(head, body, asks)
+    }
+
+    /// Sends a request as HTTP/2 does.
+    fn sent(outgoing: &mut Outgoing) {
+        let (head, _) = outgoing.turn_back().unwrap().into_parts();
+        outgoing.was_sent(Copy::of(&head));
+    }
+
     #[test]
     fn a_copy_is_the_same_request() {
         for method in ["GET", "HEAD", "OPTIONS"] {
-            let outgoing = Outgoing::new(request(method), false);
-            let (original, copy) = (request(method), outgoing.copy().unwrap().request().unwrap());
+            let mut outgoing = going_out(request(method), false);
+            for is_sent in [false, true] {
+                if is_sent {
+                    sent(&mut outgoing);
+                }
+                assert!(outgoing.is_repeatable());
+                assert_eq!((outgoing.path(), outgoing.is_read()), (Some("/a%20b"), method != "OPTIONS"));
+                for (name, value) in [("host", Some(&b"a"[..])), ("x", Some(b"1")), ("y", None)] {
+                    assert_eq!(outgoing.header(name), value);
+                }
+            }
+            let (original, copy) = (request(method), outgoing.turn_back().unwrap());
             assert_eq!((original.method(), original.uri()), (copy.method(), copy.uri()));
             assert_eq!(original.headers(), copy.headers());
-            assert_eq!((outgoing.path(), outgoing.copy().unwrap().path()), (Some("/a%20b"), "/a%20b"));
-            for (name, value) in [("host", Some(&b"a"[..])), ("x", Some(b"1")), ("y", None)] {
-                assert_eq!((outgoing.header(name), outgoing.copy().unwrap().header(name)), (value, value));
-            }
         }
         let star = Request::builder().method("OPTIONS").uri("*").body(RequestBody::Empty).unwrap();
-        assert_eq!(Copy::of(&star).unwrap().request().unwrap().uri(), "*");
+        assert_eq!(Copy::of(&star.into_parts().0).unwrap().request().unwrap().uri(), "*");
     }
 
     #[test]
     fn what_may_change_something_is_sent_once() {
         for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"] {
-            assert!(!Outgoing::new(request(method), false).is_repeatable(), "{method}");
+            assert!(!going_out(request(method), false).is_repeatable(), "{method}");
         }
+    }
+
+    #[test]
+    fn what_was_sent_and_not_copied_is_not_sent_again() {
+        let mut outgoing = going_out(request("GET"), false);
+        assert!(outgoing.turn_back().is_some());
+        outgoing.was_sent(None);
+        assert!(!outgoing.is_repeatable() && !outgoing.is_read() && outgoing.turn_back().is_none());
     }
 
     #[test]
     fn what_asks_for_another_protocol_is_sent_once_and_remembered() {
         let mut asking = request("GET");
         asking.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let mut outgoing = Outgoing::new(asking, true);
+        let mut outgoing = going_out(asking, true);
         assert!(!outgoing.is_repeatable() && outgoing.turn_back().is_some() && outgoing.turn_back().is_none());
         assert_eq!(outgoing.asked().unwrap(), "websocket");
-        assert_eq!(Outgoing::new(request("GET"), true).asked(), None);
+        assert_eq!(going_out(request("GET"), true).asked(), None);
     }
 
     odd_input! {
@@ -214,12 +254,15 @@ mod tests {
             for (name, value) in &fields {
                 request.headers_mut().append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value).unwrap());
             }
-            let copy = Copy::of(&request).unwrap();
+            let (head, body) = request.into_parts();
+            let copy = Copy::of(&head).unwrap();
+            let request = Request::from_parts(head, body);
             let again = copy.request().unwrap();
             prop_assert_eq!((again.method(), again.uri(), again.headers()), (request.method(), request.uri(), request.headers()));
             prop_assert_eq!(copy.path(), request.uri().path());
             for name in request.headers().keys() {
-                prop_assert_eq!(copy.header(name.as_str()), request.headers().get(name).map(HeaderValue::as_bytes));
+                let value = copy.fields().find(|(of, _)| *of == name.as_str().as_bytes()).map(|(_, value)| value);
+                prop_assert_eq!(value, request.headers().get(name).map(HeaderValue::as_bytes));
             }
         }
     }

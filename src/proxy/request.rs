@@ -22,7 +22,7 @@ use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
 use std::convert::Infallible;
 use std::future::Future;
 use std::rc::Rc;
@@ -31,9 +31,10 @@ use std::sync::Arc;
 /// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it.
 pub(super) fn serve(
     visitor: &Rc<Visitor>,
-    request: Request<Inbound>,
+    head: Parts,
+    body: Inbound,
 ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
-    match begin(visitor, request) {
+    match begin(visitor, head, body) {
         Ok((journey, None)) => Either::Left(journey.complete()),
         Ok((journey, Some(restricted))) => {
             let restricted: Waits = Box::pin(restriction::complete(journey, restricted));
@@ -86,9 +87,8 @@ pub(super) struct Arrived {
 }
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
-fn begin(visitor: &Rc<Visitor>, request: Request<Inbound>) -> Result<Onward, Stopped> {
+fn begin(visitor: &Rc<Visitor>, mut head: Parts, body: Inbound) -> Result<Onward, Stopped> {
     visitor.enter(Phase::Router);
-    let (mut head, body) = request.into_parts();
     let mut record = Record::new(visitor, &head);
     let wanted = Wanted::by(&head);
     let body = RequestBody::new(body, visitor);
@@ -151,6 +151,7 @@ impl Arrived {
             query: self.head.uri.query(),
             headers: &self.head.headers,
             client: self.client.address,
+            last_visitor: &self.visitor.peer.last_visitor,
             preview_at: in_cookies.then(Timestamp::now),
         };
         let stopped = |answer| Err(Stopped::answered(answer));
@@ -216,7 +217,7 @@ impl Arrived {
             restricted.tell(&mut self.head.headers);
         }
         let Self { visitor, record, wanted, head, body, host, client, .. } = self;
-        let outgoing = Outgoing::new(Request::from_parts(head, body), found.upgrade);
+        let outgoing = Outgoing::new(head, body, found.upgrade);
         let newcomer = draw.and_then(|draw| draw.new_visitor);
         Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }, restricted))
     }

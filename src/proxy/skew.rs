@@ -12,7 +12,7 @@ use super::crowd;
 use super::outgoing::Outgoing;
 use super::record::{Move, Place, Record};
 use super::visitor::{Phase, Visitor};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -106,8 +106,7 @@ fn other(visitor: &Rc<Visitor>, record: &Record, host: &HeaderValue, outgoing: &
 /// Whether a request is for a part of a page, and no page, no data and no service worker. Browsers say so; where they
 /// don't, the name does.
 fn asks_for_asset(outgoing: &Outgoing) -> bool {
-    let is_read = matches!(outgoing.repeatable_method(), Some(&Method::GET | &Method::HEAD));
-    if !is_read || outgoing.header("service-worker").is_some() {
+    if !outgoing.is_read() || outgoing.header("service-worker").is_some() {
         return false;
     }
     match outgoing.header("sec-fetch-dest") {
@@ -182,7 +181,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        asks_for_asset(&Outgoing::new(request.body(RequestBody::Empty).unwrap(), false))
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        asks_for_asset(&Outgoing::new(head, RequestBody::Empty, false))
     }
 
     #[test]

@@ -15,18 +15,20 @@ use crate::routing::counters::TargetLoad;
 use crate::routing::{Pool, Table, Target};
 use crate::transport::{Connected, TargetStream};
 use bytes::Bytes;
+use foldhash::HashMap;
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::coop::unconstrained;
 
@@ -50,6 +52,9 @@ struct Upstream {
     /// Whether it has ended with a 101, so that only its stream is of use any more.
     handed_over: bool,
     watch: Rc<Watch>,
+    inner: Inner,
+    /// Whether the body of the request may come from elsewhere.
+    awaits_body: bool,
     load: Arc<TargetLoad>,
     /// The address that it goes to, where the target has a name.
     peer: Option<SocketAddr>,
@@ -183,6 +188,8 @@ pub(super) async fn connect(worker: &Rc<Worker>, target: &Target, within: Durati
         connection: Some(connection),
         handed_over: false,
         watch,
+        inner: Inner::default(),
+        awaits_body: false,
         load,
         peer,
         idle_since: worker.now(),
@@ -224,15 +231,18 @@ impl Busy {
     /// Sends a request and awaits the head of the answer.
     pub(super) async fn exchange(&mut self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Exchanged {
         let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent };
+        let copied = outgoing.is_repeatable();
         let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
         visitor.enter(Phase::Answer);
         // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
         // must not be put off by tokio's budget, which would wake it instead.
         upstream.watch.allowance.set(MAX_BEFORE_ANSWER);
-        let mut answer = pin!(unconstrained(upstream.sender.try_send_request(request)));
+        upstream.watch.copies.set(copied);
+        upstream.awaits_body = !request.body().is_end_stream();
+        let mut answer = pin!(upstream.sender.try_send_request(request));
         let answered = poll_fn(|cx| {
             let ended = upstream.advances(cx).is_ready();
-            let mut look = || answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let mut look = || pin!(unconstrained(answer.as_mut())).poll(&mut Context::from_waker(Waker::noop()));
             let mut looked = look();
             if ended {
                 upstream.handed_over = matches!(&looked, Poll::Ready(Ok(response)) if is_over(response));
@@ -251,6 +261,8 @@ impl Busy {
         })
         .await;
         upstream.watch.allowance.set(u64::MAX);
+        upstream.watch.copies.set(false);
+        outgoing.was_sent(upstream.watch.copy.take());
         visitor.enter(Phase::Router);
         match answered {
             Ok(Ok(response)) => Exchanged::Answered(response.map(Inbound::Http1)),
@@ -280,7 +292,10 @@ impl Upstream {
     /// Moves bytes, until the connection has ended. How it ended is told to the request, or to the body of the answer.
     fn advances(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.connection {
-            Some(connection) if !self.handed_over => Pin::new(connection).poll(cx).map(drop),
+            Some(connection) if !self.handed_over => {
+                self.watch.wakes(cx.waker());
+                if self.awaits_body { Pin::new(connection).poll(cx).map(drop) } else { self.inner.poll(connection, cx) }
+            }
             Some(_) | None => Poll::Pending,
         }
     }
@@ -289,6 +304,47 @@ impl Upstream {
         if !self.handed_over {
             self.connection = None;
         }
+    }
+}
+
+/// What a connection wakes where nothing but its socket can bring anything new. hyper wakes the task of a request by each
+/// step within the connection, from the queue that the request goes through to the room for the next part of the answer;
+/// but that task has just taken the step itself, and would be run again for nothing.
+struct Inner {
+    woken: Arc<Woken>,
+    waker: Waker,
+}
+
+/// Whether the connection wants to be polled again.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let woken = Arc::<Woken>::default();
+        Self { waker: Waker::from(Arc::clone(&woken)), woken }
+    }
+}
+
+impl Inner {
+    fn poll(&self, connection: &mut Connection<TokioIo<TargetIo>, RequestBody>, cx: &mut Context<'_>) -> Poll<()> {
+        self.woken.0.store(false, Ordering::Relaxed);
+        let polled = Pin::new(connection).poll(&mut Context::from_waker(&self.waker)).map(drop);
+        // By hyper, which lets others run after so much work.
+        if polled.is_pending() && self.woken.0.load(Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+        }
+        polled
     }
 }
 

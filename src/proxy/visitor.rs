@@ -75,6 +75,8 @@ pub(super) struct Visitor {
     /// The status for the request on the connection that can't be served, its last.
     refused: Cell<Option<u16>>,
     waker: OnceCell<Waker>,
+    /// Whether nothing more can be read of it until it wakes the task.
+    drained: Cell<bool>,
     index: Cell<usize>,
     /// What the connection goes on as, once the head that says so was written.
     tunnel: RefCell<Option<Box<Tunnel>>>,
@@ -111,6 +113,7 @@ impl Visitor {
             timeouts: Cell::new(worker.settings.timeouts.into()),
             refused: Cell::new(None),
             waker: OnceCell::new(),
+            drained: Cell::new(false),
             index: Cell::new(0),
             tunnel: RefCell::default(),
             leave: RefCell::default(),
@@ -353,10 +356,20 @@ impl Visitor {
         self.refused.get()
     }
 
-    /// Remembers what wakes the lane's task.
+    /// The lane's task runs; remembers what wakes it.
     pub(super) fn woken_by(&self, waker: &Waker) {
         // A task has one waker all its life.
         self.waker.get_or_init(|| waker.clone());
+        self.drained.set(false);
+    }
+
+    /// Whether all that had come when the lane's task was woken has been read.
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained.get()
+    }
+
+    pub(super) fn set_drained(&self, drained: bool) {
+        self.drained.set(drained);
     }
 
     /// Has the lane's task run again.

@@ -229,30 +229,40 @@ pub(super) async fn run(
 /// Makes `X-Request-Id`s: a random half for the worker, and a number.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    prefix: u64,
-    next: Cell<u64>,
+    next: Cell<[u8; 32]>,
 }
 
 impl Default for RequestIds {
     fn default() -> Self {
-        Self { prefix: rand::random(), next: Cell::new(0) }
+        Self::beginning_with(rand::random())
     }
 }
 
 impl RequestIds {
+    /// All that begin like this, as hexadecimal digits; the other half of the digits counts.
+    fn beginning_with(prefix: u64) -> Self {
+        let mut next = [b'0'; 32];
+        for (digit, written) in next.iter_mut().zip(format!("{prefix:016x}").bytes()) {
+            *digit = written;
+        }
+        Self { next: Cell::new(next) }
+    }
+
     /// One that was never made before.
     pub(super) fn make(&self) -> HeaderValue {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let number = self.next.get();
-        self.next.set(number.wrapping_add(1));
-        let mut text = [0; 32];
-        // Four bits at a time: the rest is cut off on purpose.
-        #[allow(clippy::cast_possible_truncation)]
-        for (half, number) in text.chunks_exact_mut(16).zip([self.prefix, number]) {
-            for (byte, shift) in half.iter_mut().zip((0..64).step_by(4).rev()) {
-                *byte = DIGITS[usize::from((number >> shift) as u8 & 15)];
+        let text = self.next.get();
+        let mut next = text;
+        for digit in next[16..].iter_mut().rev() {
+            *digit = match *digit {
+                b'9' => b'a',
+                b'f' => b'0',
+                digit => digit + 1,
+            };
+            if *digit != b'0' {
+                break;
             }
         }
+        self.next.set(next);
         HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
     }
 }
@@ -263,8 +273,16 @@ mod tests {
 
     #[test]
     fn request_ids_differ_and_are_hexadecimal() {
-        let ids = RequestIds { prefix: 0x0123_4567_89ab_cdef, next: Cell::new(255) };
-        assert_eq!(ids.make(), "0123456789abcdef00000000000000ff");
-        assert_eq!(ids.make(), "0123456789abcdef0000000000000100");
+        let ids = RequestIds::beginning_with(0x0123_4567_89ab_cdef);
+        for number in 0..5000 {
+            assert_eq!(ids.make(), format!("0123456789abcdef{number:016x}").as_str());
+        }
+        ids.next.set(*b"0123456789abcdefffffffffffffffff");
+        assert_eq!(ids.make(), "0123456789abcdefffffffffffffffff");
+        assert_eq!(
+            ids.make(),
+            "0123456789abcdef0000000000000000",
+            "after half a million years at a million in a second"
+        );
     }
 }

@@ -5,7 +5,7 @@ use super::exempt::is_exempt;
 use super::link::Link;
 use super::maintenance::MaintenanceAnswer;
 use super::restriction::Passage;
-use super::split::{Draw, Secret};
+use super::split::{Draw, LastVisitor, Secret};
 use super::table::Route;
 use crate::model::Timestamp;
 use http::{HeaderMap, Method};
@@ -27,6 +27,8 @@ pub struct Asked<'r> {
     pub headers: &'r HeaderMap,
     /// The visitor's address.
     pub client: IpAddr,
+    /// The last visitor on its connection.
+    pub last_visitor: &'r LastVisitor,
     /// What a link's expiry is held against, where the cookies mention a preview; they are searched only then.
     pub preview_at: Option<Timestamp>,
 }
@@ -114,8 +116,7 @@ impl Route {
             let by = (passes_by || previewed.is_some()).then_some(Previewed::ByNetwork);
             return self.to_pool(service, previewed.unwrap_or(self.live), None, by, passage);
         }
-        let draw =
-            self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked.headers, asked.client, secret)));
+        let draw = self.split.as_ref().map(|split| (split, split.draw(&self.sticky, asked, secret)));
         let meant = draw.filter(|(_, draw)| draw.candidate).map_or(self.live, |(split, _)| split.candidate);
         self.to_pool(service, meant, draw.map(|(_, draw)| draw), None, passage)
     }

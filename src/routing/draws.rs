@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_millis(100);
 
+const TICKS_PER_SECOND: u64 = 10;
+
 /// How long before they are in force limits are told, so that every worker knows of them in time.
 pub const LIMITS_AHEAD: Duration = Duration::from_millis(500);
 
@@ -108,10 +110,7 @@ impl Draws {
     #[must_use]
     pub fn tick_at(&self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.epoch);
-        // 100 ms ticks outlast any machine in 64 bits.
-        #[allow(clippy::cast_possible_truncation)]
-        let tick = (elapsed.as_millis() / TICK.as_millis()) as u64;
-        tick
+        elapsed.as_secs() * TICKS_PER_SECOND + u64::from(elapsed.subsec_millis() / TICK.subsec_millis())
     }
 
     /// Counts a drawn request at its dispatch.

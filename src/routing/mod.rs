@@ -50,7 +50,7 @@ pub use restriction::{Passage, ReadOnly, Restriction, Writes};
 pub use seen::SeenVisitors;
 pub use sides::{ByMoment, BySide, Side};
 pub use sketch::Sketch;
-pub use split::{Bucketer, Draw, Secret, Split, VisitorId, VisitorKey};
+pub use split::{Bucketer, Draw, LastVisitor, Secret, Split, VisitorId, VisitorKey};
 pub use table::{Pool, Preview, Route, Table, Target};
 pub use tick_counts::{BadCounts, SideCounts, TickCounts};
 pub use ticks::{OLDEST_TICK, lag, lag_ticks};

@@ -80,6 +80,7 @@ impl ReadOnly {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::LastVisitor;
     use http::{HeaderMap, Method};
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -94,7 +95,8 @@ mod tests {
     /// Whether a request goes on as a GET; `None` when it is refused.
     fn as_get(restriction: &Arc<Restriction>, method: &Method, path: &str, query: Option<&str>) -> Option<bool> {
         let (headers, client) = (HeaderMap::new(), IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let asked = Asked { host: "a", method, path, query, headers: &headers, client, preview_at: None };
+        let last_visitor = &LastVisitor::default();
+        let asked = Asked { host: "a", method, path, query, headers: &headers, client, last_visitor, preview_at: None };
         restriction.passage(&asked).ok().map(|passage| passage.as_get)
     }
 

@@ -1,5 +1,6 @@
 //! Who is in the cohort: visitors' keys, their signatures, and the draw.
 
+use super::destination::Asked;
 use super::draws::Draws;
 use super::seen::SeenVisitors;
 use crate::config::StickyBy;
@@ -7,11 +8,13 @@ use crate::model::{BasisPoints, COOKIE_NAME, ReleaseId, ServiceName};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{COOKIE, HeaderMap};
+use memchr::memmem::Finder;
 use siphasher::sip::SipHasher24;
+use std::cell::Cell;
 use std::fmt;
 use std::hash::Hasher;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What signs cookies and links, and salts cohorts: the same in every router of a site, known to nobody else.
 #[derive(Clone)]
@@ -70,11 +73,13 @@ impl VisitorId {
     /// The value of this visitor's cookie: the id and its signature.
     #[must_use]
     pub fn cookie_value(self, secret: &Secret) -> String {
-        let mut value = String::with_capacity(COOKIE_VALUE_LENGTH);
-        URL_SAFE_NO_PAD.encode_string(self.0, &mut value);
-        value.push('.');
-        URL_SAFE_NO_PAD.encode_string(secret.signature(self.0), &mut value);
-        value
+        let mut value = [b'.'; COOKIE_VALUE_LENGTH];
+        let (id, rest) = value.split_at_mut(ENCODED);
+        // Into slices of just that length: into a string it goes by way of a large buffer.
+        for (bytes, text) in [(self.0, id), (secret.signature(self.0), &mut rest[1..])] {
+            let _ = URL_SAFE_NO_PAD.encode_slice(bytes, text);
+        }
+        String::from_utf8_lossy(&value).into_owned()
     }
 
     /// The visitor of a cookie value, if this router's secret signed it.
@@ -93,14 +98,43 @@ impl VisitorId {
 
     /// The visitor of the first cookie in the headers that is signed.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap, secret: &Secret) -> Option<Self> {
-        headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|header| std::str::from_utf8(header.as_bytes()).ok())
-            .flat_map(|header| header.split(';'))
-            .filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
-            .find_map(|value| Self::from_cookie_value(value.as_bytes(), secret))
+    pub fn from_headers(headers: &HeaderMap, secret: &Secret, last: &LastVisitor) -> Option<Self> {
+        headers.get_all(COOKIE).iter().flat_map(|line| values(line.as_bytes())).find_map(|value| last.is(value, secret))
+    }
+}
+
+/// What the router's cookie begins with. Its search is made once, since each making costs more than a search.
+static BEGINNING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&format!("{COOKIE_NAME}=")).into_owned());
+
+/// The values of the router's cookies in a line of cookies.
+fn values(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    BEGINNING.find_iter(line).filter_map(|at| {
+        let (before, own) = line.split_at_checked(at)?;
+        let begins = before.trim_ascii_end().last().is_none_or(|byte| *byte == b';');
+        let value = own.get(BEGINNING.needle().len()..)?;
+        let end = memchr::memchr(b';', value).unwrap_or(value.len());
+        begins.then(|| value.get(..end).unwrap_or_default().trim_ascii_end())
+    })
+}
+
+/// The last cookie of a connection that was found to be signed. Most requests of a connection bring the same one, whose
+/// signature is then made once.
+#[derive(Debug, Default)]
+pub struct LastVisitor(Cell<Option<([u8; COOKIE_VALUE_LENGTH], VisitorId)>>);
+
+impl LastVisitor {
+    /// The visitor of a cookie value, if this router's secret, which is the same each time, signed it.
+    fn is(&self, value: &[u8], secret: &Secret) -> Option<VisitorId> {
+        let value: &[u8; COOKIE_VALUE_LENGTH] = value.try_into().ok()?;
+        match self.0.get() {
+            // A connection of a proxy brings more than one visitor.
+            Some((known, visitor)) if constant_time_eq::constant_time_eq_n(&known, value) => Some(visitor),
+            Some(_) | None => {
+                let visitor = VisitorId::from_cookie_value(value, secret)?;
+                self.0.set(Some((*value, visitor)));
+                Some(visitor)
+            }
+        }
     }
 }
 
@@ -182,9 +216,10 @@ pub struct Draw {
 impl Split {
     /// Draws a request.
     #[must_use]
-    pub fn draw(&self, sticky: &StickyBy, headers: &HeaderMap, client: IpAddr, secret: &Secret) -> Draw {
+    pub fn draw(&self, sticky: &StickyBy, asked: &Asked<'_>, secret: &Secret) -> Draw {
+        let Asked { headers, client, last_visitor, .. } = asked;
         match sticky {
-            StickyBy::Cookie => match VisitorId::from_headers(headers, secret) {
+            StickyBy::Cookie => match VisitorId::from_headers(headers, secret, last_visitor) {
                 Some(VisitorId(id)) => self.sticky(&id),
                 // A visitor who has not kept a cookie may never keep one: the request is drawn for itself.
                 None => self.alone(true),
@@ -222,6 +257,7 @@ impl Split {
 mod tests {
     use super::*;
     use crate::routing::Measures;
+    use http::Method;
     use proptest::prelude::*;
     use std::time::Instant;
 
@@ -245,14 +281,25 @@ mod tests {
         headers
     }
 
+    fn named(headers: &HeaderMap, secret: &Secret) -> Option<VisitorId> {
+        VisitorId::from_headers(headers, secret, &LastVisitor::default())
+    }
+
+    fn draw(split: &Split, sticky: &StickyBy, headers: &HeaderMap, client: IpAddr) -> Draw {
+        let (method, last_visitor) = (&Method::GET, &LastVisitor::default());
+        let asked =
+            Asked { host: "a", method, path: "/", query: None, headers, client, last_visitor, preview_at: None };
+        split.draw(sticky, &asked, &secret())
+    }
+
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
     fn a_signed_cookie_is_read_back_and_any_other_is_none() {
         let visitor = VisitorId::random();
         let value = visitor.cookie_value(&secret());
-        assert_eq!(VisitorId::from_headers(&cookie(&value), &secret()), Some(visitor));
-        assert_eq!(VisitorId::from_headers(&cookie(&value), &Secret::new(b"another")), None);
+        assert_eq!(named(&cookie(&value), &secret()), Some(visitor));
+        assert_eq!(named(&cookie(&value), &Secret::new(b"another")), None);
         for position in 0..value.len() {
             let mut forged = value.clone().into_bytes();
             forged[position] = if forged[position] == b'A' { b'B' } else { b'A' };
@@ -265,23 +312,55 @@ mod tests {
     }
 
     #[test]
+    fn on_a_connection_each_cookie_names_its_own_visitor() {
+        let last = LastVisitor::default();
+        let visitors: Vec<_> = (0..4).map(|_| VisitorId::random()).collect();
+        for at in [0, 0, 1, 0, 2, 2, 3] {
+            let value = visitors[at].cookie_value(&secret());
+            assert_eq!(VisitorId::from_headers(&cookie(&value), &secret(), &last), Some(visitors[at]));
+            let mut forged = value.into_bytes();
+            forged[COOKIE_VALUE_LENGTH - 1] ^= 1;
+            let forged = String::from_utf8(forged).unwrap();
+            assert_eq!(VisitorId::from_headers(&cookie(&forged), &secret(), &last), None);
+        }
+    }
+
+    #[test]
+    fn only_a_cookie_of_the_routers_name_is_looked_at() {
+        let value = VisitorId::random().cookie_value(&secret());
+        for (line, is_found) in [
+            (format!("{COOKIE_NAME}={value}"), true),
+            (format!("a=b;\t{COOKIE_NAME}={value} ;c"), true),
+            (format!("{COOKIE_NAME}=x; {COOKIE_NAME}={value}"), true),
+            (format!("a={COOKIE_NAME}={value}"), false),
+            (format!("my{COOKIE_NAME}={value}"), false),
+            (format!("a {COOKIE_NAME}={value}"), false),
+            (format!("{COOKIE_NAME}={value}=; {COOKIE_NAME} ={value}"), false),
+            (format!("{COOKIE_NAME}={value},{COOKIE_NAME}={value}"), false),
+        ] {
+            let headers = HeaderMap::from_iter([(COOKIE, line.parse().unwrap())]);
+            assert_eq!(named(&headers, &secret()).is_some(), is_found, "{line}");
+        }
+    }
+
+    #[test]
     fn a_visitor_with_a_cookie_gets_no_new_one_and_keeps_the_bucket() {
         let split = split(5000, "2");
         let value = VisitorId::random().cookie_value(&secret());
-        let first = split.draw(&StickyBy::Cookie, &cookie(&value), CLIENT, &secret());
-        let second = split.draw(&StickyBy::Cookie, &cookie(&value), CLIENT, &secret());
+        let first = draw(&split, &StickyBy::Cookie, &cookie(&value), CLIENT);
+        let second = draw(&split, &StickyBy::Cookie, &cookie(&value), CLIENT);
         assert_eq!((first.bucket, first.new_visitor), (second.bucket, None));
-        assert!(split.draw(&StickyBy::Cookie, &HeaderMap::new(), CLIENT, &secret()).new_visitor.is_some());
+        assert!(draw(&split, &StickyBy::Cookie, &HeaderMap::new(), CLIENT).new_visitor.is_some());
     }
 
     #[test]
     fn the_first_draw_of_a_new_visitor_is_the_one_its_cookie_leads_to() {
         let split = split(5000, "2");
         for _ in 0..100 {
-            let draw = split.draw(&StickyBy::Cookie, &HeaderMap::new(), CLIENT, &secret());
-            let value = draw.new_visitor.unwrap().cookie_value(&secret());
-            let again = split.draw(&StickyBy::Cookie, &cookie(&value), CLIENT, &secret());
-            assert_eq!((draw.bucket, draw.candidate), (again.bucket, again.candidate));
+            let first = draw(&split, &StickyBy::Cookie, &HeaderMap::new(), CLIENT);
+            let value = first.new_visitor.unwrap().cookie_value(&secret());
+            let again = draw(&split, &StickyBy::Cookie, &cookie(&value), CLIENT);
+            assert_eq!((first.bucket, first.candidate), (again.bucket, again.candidate));
         }
     }
 
@@ -316,13 +395,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-user", "42".parse().unwrap());
         let by_header = StickyBy::Header("x-user".parse().unwrap());
-        assert!(matches!(split.draw(&by_header, &headers, CLIENT, &secret()).key, VisitorKey::Sticky(_)));
-        assert_eq!(split.draw(&by_header, &HeaderMap::new(), CLIENT, &secret()).key, VisitorKey::Alone);
-        let at = |address: &str| split.draw(&StickyBy::ClientIp, &headers, address.parse().unwrap(), &secret()).key;
+        assert!(matches!(draw(&split, &by_header, &headers, CLIENT).key, VisitorKey::Sticky(_)));
+        assert_eq!(draw(&split, &by_header, &HeaderMap::new(), CLIENT).key, VisitorKey::Alone);
+        let at = |address: &str| draw(&split, &StickyBy::ClientIp, &headers, address.parse().unwrap()).key;
         assert_eq!(at("192.0.2.1"), at("::ffff:192.0.2.1"));
         assert_eq!(at("2001:db8::1"), at("2001:db8::2"));
         assert_ne!(at("2001:db8::1"), at("2001:db8:0:1::1"));
-        let alone = split.draw(&StickyBy::None, &headers, CLIENT, &secret());
+        let alone = draw(&split, &StickyBy::None, &headers, CLIENT);
         assert_eq!((alone.key, alone.new_visitor), (VisitorKey::Alone, None));
     }
 
@@ -345,7 +424,7 @@ mod tests {
             let line = before.into_iter().chain([own, after]).collect::<Vec<_>>().join(";");
             let mut headers = HeaderMap::new();
             headers.insert(COOKIE, line.parse().unwrap());
-            prop_assert_eq!(VisitorId::from_headers(&headers, &secret()), Some(visitor));
+            prop_assert_eq!(named(&headers, &secret()), Some(visitor));
         }
 
         fn nobody_guesses_a_cookie(value in prop_oneof!["[A-Za-z0-9_-]{22}\\.[A-Za-z0-9_-]{22}", ".{0,50}"]) {

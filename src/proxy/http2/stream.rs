@@ -27,7 +27,8 @@ pub(super) async fn serve(work: &RefCell<Option<Work>>) {
     let is_head = request.method() == Method::HEAD;
     let mut expects = !request.body().is_end_stream() && request.headers().contains_key(EXPECT);
     let answered = {
-        let mut answer = pin!(request::serve(visitor, request.map(Inbound::Http2)));
+        let (head, body) = request.into_parts();
+        let mut answer = pin!(request::serve(visitor, head, Inbound::Http2(body)));
         poll_fn(|cx| poll_answer(visitor, answer.as_mut(), &mut respond, &mut expects, cx)).await
     };
     let Some(mut answer) = answered else { return };

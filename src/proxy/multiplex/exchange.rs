@@ -6,7 +6,7 @@ use crate::model::Happening;
 use crate::proxy::body::RequestBody;
 use crate::proxy::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
 use crate::proxy::inbound::Inbound;
-use crate::proxy::outgoing::Outgoing;
+use crate::proxy::outgoing::{Copy, Outgoing};
 use crate::proxy::pump::{Halted, Pump};
 use crate::proxy::visitor::{Phase, Visitor};
 use crate::routing::Pool;
@@ -61,7 +61,8 @@ enum Waited {
 impl Lane {
     /// Sends a request and awaits the head of the answer.
     pub(in crate::proxy) async fn exchange(self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Streamed {
-        if !outgoing.is_repeatable() {
+        let repeatable = outgoing.is_repeatable();
+        if !repeatable {
             self.link.listens().await;
         }
         if self.link.is_over() {
@@ -69,8 +70,9 @@ impl Lane {
         }
         let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
         let (mut parts, body) = request.into_parts();
-        // Of one that may be sent again there is a copy already.
-        let headers = if outgoing.is_repeatable() { std::mem::take(&mut parts.headers) } else { parts.headers.clone() };
+        let copy = repeatable.then(|| Copy::of(&parts)).flatten();
+        let headers = if copy.is_some() { std::mem::take(&mut parts.headers) } else { parts.headers.clone() };
+        outgoing.was_sent(copy);
         let Some(head) = head_for_http2(&parts, headers) else {
             return Streamed::Failed(Happening::BadRequest(400));
         };

@@ -2,6 +2,7 @@
 
 use crate::proxy::client::address_header;
 use crate::proxy::worker::Worker;
+use crate::routing::LastVisitor;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -22,6 +23,8 @@ pub(in crate::proxy) struct Peer {
     pub(in crate::proxy) header: HeaderValue,
     /// The last host that was asked for, and the `Forwarded` that goes with it.
     pub(in crate::proxy) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    /// The last visitor that its cookies named.
+    pub(in crate::proxy) last_visitor: LastVisitor,
 }
 
 impl Peer {
@@ -36,6 +39,7 @@ impl Peer {
             multiplexes: Cell::new(false),
             header: address_header(address),
             forwarded: RefCell::default(),
+            last_visitor: LastVisitor::default(),
         })
     }
 }
