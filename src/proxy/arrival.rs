@@ -120,7 +120,7 @@ async fn greet(
         return None;
     }
     let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(Rewound::new(stream, first.freeze()));
-    let fault = match timeout_at(by.into(), handshake).await {
+    let fault = match Box::pin(timeout_at(by.into(), handshake)).await {
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = VisitorStream::Tls(Box::new(stream));
@@ -198,6 +198,7 @@ fn version(first: &[u8]) -> Option<Version> {
 async fn undecided(mut stream: TcpStream, mut first: BytesMut, visitor: Rc<Visitor>, by: Instant) {
     let _registered = Registered(Rc::clone(&visitor));
     let decided = decide(&mut stream, &mut first, &visitor, by).await;
+    visitor.is_up();
     let stream = VisitorStream::Plain(Rewound::new(stream, first.freeze()));
     match decided {
         Some(Version::Http1) => connection::serve(stream, visitor).await,
@@ -225,6 +226,7 @@ async fn decide(stream: &mut TcpStream, first: &mut BytesMut, visitor: &Visitor,
                 Poll::Ready(true) => visitor.has_sent(),
                 Poll::Ready(false) => return Poll::Ready(None),
                 Poll::Pending => {
+                    visitor.rests();
                     // A connection on which nothing comes is not kept for longer than one on which a head begins.
                     let by = visitor.deadline().map_or(by, |head| by.min(head));
                     return timer.poll_until(Some(by), &visitor.worker, cx).map(|()| None);

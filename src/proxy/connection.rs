@@ -37,20 +37,52 @@ enum End {
     Done,
     /// It is to be closed at once.
     Cut,
+    /// Not yet: nothing comes, and nothing of it is needed until something does.
+    Rest,
 }
 
-/// Serves a visitor's connection until it ends.
-pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
+/// Serves a visitor's connection until it ends. While nothing comes on it, little more than its socket is kept.
+pub(super) async fn serve(mut stream: VisitorStream, visitor: Rc<Visitor>) {
     let _registered = Registered(Rc::clone(&visitor));
-    let service = service_fn(|request: Request<Incoming>| request::serve(&visitor, request.map(Inbound::Http1)));
-    let watched = Watched { stream: Gather(stream), inspector: Inspector::default(), visitor: Rc::clone(&visitor) };
+    let mut timer = Timer::new(visitor.worker.now());
+    let mut inspector = Inspector::default();
+    while let Some(rests) = Box::pin(serve_awake(stream, inspector, &visitor, &mut timer)).await {
+        (stream, inspector) = rests;
+        if !inspector.keeps_a_part() {
+            rest(&stream, &visitor, &mut timer).await;
+        }
+    }
+}
+
+/// Waits until something comes, or the connection is to be closed.
+async fn rest(stream: &VisitorStream, visitor: &Visitor, timer: &mut Timer) {
+    visitor.rests();
+    poll_fn(|cx| {
+        visitor.worker.tick();
+        if visitor.is_cut() || visitor.is_closing() || stream.tcp().poll_read_ready(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        timer.poll_until(visitor.deadline(), &visitor.worker, cx)
+    })
+    .await;
+    visitor.is_up();
+}
+
+/// Serves requests until the connection ends, which gives nothing, or comes to rest.
+async fn serve_awake(
+    stream: VisitorStream,
+    inspector: Inspector,
+    visitor: &Rc<Visitor>,
+    timer: &mut Timer,
+) -> Option<(VisitorStream, Inspector)> {
+    let service = service_fn(|request: Request<Incoming>| request::serve(visitor, request.map(Inbound::Http1)));
+    let watched = Watched { stream: Gather(stream), inspector, visitor: Rc::clone(visitor) };
     let mut connection = http1::Builder::new()
         // With the empty line that may stand before it.
         .max_header_size(MAX_HEAD + 2)
         .max_buf_size(MAX_BUFFER)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(watched), service);
-    let mut timer = Timer::new(visitor.worker.now());
     let mut told = false;
     let end = poll_fn(|cx| {
         visitor.worker.tick();
@@ -64,6 +96,9 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
                     drop(visitor.take_tunnel());
                 }
                 return Poll::Ready(End::Done);
+            }
+            if visitor.goes_to_rest() {
+                return Poll::Ready(End::Rest);
             }
             // Only now, for a request may have come that nobody has read yet, or a part of one; and the first is waited
             // for, since the visitor has just connected for it.
@@ -93,18 +128,21 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
         }
     })
     .await;
-    match end {
-        End::Cut => {}
-        End::Done => {
-            if let Some(tunnel) = visitor.take_tunnel() {
-                let parts = connection.into_parts();
-                let Watched { stream, inspector, .. } = parts.io.into_inner();
-                tunnel.serve(&visitor, stream.0, inspector.rest_behind(parts.read_buf)).await;
-            } else if visitor.is_still_sending() {
-                linger(connection.into_parts().io.into_inner().stream.0).await;
-            }
-        }
+    if matches!(end, End::Cut) {
+        return None;
     }
+    let parts = connection.into_parts();
+    let Watched { stream: Gather(stream), mut inspector, .. } = parts.io.into_inner();
+    if matches!(end, End::Rest) {
+        inspector.take_back(&parts.read_buf);
+        return Some((stream, inspector));
+    }
+    if let Some(tunnel) = visitor.take_tunnel() {
+        tunnel.serve(visitor, stream, inspector.rest_behind(parts.read_buf)).await;
+    } else if visitor.is_still_sending() {
+        linger(stream).await;
+    }
+    None
 }
 
 /// Reads and forgets what the visitor still sends, within bounds.

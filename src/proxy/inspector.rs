@@ -124,6 +124,12 @@ impl Inspector {
         !self.kept.is_empty()
     }
 
+    /// What was passed on and not read is passed on again.
+    pub(super) fn take_back(&mut self, passed: &[u8]) {
+        self.kept.splice(..0, passed.iter().copied());
+        self.passable += passed.len();
+    }
+
     /// What has come behind the last request, when it goes on as something else than HTTP: what was passed on and not
     /// read, and what was not.
     pub(super) fn rest_behind(self, passed: Bytes) -> Bytes {
