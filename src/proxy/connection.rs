@@ -11,6 +11,7 @@ use super::request;
 use super::timer::Timer;
 use super::visitor::{Phase, Visitor};
 use crate::transport::{VisitorStream, forward};
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -42,14 +43,34 @@ enum End {
 }
 
 /// Serves a visitor's connection until it ends. While nothing comes on it, little more than its socket is kept.
-pub(super) async fn serve(mut stream: VisitorStream, visitor: Rc<Visitor>) {
-    let _registered = Registered(Rc::clone(&visitor));
-    let mut timer = Timer::new(visitor.worker.now());
+/// What it is `counted` by goes with it.
+// No `async fn`: that would keep room for its arguments twice.
+pub(super) fn serve<C>(mut stream: VisitorStream, registered: Registered, counted: C) -> impl Future<Output = ()> {
+    let mut timer = Timer::new(registered.0.worker.now());
     let mut inspector = Inspector::default();
-    while let Some(rests) = Box::pin(serve_awake(stream, inspector, &visitor, &mut timer)).await {
-        (stream, inspector) = rests;
-        if !inspector.keeps_a_part() {
-            rest(&stream, &visitor, &mut timer).await;
+    async move {
+        let visitor = &registered.0;
+        let _counted = counted;
+        loop {
+            let (end, unread) = Box::pin(serve_awake(&mut stream, &mut inspector, visitor, &mut timer)).await;
+            match end {
+                End::Cut => return,
+                End::Rest => {
+                    inspector.take_back(&unread);
+                    drop(unread);
+                    if !inspector.keeps_a_part() {
+                        rest(&stream, visitor, &mut timer).await;
+                    }
+                }
+                End::Done => {
+                    if let Some(tunnel) = visitor.take_tunnel() {
+                        tunnel.serve(visitor, stream, inspector.rest_behind(unread)).await;
+                    } else if visitor.is_still_sending() {
+                        Box::pin(linger(stream)).await;
+                    }
+                    return;
+                }
+            }
         }
     }
 }
@@ -68,15 +89,15 @@ async fn rest(stream: &VisitorStream, visitor: &Visitor, timer: &mut Timer) {
     visitor.is_up();
 }
 
-/// Serves requests until the connection ends, which gives nothing, or comes to rest.
+/// Serves requests until the connection ends or comes to rest. Gives as well what was read and not understood.
 async fn serve_awake(
-    stream: VisitorStream,
-    inspector: Inspector,
+    stream: &mut VisitorStream,
+    inspector: &mut Inspector,
     visitor: &Rc<Visitor>,
     timer: &mut Timer,
-) -> Option<(VisitorStream, Inspector)> {
+) -> (End, Bytes) {
     let service = service_fn(|request: Request<Incoming>| request::serve(visitor, request.map(Inbound::Http1)));
-    let watched = Watched { stream: Gather(stream), inspector, visitor: Rc::clone(visitor) };
+    let watched = Watched { stream: Gather(stream), inspector, visitor };
     let mut connection = http1::Builder::new()
         // With the empty line that may stand before it.
         .max_header_size(MAX_HEAD + 2)
@@ -128,21 +149,7 @@ async fn serve_awake(
         }
     })
     .await;
-    if matches!(end, End::Cut) {
-        return None;
-    }
-    let parts = connection.into_parts();
-    let Watched { stream: Gather(stream), mut inspector, .. } = parts.io.into_inner();
-    if matches!(end, End::Rest) {
-        inspector.take_back(&parts.read_buf);
-        return Some((stream, inspector));
-    }
-    if let Some(tunnel) = visitor.take_tunnel() {
-        tunnel.serve(visitor, stream, inspector.rest_behind(parts.read_buf)).await;
-    } else if visitor.is_still_sending() {
-        linger(stream).await;
-    }
-    None
+    (end, connection.into_parts().read_buf)
 }
 
 /// Reads and forgets what the visitor still sends, within bounds.
@@ -172,20 +179,20 @@ impl Drop for Registered {
 }
 
 /// The connection's stream, with a note taken of each movement.
-struct Watched {
-    stream: Gather,
-    inspector: Inspector,
-    visitor: Rc<Visitor>,
+struct Watched<'a> {
+    stream: Gather<'a>,
+    inspector: &'a mut Inspector,
+    visitor: &'a Visitor,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Watched<'_> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { stream, inspector, visitor } = self.get_mut();
         inspector.poll_read(Pin::new(stream), visitor, cx, buffer)
     }
 }
 
-impl Watched {
+impl Watched<'_> {
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(1..))) {
             self.visitor.has_received();
@@ -194,7 +201,7 @@ impl Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Watched<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note(written)

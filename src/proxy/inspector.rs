@@ -132,7 +132,7 @@ impl Inspector {
 
     /// What has come behind the last request, when it goes on as something else than HTTP: what was passed on and not
     /// read, and what was not.
-    pub(super) fn rest_behind(self, passed: Bytes) -> Bytes {
+    pub(super) fn rest_behind(&self, passed: Bytes) -> Bytes {
         if self.kept.is_empty() {
             return passed;
         }

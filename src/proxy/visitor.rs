@@ -79,6 +79,8 @@ pub(super) struct Visitor {
     /// Whether little is kept of the connection while nothing comes on it; and whether it should come to that.
     resting: Cell<bool>,
     asked_to_rest: Cell<bool>,
+    /// Whether the last request came soon after the one before.
+    returns_soon: Cell<bool>,
     waker: OnceCell<Waker>,
     index: Cell<usize>,
     /// What the connection goes on as, once the head that says so was written.
@@ -117,6 +119,7 @@ impl Visitor {
             refused: Cell::new(None),
             resting: Cell::new(false),
             asked_to_rest: Cell::new(false),
+            returns_soon: Cell::new(false),
             waker: OnceCell::new(),
             index: Cell::new(0),
             tunnel: RefCell::default(),
