@@ -82,13 +82,10 @@ impl Greeted {
             Self::Http1(stream, worker, peer) => {
                 Box::pin(connection::serve(stream, Registered(Visitor::new(worker, peer)), counted))
             }
-            Self::Http2(stream, worker, peer) => {
-                let served = http2::serve(stream, worker, peer);
-                Box::pin(async move {
-                    served.await;
-                    drop(counted);
-                })
-            }
+            Self::Http2(stream, worker, peer) => Box::pin(async move {
+                http2::serve(stream, worker, peer).await;
+                drop(counted);
+            }),
         }
     }
 }

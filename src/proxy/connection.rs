@@ -2,6 +2,9 @@
 //!
 //! The timer is armed for the nearest deadline and re-armed only when it fires, or when a deadline comes nearer than
 //! it; so a request on a busy connection costs no timer operation, only the notes that [`Visitor`] takes.
+//!
+//! A connection on which nothing comes is taken apart into its socket, with what TLS keeps, and is built anew once
+//! something does: what hyper holds for it, most of it buffers, is more than ten times as much as all the rest.
 
 use super::framing::MAX_HEAD;
 use super::gather::Gather;

@@ -153,3 +153,19 @@ impl Inspector {
         visitor.leave_unread();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_stands_before_what_was_kept_and_may_be_passed_on() {
+        let mut inspector = Inspector::default();
+        inspector.take_back(b"");
+        assert!(!inspector.keeps_a_part());
+        inspector.kept.extend_from_slice(b"part");
+        inspector.take_back(b"passed");
+        assert!(inspector.keeps_a_part());
+        assert_eq!((&inspector.kept[..], inspector.passable), (&b"passedpart"[..], 6));
+    }
+}
