@@ -14,11 +14,11 @@ use super::listener::Door;
 use super::timer::Timer;
 use super::visitor::{FAREWELL, Peer, Visitor};
 use super::worker::Worker;
-use super::{clients, http2};
+use super::{clients, connections, http2};
 use crate::routing::TurnedAway;
 use crate::transport::{Rewound, VisitorStream, proxy_header};
 use bytes::BytesMut;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -47,10 +47,9 @@ pub(super) fn welcome(worker: &Rc<Worker>, stream: TcpStream, from: SocketAddr, 
     let by = worker.tick() + worker.settings.timeouts.handshake.get();
     if door.secure || door.listener.proxy_protocol {
         tokio::task::spawn_local(async move {
-            if let Some((lane, _admitted)) = Box::pin(greet(worker, stream, from, door, by)).await {
-                lane.serve(by).await;
+            if let Some((greeted, admitted)) = Box::pin(greet(worker, stream, from, door, by)).await {
+                greeted.serve(by, (admitted, counted)).await;
             }
-            drop(counted);
         });
         return;
     }
@@ -59,11 +58,11 @@ pub(super) fn welcome(worker: &Rc<Worker>, stream: TcpStream, from: SocketAddr, 
         return worker.reports.doors().turns_away(TurnedAway::ClientLimit);
     };
     let visitor = Visitor::new(worker, peer);
-    tokio::task::spawn_local(async move {
-        undecided(stream, BytesMut::new(), visitor, by).await;
-        drop((admitted, counted));
-    });
+    tokio::task::spawn_local(undecided(stream, BytesMut::new(), visitor, by, (admitted, counted)));
 }
+
+/// That a connection is counted: as one of its client's, and of all.
+type Counted = (clients::Admitted, connections::Counted);
 
 /// A connection whose visitor is known.
 enum Greeted {
@@ -74,11 +73,19 @@ enum Greeted {
 }
 
 impl Greeted {
-    async fn serve(self, by: Instant) {
+    /// Each kind has a box of its own, so that none keeps room for what another needs.
+    fn serve(self, by: Instant, counted: Counted) -> Pin<Box<dyn Future<Output = ()>>> {
         match self {
-            Self::Plain(stream, first, worker, peer) => undecided(stream, first, Visitor::new(worker, peer), by).await,
-            Self::Http1(stream, worker, peer) => connection::serve(stream, Visitor::new(worker, peer)).await,
-            Self::Http2(stream, worker, peer) => Box::pin(http2::serve(stream, worker, peer)).await,
+            Self::Plain(stream, first, worker, peer) => {
+                Box::pin(undecided(stream, first, Visitor::new(worker, peer), by, counted))
+            }
+            Self::Http1(stream, worker, peer) => {
+                Box::pin(connection::serve(stream, Registered(Visitor::new(worker, peer)), counted))
+            }
+            Self::Http2(stream, worker, peer) => Box::pin(async move {
+                http2::serve(stream, worker, peer).await;
+                drop(counted);
+            }),
         }
     }
 }
@@ -120,7 +127,7 @@ async fn greet(
         return None;
     }
     let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(Rewound::new(stream, first.freeze()));
-    let fault = match timeout_at(by.into(), handshake).await {
+    let fault = match Box::pin(timeout_at(by.into(), handshake)).await {
         Ok(Ok(stream)) => {
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let stream = VisitorStream::Tls(Box::new(stream));
@@ -195,19 +202,31 @@ fn version(first: &[u8]) -> Option<Version> {
 }
 
 /// Serves a connection without TLS by the version of HTTP that it begins with.
-async fn undecided(mut stream: TcpStream, mut first: BytesMut, visitor: Rc<Visitor>, by: Instant) {
-    let _registered = Registered(Rc::clone(&visitor));
-    let decided = decide(&mut stream, &mut first, &visitor, by).await;
-    let stream = VisitorStream::Plain(Rewound::new(stream, first.freeze()));
-    match decided {
-        Some(Version::Http1) => connection::serve(stream, visitor).await,
-        Some(Version::Http2) => {
-            // Its streams have lanes of their own.
-            visitor.end();
-            let (worker, peer) = (Rc::clone(&visitor.worker), Rc::clone(&visitor.peer));
-            Box::pin(http2::serve(stream, worker, peer)).await;
+// No `async fn`: that would keep room for its arguments twice.
+fn undecided(
+    mut stream: TcpStream,
+    mut first: BytesMut,
+    visitor: Rc<Visitor>,
+    by: Instant,
+    counted: Counted,
+) -> impl Future<Output = ()> {
+    let registered = Registered(visitor);
+    async move {
+        let visitor = &registered.0;
+        let decided = decide(&mut stream, &mut first, visitor, by).await;
+        visitor.is_up();
+        let stream = VisitorStream::Plain(Rewound::new(stream, first.freeze()));
+        match decided {
+            Some(Version::Http1) => connection::serve(stream, registered, counted).await,
+            Some(Version::Http2) => {
+                let (worker, peer) = (Rc::clone(&visitor.worker), Rc::clone(&visitor.peer));
+                // Its streams have lanes of their own.
+                drop(registered);
+                Box::pin(http2::serve(stream, worker, peer)).await;
+                drop(counted);
+            }
+            None => {}
         }
-        None => {}
     }
 }
 
@@ -225,6 +244,7 @@ async fn decide(stream: &mut TcpStream, first: &mut BytesMut, visitor: &Visitor,
                 Poll::Ready(true) => visitor.has_sent(),
                 Poll::Ready(false) => return Poll::Ready(None),
                 Poll::Pending => {
+                    visitor.rests();
                     // A connection on which nothing comes is not kept for longer than one on which a head begins.
                     let by = visitor.deadline().map_or(by, |head| by.min(head));
                     return timer.poll_until(Some(by), &visitor.worker, cx).map(|()| None);

@@ -2,6 +2,9 @@
 //!
 //! The timer is armed for the nearest deadline and re-armed only when it fires, or when a deadline comes nearer than
 //! it; so a request on a busy connection costs no timer operation, only the notes that [`Visitor`] takes.
+//!
+//! A connection on which nothing comes is taken apart into its socket, with what TLS keeps, and is built anew once
+//! something does: what hyper holds for it, most of it buffers, is more than ten times as much as all the rest.
 
 use super::framing::MAX_HEAD;
 use super::gather::Gather;
@@ -11,6 +14,7 @@ use super::request;
 use super::timer::Timer;
 use super::visitor::{Phase, Visitor};
 use crate::transport::{VisitorStream, forward};
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -37,23 +41,75 @@ enum End {
     Done,
     /// It is to be closed at once.
     Cut,
+    /// Not yet: nothing comes, and nothing of it is needed until something does.
+    Rest,
 }
 
-/// Serves a visitor's connection until it ends.
-pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
-    let _registered = Registered(Rc::clone(&visitor));
+/// Serves a visitor's connection until it ends. While nothing comes on it, little more than its socket is kept.
+/// What it is `counted` by goes with it.
+// No `async fn`: that would keep room for its arguments twice.
+pub(super) fn serve<C>(mut stream: VisitorStream, registered: Registered, counted: C) -> impl Future<Output = ()> {
+    let mut timer = Timer::new(registered.0.worker.now());
+    let mut inspector = Inspector::default();
+    async move {
+        let visitor = &registered.0;
+        let _counted = counted;
+        loop {
+            let (end, unread) = Box::pin(serve_awake(&mut stream, &mut inspector, visitor, &mut timer)).await;
+            match end {
+                End::Cut => return,
+                End::Rest => {
+                    inspector.take_back(&unread);
+                    drop(unread);
+                    if !inspector.keeps_a_part() {
+                        rest(&stream, visitor, &mut timer).await;
+                    }
+                }
+                End::Done => {
+                    if let Some(tunnel) = visitor.take_tunnel() {
+                        tunnel.serve(visitor, stream, inspector.rest_behind(unread)).await;
+                    } else if visitor.is_still_sending() {
+                        Box::pin(linger(stream)).await;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Waits until something comes, or the connection is to be closed.
+async fn rest(stream: &VisitorStream, visitor: &Visitor, timer: &mut Timer) {
+    visitor.rests();
+    poll_fn(|cx| {
+        visitor.worker.tick();
+        if visitor.is_cut() || visitor.is_closing() || stream.tcp().poll_read_ready(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        timer.poll_until(visitor.deadline(), &visitor.worker, cx)
+    })
+    .await;
+    visitor.is_up();
+}
+
+/// Serves requests until the connection ends or comes to rest. Gives as well what was read and not understood.
+async fn serve_awake(
+    stream: &mut VisitorStream,
+    inspector: &mut Inspector,
+    visitor: &Rc<Visitor>,
+    timer: &mut Timer,
+) -> (End, Bytes) {
     let service = service_fn(|request: Request<Incoming>| {
         let (head, body) = request.into_parts();
-        request::serve(&visitor, head, Inbound::Http1(body))
+        request::serve(visitor, head, Inbound::Http1(body))
     });
-    let watched = Watched { stream: Gather(stream), inspector: Inspector::default(), visitor: Rc::clone(&visitor) };
+    let watched = Watched { stream: Gather(stream), inspector, visitor };
     let mut connection = http1::Builder::new()
         // With the empty line that may stand before it.
         .max_header_size(MAX_HEAD + 2)
         .max_buf_size(MAX_BUFFER)
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(watched), service);
-    let mut timer = Timer::new(visitor.worker.now());
     let mut told = false;
     let end = poll_fn(|cx| {
         visitor.worker.tick();
@@ -67,6 +123,9 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
                     drop(visitor.take_tunnel());
                 }
                 return Poll::Ready(End::Done);
+            }
+            if visitor.goes_to_rest() {
+                return Poll::Ready(End::Rest);
             }
             // Only now, for a request may have come that nobody has read yet, or a part of one; and the first is waited
             // for, since the visitor has just connected for it.
@@ -96,18 +155,7 @@ pub(super) async fn serve(stream: VisitorStream, visitor: Rc<Visitor>) {
         }
     })
     .await;
-    match end {
-        End::Cut => {}
-        End::Done => {
-            if let Some(tunnel) = visitor.take_tunnel() {
-                let parts = connection.into_parts();
-                let Watched { stream, inspector, .. } = parts.io.into_inner();
-                tunnel.serve(&visitor, stream.0, inspector.rest_behind(parts.read_buf)).await;
-            } else if visitor.is_still_sending() {
-                linger(connection.into_parts().io.into_inner().stream.0).await;
-            }
-        }
-    }
+    (end, connection.into_parts().read_buf)
 }
 
 /// Reads and forgets what the visitor still sends, within bounds.
@@ -137,20 +185,20 @@ impl Drop for Registered {
 }
 
 /// The connection's stream, with a note taken of each movement.
-struct Watched {
-    stream: Gather,
-    inspector: Inspector,
-    visitor: Rc<Visitor>,
+struct Watched<'a> {
+    stream: Gather<'a>,
+    inspector: &'a mut Inspector,
+    visitor: &'a Visitor,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Watched<'_> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Self { stream, inspector, visitor } = self.get_mut();
         inspector.poll_read(Pin::new(stream), visitor, cx, buffer)
     }
 }
 
-impl Watched {
+impl Watched<'_> {
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(1..))) {
             self.visitor.has_received();
@@ -159,7 +207,7 @@ impl Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Watched<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note(written)

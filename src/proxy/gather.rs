@@ -13,9 +13,9 @@ const SMALL: usize = 4096;
 
 /// A stream whose small writes are gathered.
 #[derive(Debug)]
-pub(super) struct Gather(pub(super) VisitorStream);
+pub(super) struct Gather<'a>(pub(super) &'a mut VisitorStream);
 
-impl Gather {
+impl Gather<'_> {
     /// Whether the peer has closed its side, even where bytes that it sent before are still unread.
     pub(super) fn is_closed_by_peer(&self) -> bool {
         let ready = self.0.tcp().ready(Interest::READABLE).now_or_never();
@@ -23,11 +23,11 @@ impl Gather {
     }
 }
 
-impl AsyncRead for Gather {
+impl AsyncRead for Gather<'_> {
     forward!(0: poll_read);
 }
 
-impl AsyncWrite for Gather {
+impl AsyncWrite for Gather<'_> {
     forward!(0: poll_write, is_write_vectored, poll_flush, poll_shutdown);
 
     fn poll_write_vectored(
@@ -36,17 +36,17 @@ impl AsyncWrite for Gather {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if let [slice] = slices {
-            return Pin::new(&mut self.0).poll_write(cx, slice);
+            return Pin::new(&mut *self.0).poll_write(cx, slice);
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         if length > SMALL {
-            return Pin::new(&mut self.0).poll_write_vectored(cx, slices);
+            return Pin::new(&mut *self.0).poll_write_vectored(cx, slices);
         }
         let mut space = [MaybeUninit::uninit(); SMALL];
         let mut together = ReadBuf::uninit(&mut space);
         for slice in slices {
             together.put_slice(slice);
         }
-        Pin::new(&mut self.0).poll_write(cx, together.filled())
+        Pin::new(&mut *self.0).poll_write(cx, together.filled())
     }
 }

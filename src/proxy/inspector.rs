@@ -130,9 +130,15 @@ impl Inspector {
         !self.kept.is_empty()
     }
 
+    /// What was passed on and not read is passed on again.
+    pub(super) fn take_back(&mut self, passed: &[u8]) {
+        self.kept.splice(..0, passed.iter().copied());
+        self.passable += passed.len();
+    }
+
     /// What has come behind the last request, when it goes on as something else than HTTP: what was passed on and not
     /// read, and what was not.
-    pub(super) fn rest_behind(self, passed: Bytes) -> Bytes {
+    pub(super) fn rest_behind(&self, passed: Bytes) -> Bytes {
         if self.kept.is_empty() {
             return passed;
         }
@@ -151,5 +157,21 @@ impl Inspector {
             self.passable = self.kept.len();
         }
         visitor.leave_unread();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_stands_before_what_was_kept_and_may_be_passed_on() {
+        let mut inspector = Inspector::default();
+        inspector.take_back(b"");
+        assert!(!inspector.keeps_a_part());
+        inspector.kept.extend_from_slice(b"part");
+        inspector.take_back(b"passed");
+        assert!(inspector.keeps_a_part());
+        assert_eq!((&inspector.kept[..], inspector.passable), (&b"passedpart"[..], 6));
     }
 }

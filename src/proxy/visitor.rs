@@ -2,9 +2,11 @@
 
 mod lanes;
 mod peer;
+mod rest;
 
 pub(super) use lanes::Visitors;
 pub(super) use peer::Peer;
+pub(super) use rest::LOOK;
 
 use super::tunnel::Tunnel;
 use super::worker::Worker;
@@ -74,6 +76,11 @@ pub(super) struct Visitor {
     timeouts: Cell<ServiceTimeouts>,
     /// The status for the request on the connection that can't be served, its last.
     refused: Cell<Option<u16>>,
+    /// Whether little is kept of the connection while nothing comes on it; and whether it should come to that.
+    resting: Cell<bool>,
+    asked_to_rest: Cell<bool>,
+    /// Whether the last request came soon after the one before.
+    returns_soon: Cell<bool>,
     waker: OnceCell<Waker>,
     /// Whether nothing more can be read of it until it wakes the task.
     drained: Cell<bool>,
@@ -112,6 +119,9 @@ impl Visitor {
             too_large: Cell::new(false),
             timeouts: Cell::new(worker.settings.timeouts.into()),
             refused: Cell::new(None),
+            resting: Cell::new(false),
+            asked_to_rest: Cell::new(false),
+            returns_soon: Cell::new(false),
             waker: OnceCell::new(),
             drained: Cell::new(false),
             index: Cell::new(0),
@@ -119,7 +129,7 @@ impl Visitor {
             leave: RefCell::default(),
             worker,
         });
-        visitor.worker.visitors.add(&visitor);
+        visitor.worker.visitors.add(Rc::clone(&visitor));
         visitor
     }
 
@@ -383,6 +393,6 @@ impl Visitor {
     pub(super) fn end(&self) {
         // It holds the visitor, as long as the visitor holds it.
         drop(self.take_tunnel());
-        self.worker.visitors.remove(self);
+        drop(self.worker.visitors.remove(self));
     }
 }

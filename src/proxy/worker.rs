@@ -11,7 +11,7 @@ use super::queue::Queues;
 use super::retries::Retries;
 use super::skew::SecondLooks;
 use super::upstream::{KeptConnections, NotConnected};
-use super::visitor::Visitors;
+use super::visitor::{LOOK, Visitors};
 use super::{DoorSocket, ProxySettings, listener};
 use crate::routing::{Dice, Order, Reports, Table, WorkerEnd, WorkerId};
 use crate::transport::ConnectError;
@@ -199,7 +199,10 @@ pub(super) async fn run(
     let accept = |listener| tokio::task::spawn_local(listener::accept(Rc::clone(&worker), listener, shutdown.clone()));
     let doors: Vec<_> = listeners.into_iter().map(accept).collect();
     let mut sweep = tokio::time::interval(SWEEP);
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = tokio::time::interval(LOOK);
+    for interval in [&mut sweep, &mut look] {
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     let end = async {
         shutdown.cancelled().await;
         worker.visitors.close(worker.tick());
@@ -221,6 +224,7 @@ pub(super) async fn run(
                 worker.hands.sweep();
                 worker.retries.follow(&worker);
             }
+            _ = look.tick() => worker.visitors.look(worker.tick()),
             () = &mut end => break,
         }
     }

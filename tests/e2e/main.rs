@@ -52,6 +52,7 @@ mod raw_http1;
 mod raw_http2;
 mod restarts;
 mod restarts_in_place;
+mod resting;
 mod restrictions;
 mod rollouts;
 mod shipped_files;

@@ -391,3 +391,29 @@ async fn slow_and_silent_handshakes_have_their_time() {
     .await;
     assert!(world.curl("a.example", "/", "").await.0, "others are served");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_by_tls_serves_what_comes_after_a_rest() {
+    let world = world("", |setup| setup).await;
+    let stream = TcpStream::connect(world.tls).await.unwrap();
+    let mut stream = world.connector().connect("a.example".try_into().unwrap(), stream).await.unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let mut buffer = vec![0; 16 * 1024];
+    // It rests before the first of them too, and the last two come together.
+    for (asked, answers) in [(1, 1), (1, 1), (2, 2)] {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        stream.write_all(request.repeat(asked).as_bytes()).await.unwrap();
+        let mut all = String::new();
+        while all.matches("server0\n").count() < answers {
+            let read = tokio::time::timeout(SHORT, stream.read(&mut buffer)).await;
+            let count = read.expect("an answer").unwrap();
+            assert!(count > 0, "closed after {all:?}");
+            all += &String::from_utf8_lossy(&buffer[..count]);
+        }
+    }
+    assert_eq!(world.server0.served(), 4);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    world.router.signal("TERM");
+    let end = tokio::time::timeout(SHORT, stream.read(&mut buffer)).await;
+    assert!(matches!(end.expect("the end"), Ok(0)), "the end is told by TLS too");
+}

@@ -110,21 +110,22 @@ pub(in crate::proxy) async fn serve(stream: VisitorStream, worker: Rc<Worker>, p
     let session = Rc::new(Session { worker, peer, lane, wire, begun, next_look: Cell::new(begun) });
     let _registered = Registered(Rc::clone(&session.lane));
     let mut timer = Timer::new(begun);
-    if let Some(connection) = session.greet(watched, &mut timer).await {
+    // Boxes, so that no room for the beginning is kept as long as the connection lasts.
+    if let Some(connection) = Box::pin(session.greet(watched, &mut timer)).await {
         Box::pin(session.run(connection, timer)).await;
     }
 }
 
 impl Session {
     /// Sends the settings and reads the preface.
-    async fn greet(&self, watched: Watched, timer: &mut Timer) -> Option<Open> {
+    async fn greet(&self, watched: Watched, timer: &mut Timer) -> Option<Box<Open>> {
         let mut handshake = pin!(builder(self.worker.settings.limits.streams).handshake(watched));
         poll_fn(|cx| {
             self.worker.tick();
             self.lane.woken_by(cx.waker());
             self.wire.begin_turn();
             if let Poll::Ready(open) = handshake.as_mut().poll(cx) {
-                return Poll::Ready(open.ok());
+                return Poll::Ready(open.ok().map(Box::new));
             }
             if self.wire.ends_turn(&self.worker, cx).is_err() {
                 return Poll::Ready(None);
@@ -135,7 +136,7 @@ impl Session {
     }
 
     /// Takes the streams as they come, until the connection has ended.
-    async fn run(self: &Rc<Self>, mut connection: Open, mut timer: Timer) {
+    async fn run(self: &Rc<Self>, mut connection: Box<Open>, mut timer: Timer) {
         let mut leaving = None;
         let mut ending = None;
         poll_fn(|cx| {

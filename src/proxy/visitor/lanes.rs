@@ -9,42 +9,74 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
 
-/// All lanes of a worker.
+/// How many connections come to rest at a time at the most: requests wait meanwhile.
+const MOST_AT_ONCE: usize = 512;
+
+/// All lanes of a worker. None of those that rest has a request under way.
 #[derive(Default)]
 pub(in crate::proxy) struct Visitors {
-    all: RefCell<Vec<Rc<Visitor>>>,
+    awake: RefCell<Vec<Rc<Visitor>>>,
+    /// Those on whose connection nothing comes, of which little is kept.
+    resting: RefCell<Vec<Rc<Visitor>>>,
     closing_since: Cell<Option<Instant>>,
     closing: Notify,
 }
 
 impl Visitors {
-    pub(super) fn add(&self, visitor: &Rc<Visitor>) {
-        let mut all = self.all.borrow_mut();
-        visitor.index.set(all.len());
+    pub(super) fn add(&self, visitor: Rc<Visitor>) {
         visitor.closing.set(self.closing_since.get().is_some());
-        all.push(Rc::clone(visitor));
+        self.insert(visitor);
     }
 
-    pub(super) fn remove(&self, visitor: &Visitor) {
-        let mut all = self.all.borrow_mut();
+    fn insert(&self, visitor: Rc<Visitor>) {
+        let mut list = self.list_of(&visitor).borrow_mut();
+        visitor.index.set(list.len());
+        list.push(visitor);
+    }
+
+    pub(super) fn remove(&self, visitor: &Visitor) -> Option<Rc<Visitor>> {
+        let mut list = self.list_of(visitor).borrow_mut();
         let index = visitor.index.get();
-        if all.get(index).is_some_and(|there| ptr::eq(Rc::as_ptr(there), visitor)) {
-            all.swap_remove(index);
-            if let Some(moved) = all.get(index) {
-                moved.index.set(index);
-            }
+        if !list.get(index).is_some_and(|there| ptr::eq(Rc::as_ptr(there), visitor)) {
+            return None;
+        }
+        let removed = list.swap_remove(index);
+        if let Some(moved) = list.get(index) {
+            moved.index.set(index);
+        }
+        Some(removed)
+    }
+
+    fn list_of(&self, visitor: &Visitor) -> &RefCell<Vec<Rc<Visitor>>> {
+        if visitor.is_resting() { &self.resting } else { &self.awake }
+    }
+
+    /// The visitor's connection rests from now on, or no more.
+    pub(super) fn set_resting(&self, visitor: &Visitor, resting: bool) {
+        if let Some(visitor) = self.remove(visitor) {
+            visitor.resting.set(resting);
+            self.insert(visitor);
+        }
+    }
+
+    /// Has connections rest on which nothing has come for a while. No request pays for that: only those are woken that
+    /// can rest.
+    pub(in crate::proxy) fn look(&self, now: Instant) {
+        let quiet = |visitor: &&Rc<Visitor>| visitor.can_rest(now) && !visitor.is_asked_to_rest();
+        for visitor in self.awake.borrow().iter().filter(quiet).take(MOST_AT_ONCE) {
+            visitor.ask_to_rest();
         }
     }
 
     /// How many of these requests there are.
     pub(in crate::proxy) fn count_of(&self, under_way: &UnderWay) -> u64 {
-        self.all.borrow().iter().filter(|visitor| visitor.is_of(under_way)).count() as u64
+        self.awake.borrow().iter().filter(|visitor| visitor.is_of(under_way)).count() as u64
     }
 
     /// Ends those of these requests that are tunnels, each some time before a drain is over.
     pub(in crate::proxy) fn part(&self, under_way: &UnderWay, parting: &Arc<Parting>, dice: &Dice) {
         let tunnels = |visitor: &&Rc<Visitor>| visitor.phase() == Phase::Tunnel && visitor.is_of(under_way);
-        for visitor in self.all.borrow().iter().filter(tunnels) {
+        for visitor in self.awake.borrow().iter().filter(tunnels) {
             let at = parting.from + dice.part_of(parting.spread);
             let leave = Leave { at, begun: Cell::new(false), parting: Arc::downgrade(parting) };
             visitor.leave.replace(Some(Box::new(leave)));
@@ -55,7 +87,7 @@ impl Visitors {
     /// Cuts the connections of these requests; how many there were that had not been told to end yet.
     pub(in crate::proxy) fn cut(&self, under_way: &UnderWay) -> u64 {
         let mut count = 0;
-        for visitor in self.all.borrow().iter().filter(|visitor| visitor.is_of(under_way)) {
+        for visitor in self.awake.borrow().iter().filter(|visitor| visitor.is_of(under_way)) {
             let told = visitor.leave.borrow().as_ref().is_some_and(|leave| leave.begun.get());
             visitor.cut.set(true);
             visitor.wake();
@@ -68,7 +100,7 @@ impl Visitors {
     pub(in crate::proxy) fn close(&self, now: Instant) {
         self.closing_since.set(Some(now));
         self.closing.notify_waiters();
-        for visitor in self.all.borrow().iter() {
+        for visitor in self.awake.borrow().iter().chain(self.resting.borrow().iter()) {
             visitor.closing.set(true);
             visitor.wake();
         }
