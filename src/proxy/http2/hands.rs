@@ -127,7 +127,7 @@ mod tests {
         hands.sweep();
         assert_eq!(ended(), 0, "they have only begun to wait");
         let busy: Vec<_> = (0..10).filter_map(|_| hands.next()).collect();
-        busy.iter().for_each(|hand| assert!(hands.waits(hand)));
+        assert!(busy.iter().all(|hand| hands.waits(hand)));
         hands.sweep();
         assert_eq!((ended(), hands.free.borrow().len()), (MOST_FREE - 10, 10));
         hands.sweep();
