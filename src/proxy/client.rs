@@ -75,21 +75,6 @@ pub(super) fn address_header(address: IpAddr) -> HeaderValue {
     HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// The bytes of a name (RFC 3986 §3.2.2), but the comma, which ends an item of a list.
-const OF_NAME: [bool; 256] = {
-    let mut of_name = [false; 256];
-    let mut byte: u8 = 0;
-    while byte < 0x7f {
-        of_name[byte as usize] = byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'.' | b'-' | b'_' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b'~'
-            );
-        byte += 1;
-    }
-    of_name
-};
-
 /// Whether a text can be the host of a request: a name or an address, and perhaps a port (RFC 3986 §3.2). There is no
 /// character in it that ends a word, a quotation or a line. It may be empty: the visitor knows no name for the site.
 pub(super) fn is_host(text: &[u8]) -> bool {
@@ -101,7 +86,8 @@ pub(super) fn is_host(text: &[u8]) -> bool {
     } else {
         let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
         let (name, port) = text.split_at(end);
-        ((!name.is_empty() || port.is_empty()) && name.iter().all(|byte| OF_NAME[usize::from(*byte)]), Some(port))
+        let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_%!$&'()*+;=~".contains(byte);
+        ((!name.is_empty() || port.is_empty()) && name.iter().all(of_name), Some(port))
     };
     good && match port {
         Some([b':', digits @ ..]) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),

@@ -79,7 +79,7 @@ impl VisitorId {
         for (bytes, text) in [(self.0, id), (secret.signature(self.0), &mut rest[1..])] {
             let _ = URL_SAFE_NO_PAD.encode_slice(bytes, text);
         }
-        String::from_utf8_lossy(&value).into_owned()
+        String::from_utf8(value.to_vec()).unwrap_or_default()
     }
 
     /// The visitor of a cookie value, if this router's secret signed it.
