@@ -25,21 +25,46 @@ pub struct QuantileTimes {
 
 /// The evidence of one latency check: a comparison for each of its quantiles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct LatencyEvidence {
     check: LatencyCheck,
     quantiles: Vec<ComparisonEvidence>,
     times: [QuantileTimes; LatencyCheck::QUANTILES],
 }
 
+/// The same as it is read back. Without one comparison for each quantile it would judge by none, or by another's.
+#[derive(Deserialize)]
+struct Stored {
+    check: LatencyCheck,
+    quantiles: Vec<ComparisonEvidence>,
+    times: [QuantileTimes; LatencyCheck::QUANTILES],
+}
+
+impl TryFrom<Stored> for LatencyEvidence {
+    type Error = String;
+
+    fn try_from(Stored { check, quantiles, times }: Stored) -> Result<Self, String> {
+        let expected = Self::compared_at(&check);
+        if quantiles.is_empty() || quantiles.len() != expected {
+            return Err(format!("{} comparisons of times for {expected} quantiles", quantiles.len()));
+        }
+        Ok(Self { check, quantiles, times })
+    }
+}
+
 impl LatencyEvidence {
     pub(super) fn new(check: &LatencyCheck) -> Self {
-        let compared = check.quantiles.len().min(LatencyCheck::QUANTILES);
         Self {
             check: check.clone(),
             // The tolerance is in the candidate's limit already.
-            quantiles: vec![ComparisonEvidence::new(0.0); compared],
+            quantiles: vec![ComparisonEvidence::new(0.0); Self::compared_at(check)],
             times: [QuantileTimes::default(); LatencyCheck::QUANTILES],
         }
+    }
+
+    /// At how many quantiles it compares.
+    fn compared_at(check: &LatencyCheck) -> usize {
+        check.quantiles.len().min(LatencyCheck::QUANTILES)
     }
 
     /// The check, as pinned at the rollout's start.

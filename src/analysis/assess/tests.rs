@@ -449,6 +449,17 @@ fn a_few_visitors_pass_a_step_with_a_latency_check_and_take_the_candidate_back_w
     assert_eq!((judgement.verdict, judgement.by.as_str()), (Verdict::Regressed, "latency"), "{judgement:?}");
 }
 
+#[test]
+fn evidence_of_a_latency_check_without_its_comparisons_is_not_read_back() {
+    let evidence = begun(&plan(vec![latency()]));
+    let mut document = serde_json::to_value(&evidence).unwrap();
+    assert_eq!(serde_json::from_value::<Evidence>(document.clone()).unwrap(), evidence);
+    let comparisons = document.pointer_mut("/latency/0/quantiles").unwrap().as_array_mut().unwrap();
+    comparisons.pop();
+    let told = serde_json::from_value::<Evidence>(document).unwrap_err().to_string();
+    assert!(told.contains("comparisons of times for"), "{told}");
+}
+
 odd_input! {
     fn evidence_that_is_read_back_with_an_odd_value_is_judged_and_shown(
         odd in prop::collection::vec((any::<usize>(), odd_value()), 1..3), requests in 0..1000_u64, failures in 0..10_u64,
