@@ -63,9 +63,13 @@ def main():
         )
         origin = Origin(world.programs, folder / "origin")
         try:
-            for kind in dict.fromkeys(CASES[case].kind for case in asked.only):
-                cases = [case for case in asked.only if CASES[case].kind == kind]
+            fresh = [case for case in asked.only if CASES[case].fresh]
+            others = [case for case in asked.only if not CASES[case].fresh]
+            for kind in dict.fromkeys(CASES[case].kind for case in others):
+                cases = [case for case in others if CASES[case].kind == kind]
                 compare(world, asked, cases, kind, folder, (origin, certificate, key))
+            for case in fresh:
+                compare(world, asked, [case], CASES[case].kind, folder / case, (origin, certificate, key))
         finally:
             origin.program.end()
     print(report.details(world.results))
@@ -93,7 +97,7 @@ def compare(world, asked, cases, kind, folder, common):
         for name in cases:
             case = CASES[name]
             of_all = world.results.setdefault(name, {})
-            for _ in range(asked.rounds):
+            for _ in range(1 if case.fresh else asked.rounds):
                 for router in running:
                     if (case.only and router.name not in case.only) or (router.name == "relay" and not case.relay):
                         continue

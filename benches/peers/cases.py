@@ -176,13 +176,15 @@ def idle(secure):
 
 @dataclass
 class Case:
-    """A load; for which kind of routers it is, and whether it is for the relay too."""
+    """A load; for which kind of routers it is, and whether it is for the relay too. A `fresh` case is one round with routers
+    of its own: what earlier loads have left in their memory would hide what this one takes."""
 
     title: str
     load: object
     kind: tuple = (1, 0)  # workers and services
     relay: bool = False
     only: tuple = ()
+    fresh: bool = False
 
 
 CASES = {
@@ -197,8 +199,8 @@ CASES = {
     "64k": Case("answers of 64 KiB", keep_alive(64, path="/64k"), relay=True),
     "10m": Case("answers of 10 MiB", keep_alive(16, path="/10m"), relay=True),
     "half": Case("half of HAProxy's best rate", half_rate, relay=True),
-    "idle": Case("an idle connection", idle(False)),
-    "idle-tls": Case("an idle connection by TLS", idle(True)),
+    "idle": Case("an idle connection", idle(False), fresh=True),
+    "idle-tls": Case("an idle connection by TLS", idle(True), fresh=True),
     "two": Case("two workers on two cores", keep_alive(64), (2, 0)),
     "services-1": Case("1 service", keep_alive(64), (1, 1), only=("cutover", "HAProxy", "nginx")),
     "services-100": Case("100 services", keep_alive(64), (1, 100), only=("cutover", "HAProxy", "nginx")),

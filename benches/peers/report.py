@@ -39,7 +39,8 @@ def tables(results, routers):
     for title, of, without in measures:
         cases = [case for case in results if case not in without and middle(results, case, BASE, of) > 0]
         rows = [[CASES[case].title, *(cell(ratio(results, case, router, of)) for router in routers)] for case in cases]
-        parts.append(f"{title}:\n\n{table(routers, rows)}")
+        if rows:
+            parts.append(f"{title}:\n\n{table(routers, rows)}")
     rows = [
         [CASES[case].title, *(cell(middle(results, case, router, lambda measured: measured.memory) / 1024, 1) for router in routers)]
         for case in IDLE_CASES
@@ -48,7 +49,8 @@ def tables(results, routers):
     if "http1-512" in results:
         memory = lambda router: middle(results, "http1-512", router, lambda measured: measured.memory) / 2**20
         rows.append(["in all, behind 512 connections (MiB)", *(cell(memory(router), 0) for router in routers)])
-    parts.append(f"Memory, KiB:\n\n{table(routers, rows)}")
+    if rows:
+        parts.append(f"Memory, KiB:\n\n{table(routers, rows)}")
     wrong = [
         f"{router} in {CASES[case].title}: {sum(measured.errors for measured in rounds)}"
         for case, of_all in results.items()
