@@ -9,8 +9,8 @@ pub(in crate::proxy) const LOOK: Duration = Duration::from_millis(100);
 /// How long nothing has come before a connection rests, where it is not known to be used again and again.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// The same where the next request came so soon after the last. To begin anew costs about a tenth of a request: who sends
-/// one now and then pays that once.
+/// The same where the next request came so soon after the last. To begin anew is work, which is not done for each request of
+/// who sends one now and then.
 const SOON: Duration = Duration::from_secs(2);
 
 impl Visitor {
