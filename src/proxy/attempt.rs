@@ -1,7 +1,6 @@
 //! One pool's attempt at a request: targets and connections are tried until the request was sent.
 
 use super::headers::{Found, GRPC_STATUS, is_only_chunked};
-use super::inbound::Inbound;
 use super::multiplex::{Links, NoLane, Streamed};
 use super::outgoing::Outgoing;
 use super::record::Place;
@@ -22,7 +21,7 @@ pub(super) enum Tried {
     /// The head of an answer.
     Answered {
         /// The answer.
-        response: Response<Inbound>,
+        response: Response<()>,
         /// The connection that brings the rest of it.
         busy: Busy,
         /// What it amounts to.
@@ -205,7 +204,7 @@ fn has_one_length(headers: &HeaderMap) -> bool {
 }
 
 /// What the head of an answer amounts to.
-fn judge(response: Response<Inbound>, busy: Busy, outgoing: &Outgoing) -> Tried {
+fn judge(response: Response<()>, busy: Busy, outgoing: &Outgoing) -> Tried {
     let headers = response.headers();
     let found = Found::in_head(headers);
     let two_framings = found.transfer_encoding && (found.content_length || !is_only_chunked(headers));

@@ -139,7 +139,6 @@ pub(super) struct Whole {
 /// A body that comes from a target. It carries what it takes to receive the rest, and the request's record, which is
 /// closed when the last byte has been passed on or nobody wants it any more.
 pub(super) struct Relay {
-    incoming: Inbound,
     busy: Busy,
     record: Record,
     done: bool,
@@ -149,8 +148,8 @@ pub(super) struct Relay {
 
 impl AnswerBody {
     /// The rest of a target's answer.
-    pub(super) fn relayed(incoming: Inbound, busy: Busy, record: Record) -> Self {
-        Self::Relayed(Relay { incoming, busy, record, done: false, fault: None })
+    pub(super) fn relayed(busy: Busy, record: Record) -> Self {
+        Self::Relayed(Relay { busy, record, done: false, fault: None })
     }
 
     /// A whole body.
@@ -165,12 +164,7 @@ impl Relay {
         if let Some(fault) = self.fault.take() {
             return Poll::Ready(Some(Err(fault)));
         }
-        // What the connection has received can be taken only after it was driven.
-        let mut frame = self.incoming.poll_received(cx);
-        if frame.is_pending() {
-            self.busy.drive(cx);
-            frame = self.incoming.poll_received(cx);
-        }
+        let frame = self.busy.poll_frame(cx);
         self.record.awaits_target(frame.is_pending());
         match ready!(frame) {
             Some(Ok(mut frame)) => {
@@ -202,7 +196,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if self.done || self.incoming.is_end_stream() {
+        if self.done || self.busy.is_end_stream() {
             self.record.completes();
         }
     }
@@ -226,7 +220,7 @@ impl Body for AnswerBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Relayed(relay) => relay.incoming.is_end_stream(),
+            Self::Relayed(relay) => relay.busy.is_end_stream(),
             Self::Whole(whole) => whole.content.is_none(),
             Self::Tunnel => true,
         }
@@ -234,7 +228,7 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Relayed(relay) => relay.incoming.size_hint(),
+            Self::Relayed(relay) => relay.busy.size_hint(),
             Self::Whole(whole) => {
                 SizeHint::with_exact(whole.content.as_ref().map_or(0, |content| content.len() as u64))
             }

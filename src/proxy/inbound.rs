@@ -1,13 +1,14 @@
-//! A body on its way in, from a visitor or a target, by whatever version of HTTP it comes.
+//! A body on its way in.
 
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-/// A body that is received.
+/// A body that comes from a visitor, by whatever version of HTTP.
 #[derive(Debug)]
 pub(super) enum Inbound {
     /// By HTTP/1.1.
@@ -28,18 +29,18 @@ pub(super) enum Broken {
     /// Its length, which is more than the service allows.
     #[error("the body is longer than the service allows")]
     TooLarge,
-}
-
-impl Inbound {
-    /// What can be had of a body while nothing but its own connection could bring more of it, and that is driven by who
-    /// asks: there is nothing to be woken for.
-    pub(super) fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match self {
-            Self::Http1(_) => Pin::new(self).poll_frame(&mut Context::from_waker(Waker::noop())),
-            // Its connection has a task of its own.
-            Self::Http2(_) => Pin::new(self).poll_frame(cx),
-        }
-    }
+    /// It has another length than its head says.
+    #[error("the body has another length than its head says")]
+    OtherLength,
+    /// Where its chunks begin and end is not known.
+    #[error("the body's chunks are malformed")]
+    Chunks,
+    /// It ended too soon.
+    #[error("the connection was closed before the end of the body")]
+    Early,
+    /// The connection that it came by.
+    #[error(transparent)]
+    Connection(#[from] io::Error),
 }
 
 impl Body for Inbound {
@@ -63,13 +64,13 @@ impl Body for Inbound {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(incoming) => incoming.size_hint(),
-            Self::Http2(stream) if stream.is_end_stream() => SizeHint::with_exact(0),
-            Self::Http2(_) => SizeHint::default(),
+            Self::Http2(stream) => size_of_stream(stream),
         }
     }
 }
 
-fn poll_stream(stream: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+/// What comes next of a body by HTTP/2.
+pub(super) fn poll_stream(stream: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
     match ready!(stream.poll_data(cx)) {
         Some(Ok(data)) => {
             // It is asked for only when there is room for it, so its place is free again.
@@ -83,4 +84,9 @@ fn poll_stream(stream: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Option<Res
             Err(error) => Poll::Ready(Some(Err(error.into()))),
         },
     }
+}
+
+/// How much is left of a body by HTTP/2.
+pub(super) fn size_of_stream(stream: &RecvStream) -> SizeHint {
+    if stream.is_end_stream() { SizeHint::with_exact(0) } else { SizeHint::default() }
 }

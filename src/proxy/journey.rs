@@ -6,7 +6,6 @@ use super::body::AnswerBody;
 use super::caching::{self, Audience};
 use super::client::Client;
 use super::headers::{self, Found};
-use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::record::{Move, Place, Record};
 use super::request::Arrived;
@@ -91,10 +90,10 @@ impl Journey {
     pub(super) fn finish(mut self, tried: Tried) -> Response<AnswerBody> {
         let mut response = match tried {
             Tried::Answered { response, busy, happening, found } => {
-                let (mut head, body) = response.into_parts();
+                let (mut head, ()) = response.into_parts();
                 let agreed = self.outgoing.asked().and_then(|asked| upgrade::agreed(asked, &head.headers));
                 headers::strip_response(&mut head.headers, found);
-                if matches!(body, Inbound::Http2(_)) && !self.visitor.peer.multiplexes.get() {
+                if busy.is_stream() && !self.visitor.peer.multiplexes.get() {
                     headers::name_trailers_of_call(&mut head.headers);
                 }
                 head.version = Version::HTTP_11;
@@ -103,7 +102,7 @@ impl Journey {
                 }
                 self.record.answers(happening, head.status.as_u16());
                 match agreed.filter(|_| head.status == StatusCode::SWITCHING_PROTOCOLS) {
-                    None => Response::from_parts(head, AnswerBody::relayed(body, busy, self.record)),
+                    None => Response::from_parts(head, AnswerBody::relayed(busy, self.record)),
                     Some(agreed) => switch(&self.visitor, head, agreed, busy, self.record),
                 }
             }

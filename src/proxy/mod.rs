@@ -49,7 +49,6 @@ mod restriction;
 mod retries;
 mod second;
 mod skew;
-mod target_io;
 mod timer;
 mod trailers;
 mod tunnel;

@@ -5,6 +5,7 @@ use super::headers::name_pool;
 use crate::routing::Pool;
 use http::header::UPGRADE;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::body::Body;
 use memchr::memmem;
@@ -21,15 +22,14 @@ pub(super) struct Outgoing {
 enum Left {
     Nothing,
     /// All of it.
-    Copy(Copy),
+    Text(Text),
     /// The protocols that it asked for, instead of an ordinary answer. It changes something: a connection.
     Asked(HeaderValue),
 }
 
-/// A request without a body, as HTTP/1.1 writes it: a copy that is hardly ever used, and costs hardly anything where that
-/// is what was sent.
+/// The head of a request as HTTP/1.1 writes it. Where it was sent so, it costs nothing to keep it.
 #[derive(Debug)]
-pub(super) struct Copy(Vec<u8>);
+pub(super) struct Text(Vec<u8>);
 
 /// Room for the text of an ordinary request.
 const USUAL: usize = 768;
@@ -47,14 +47,14 @@ impl Outgoing {
 
     /// Whether it may be sent again.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.repeatable && (self.unsent.is_some() || self.copy().is_some())
+        self.repeatable && (self.unsent.is_some() || self.text().is_some())
     }
 
     /// The protocols that it asks for, if it does.
     pub(super) fn asked(&self) -> Option<&HeaderValue> {
         match &self.left {
             Left::Asked(asked) => Some(asked),
-            Left::Nothing | Left::Copy(_) => None,
+            Left::Nothing | Left::Text(_) => None,
         }
     }
 
@@ -62,7 +62,7 @@ impl Outgoing {
     pub(super) fn path(&self) -> Option<&str> {
         match &self.unsent {
             Some(request) => Some(request.uri().path()),
-            None => self.copy().map(Copy::path),
+            None => self.text().map(Text::path),
         }
     }
 
@@ -70,7 +70,7 @@ impl Outgoing {
     pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
         match &self.unsent {
             Some(request) => request.headers().get(name).map(HeaderValue::as_bytes),
-            None => self.copy()?.fields().find(|(of, _)| *of == name.as_bytes()).map(|(_, value)| value),
+            None => self.text()?.fields().find(|(of, _)| *of == name.as_bytes()).map(|(_, value)| value),
         }
     }
 
@@ -80,13 +80,13 @@ impl Outgoing {
         self.repeatable
             && match &self.unsent {
                 Some(request) => reads(request.method().as_str().as_bytes()),
-                None => self.copy().is_some_and(|copy| reads(copy.line().0)),
+                None => self.text().is_some_and(|text| reads(text.line().0)),
             }
     }
 
-    fn copy(&self) -> Option<&Copy> {
+    fn text(&self) -> Option<&Text> {
         match &self.left {
-            Left::Copy(copy) => Some(copy),
+            Left::Text(text) => Some(text),
             Left::Nothing | Left::Asked(_) => None,
         }
     }
@@ -95,7 +95,7 @@ impl Outgoing {
     /// [what was sent](Self::was_sent).
     pub(super) fn take(&mut self, pool: &Pool) -> Option<Request<RequestBody>> {
         if self.unsent.is_none() {
-            self.unsent = self.copy().and_then(Copy::request);
+            self.unsent = self.text().and_then(Text::request);
         }
         name_pool(self.unsent.as_mut()?.headers_mut(), pool);
         self.unsent.take()
@@ -103,7 +103,7 @@ impl Outgoing {
 
     /// The request itself, if it can still be sent.
     pub(super) fn turn_back(&mut self) -> Option<Request<RequestBody>> {
-        self.unsent.take().or_else(|| self.copy()?.request())
+        self.unsent.take().or_else(|| self.text()?.request())
     }
 
     /// The request was not sent after all.
@@ -111,30 +111,36 @@ impl Outgoing {
         self.unsent = Some(request);
     }
 
-    /// This is what was sent of it; nothing that is known of it where it can't be sent again.
-    pub(super) fn was_sent(&mut self, copy: Option<Copy>) {
+    /// This is what was sent of it, where it can be sent again.
+    pub(super) fn was_sent(&mut self, text: Text) {
         if self.repeatable {
-            self.left = copy.map_or(Left::Nothing, Left::Copy);
+            self.left = Left::Text(text);
         }
     }
 }
 
-impl Copy {
-    /// Of a head that goes out by HTTP/1.1: its own bytes.
-    pub(super) fn of_written(head: &[u8]) -> Self {
-        Self(head.to_vec())
-    }
-
-    /// Of a head that goes out otherwise.
-    pub(super) fn of(head: &Parts) -> Option<Self> {
+impl Text {
+    /// Of a head.
+    pub(super) fn of(head: &Parts) -> Self {
         let mut text = Vec::with_capacity(USUAL);
         let mut add = |parts: [&[u8]; 4]| parts.iter().for_each(|part| text.extend_from_slice(part));
-        add([head.method.as_str().as_bytes(), b" ", head.uri.path_and_query()?.as_str().as_bytes(), b" HTTP/1.1\r\n"]);
+        let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        add([head.method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
         for (name, value) in &head.headers {
             add([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
         }
         text.extend_from_slice(b"\r\n");
-        Some(Self(text))
+        Self(text)
+    }
+
+    /// Of what was made of it before.
+    pub(super) fn of_written(head: Vec<u8>) -> Self {
+        Self(head)
+    }
+
+    /// What goes out.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
     }
 
     /// Its method and its target.
@@ -154,7 +160,8 @@ impl Copy {
         })
     }
 
-    fn request(&self) -> Option<Request<RequestBody>> {
+    /// The request, without a body.
+    pub(super) fn request(&self) -> Option<Request<RequestBody>> {
         let (method, target) = self.line();
         let mut request = Request::new(RequestBody::Empty);
         *request.method_mut() = Method::from_bytes(method).ok()?;
@@ -195,7 +202,7 @@ mod tests {
     /// Sends a request as HTTP/2 does.
     fn sent(outgoing: &mut Outgoing) {
         let (head, _) = outgoing.turn_back().unwrap().into_parts();
-        outgoing.was_sent(Copy::of(&head));
+        outgoing.was_sent(Text::of(&head));
     }
 
     #[test]
@@ -217,7 +224,7 @@ mod tests {
             assert_eq!(original.headers(), copy.headers());
         }
         let star = Request::builder().method("OPTIONS").uri("*").body(RequestBody::Empty).unwrap();
-        assert_eq!(Copy::of(&star.into_parts().0).unwrap().request().unwrap().uri(), "*");
+        assert_eq!(Text::of(&star.into_parts().0).request().unwrap().uri(), "*");
     }
 
     #[test]
@@ -228,10 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_and_not_copied_is_not_sent_again() {
+    fn what_is_not_known_any_more_is_not_sent_again() {
         let mut outgoing = going_out(request("GET"), false);
         assert!(outgoing.turn_back().is_some());
-        outgoing.was_sent(None);
         assert!(!outgoing.is_repeatable() && !outgoing.is_read() && outgoing.turn_back().is_none());
     }
 
@@ -255,7 +261,7 @@ mod tests {
                 request.headers_mut().append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value).unwrap());
             }
             let (head, body) = request.into_parts();
-            let copy = Copy::of(&head).unwrap();
+            let copy = Text::of(&head);
             let request = Request::from_parts(head, body);
             let again = copy.request().unwrap();
             prop_assert_eq!((again.method(), again.uri(), again.headers()), (request.method(), request.uri(), request.headers()));

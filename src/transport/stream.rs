@@ -88,6 +88,15 @@ impl TargetStream {
         let _ = socket.set_tcp_keepalive(&asks).and_then(|()| socket.set_tcp_user_timeout(Some(within)));
     }
 
+    /// Ready when it may be that something can be read, the end too, or when nobody but who reads can tell.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Whether the socket is open and nothing has come on it that was not read. The kernel is asked, not what the runtime
     /// has last heard of it.
     #[must_use]

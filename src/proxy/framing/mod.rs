@@ -21,7 +21,8 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-use chunks::{Chunks, Cut};
+use chunks::Cut;
+pub(super) use chunks::{Chunks, Piece};
 
 /// The longest head of a request, in bytes.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
@@ -160,6 +161,11 @@ impl Framing {
             (self.state, self.seen) = (State::Head, 0);
         }
     }
+}
+
+/// Shows the name and the value of each field of trailers. Whether they are whole and without fault.
+pub(super) fn trailers(text: &[u8], mut field: impl FnMut(&[u8], &[u8])) -> bool {
+    matches!(fields::read(text, 0, |one| field(one.name, one.trimmed())), Ok(Read::Whole(length, ())) if length == text.len())
 }
 
 /// Whether more of a head that was not whole before can make a difference: a line has ended, or a limit is passed. So a

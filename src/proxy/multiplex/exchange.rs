@@ -5,18 +5,19 @@ use super::remembered::Remembered;
 use crate::model::Happening;
 use crate::proxy::body::RequestBody;
 use crate::proxy::headers::{X_FORWARDED_PROTO, X_REQUEST_ID};
-use crate::proxy::inbound::Inbound;
-use crate::proxy::outgoing::{Copy, Outgoing};
+use crate::proxy::inbound::{Broken, poll_stream, size_of_stream};
+use crate::proxy::outgoing::{Outgoing, Text};
 use crate::proxy::pump::{Halted, Pump};
 use crate::proxy::visitor::{Phase, Visitor};
 use crate::routing::Pool;
-use h2::Reason;
+use bytes::Bytes;
+use h2::{Reason, RecvStream};
 use h2::client::ResponseFuture;
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,7 +26,7 @@ use tokio::task::AbortHandle;
 /// What came of a request on a stream.
 pub(in crate::proxy) enum Streamed {
     /// The head of an answer.
-    Answered(Response<Inbound>, Streaming),
+    Answered(Response<()>, Streaming),
     /// The target has not looked at it; it can be sent again.
     Unsent,
     /// No request could begin on the connection any more; it can be sent on another.
@@ -38,8 +39,26 @@ pub(in crate::proxy) enum Streamed {
 
 /// A stream whose answer is under way. Dropped, it sends no more of the request.
 pub(in crate::proxy) struct Streaming {
+    answer: RecvStream,
     upload: Option<AbortHandle>,
     _lane: Lane,
+}
+
+impl Streaming {
+    /// The next part of the answer's body.
+    pub(in crate::proxy) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        poll_stream(&mut self.answer, cx)
+    }
+
+    /// Whether all of the answer was taken.
+    pub(in crate::proxy) fn is_end_stream(&self) -> bool {
+        self.answer.is_end_stream()
+    }
+
+    /// How much of the answer is left.
+    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+        size_of_stream(&self.answer)
+    }
 }
 
 impl Drop for Streaming {
@@ -52,7 +71,7 @@ impl Drop for Streaming {
 
 /// How the wait for the head of an answer ended.
 enum Waited {
-    Answer(Result<Response<h2::RecvStream>, h2::Error>),
+    Answer(Result<Response<RecvStream>, h2::Error>),
     /// The visitor's body broke off.
     Broken,
     Overdue(Phase),
@@ -70,9 +89,12 @@ impl Lane {
         }
         let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
         let (mut parts, body) = request.into_parts();
-        let copy = repeatable.then(|| Copy::of(&parts)).flatten();
-        let headers = if copy.is_some() { std::mem::take(&mut parts.headers) } else { parts.headers.clone() };
-        outgoing.was_sent(copy);
+        let headers = if repeatable {
+            outgoing.was_sent(Text::of(&parts));
+            std::mem::take(&mut parts.headers)
+        } else {
+            parts.headers.clone()
+        };
         let Some(head) = head_for_http2(&parts, headers) else {
             return Streamed::Failed(Happening::BadRequest(400));
         };
@@ -91,7 +113,8 @@ impl Lane {
         match waited {
             Waited::Answer(Ok(response)) => {
                 let upload = upload.going.then(|| tokio::task::spawn_local(upload.finish()).abort_handle());
-                Streamed::Answered(response.map(Inbound::Http2), Streaming { upload, _lane: self })
+                let (head, answer) = response.into_parts();
+                Streamed::Answered(Response::from_parts(head, ()), Streaming { answer, upload, _lane: self })
             }
             Waited::Answer(Err(error)) if was_not_looked_at(&error) => {
                 if error.is_go_away() {

@@ -1,13 +1,15 @@
 //! Connections to targets. A connection belongs to one worker, and is driven by the task of the request that uses it:
 //! no task of its own, and no message between tasks.
 
-use super::body::RequestBody;
-use super::connection::MAX_BUFFER;
+mod answer;
+mod content;
+mod http1;
+mod sending;
+
 use super::idle_limit::IdleLimit;
-use super::inbound::Inbound;
+use super::inbound::Broken;
 use super::multiplex::Streaming;
 use super::outgoing::Outgoing;
-use super::target_io::{TargetIo, Watch};
 use super::visitor::{Phase, Visitor};
 use super::worker::Worker;
 use crate::model::Happening;
@@ -16,27 +18,17 @@ use crate::routing::{Pool, Table, Target};
 use crate::transport::{Connected, TargetStream};
 use bytes::Bytes;
 use foldhash::HashMap;
-use http::{Response, StatusCode};
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::Response;
+use http1::{Fault, Http1};
+use http_body::{Frame, SizeHint};
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::task::coop::unconstrained;
-
-/// The longest head of an answer.
-const MAX_HEAD: usize = 64 * 1024;
-
-/// The most that is read of a target before the head of its answer: that and interim answers.
-const MAX_BEFORE_ANSWER: u64 = 2 * MAX_HEAD as u64;
 
 /// How long a connection is kept idle. Node closes after 5 s and says nothing before; others later.
 const KEEP: Duration = Duration::from_secs(4);
@@ -46,21 +38,16 @@ const MOST_KEPT: usize = 1024;
 
 /// A connection to a target.
 struct Upstream {
-    sender: SendRequest<RequestBody>,
-    /// Dropped as soon as it has ended: it tells a request that it never sent only then.
-    connection: Option<Connection<TokioIo<TargetIo>, RequestBody>>,
-    /// Whether it has ended with a 101, so that only its stream is of use any more.
-    handed_over: bool,
-    watch: Rc<Watch>,
-    inner: Inner,
-    /// Whether the body of the request may come from elsewhere.
-    awaits_body: bool,
+    /// Gone where its stream was handed over.
+    http1: Option<Http1>,
     load: Arc<TargetLoad>,
     /// The address that it goes to, where the target has a name.
     peer: Option<SocketAddr>,
     idle_since: Instant,
     /// How long it was idle before the request that it carries.
     idle: Duration,
+    /// Whether the socket itself is to be looked at before that is sent.
+    look: bool,
 }
 
 /// A connection that carries a request. When it is dropped it is kept for the next one, if it is fit for it.
@@ -75,7 +62,7 @@ pub(super) struct Busy {
 /// What came of a request on a connection.
 pub(super) enum Exchanged {
     /// The head of an answer.
-    Answered(Response<Inbound>),
+    Answered(Response<()>),
     /// The connection was gone before a byte of the request was sent.
     Unsent,
     /// It failed.
@@ -115,7 +102,7 @@ impl KeptConnections {
             if target.reach.is_at(upstream.peer) {
                 // What can't be sent again is not sent on a connection that the target has just closed. The runtime may
                 // not have heard of it yet; the kernel has.
-                upstream.watch.look.set(!again);
+                upstream.look = !again;
                 return Some(Busy::new(worker, upstream));
             }
         }
@@ -177,23 +164,13 @@ pub(super) enum NotConnected {
 pub(super) async fn connect(worker: &Rc<Worker>, target: &Target, within: Duration) -> Result<Busy, NotConnected> {
     let connected = target.reach.connect(within).await;
     let Connected { stream, peer } = connected.map_err(|error| worker.not_connected(&error))?;
-    let mut builder = http1::Builder::new();
-    // Most requests are a head alone: one plain `send` of it.
-    builder.max_header_size(MAX_HEAD).max_buf_size(MAX_BUFFER).writev(false);
-    let (stream, watch) = TargetIo::new(stream);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|_| NotConnected::Unreachable)?;
-    let load = Arc::clone(&target.load);
     let upstream = Upstream {
-        sender,
-        connection: Some(connection),
-        handed_over: false,
-        watch,
-        inner: Inner::default(),
-        awaits_body: false,
-        load,
+        http1: Some(Http1::new(stream)),
+        load: Arc::clone(&target.load),
         peer,
         idle_since: worker.now(),
         idle: Duration::ZERO,
+        look: false,
     };
     Ok(Busy::new(worker, Box::new(upstream)))
 }
@@ -209,156 +186,98 @@ impl Busy {
         Self { worker: Rc::clone(worker), upstream: None, stream: Some(Box::new(streaming)) }
     }
 
-    /// Moves bytes, as far as the socket lets it.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(upstream) = &mut self.upstream {
-            upstream.drive(cx);
+    /// Whether it is on a stream.
+    pub(super) fn is_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// The next part of the answer's body. Meanwhile the rest of the request is sent.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let http1 = self.upstream.as_mut().and_then(|upstream| upstream.http1.as_mut());
+        match (http1, &mut self.stream) {
+            (Some(http1), _) => http1.poll_frame(cx),
+            (None, Some(stream)) => stream.poll_frame(cx),
+            (None, None) => Poll::Ready(None),
+        }
+    }
+
+    /// Whether all of the answer was taken.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match (self.http1(), &self.stream) {
+            (Some(http1), _) => http1.is_end_stream(),
+            (None, stream) => stream.as_ref().is_none_or(|stream| stream.is_end_stream()),
+        }
+    }
+
+    /// How much of the answer is left.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match (self.http1(), &self.stream) {
+            (Some(http1), _) => http1.size_hint(),
+            (None, stream) => stream.as_ref().map_or(SizeHint::with_exact(0), |stream| stream.size_hint()),
         }
     }
 
     /// Whether it has ended with a 101, so that its stream can be had.
     pub(super) fn is_handed_over(&self) -> bool {
-        self.upstream.as_ref().is_some_and(|upstream| upstream.handed_over)
+        self.http1().is_some_and(Http1::is_over)
     }
 
     /// The stream that a 101 has handed over, and what came on it behind the 101.
     pub(super) fn take_stream(&mut self) -> Option<(TargetStream, Bytes)> {
-        let upstream = self.upstream.as_mut().filter(|upstream| upstream.handed_over)?;
-        let parts = upstream.connection.take()?.into_parts();
-        Some((parts.io.into_inner().into_inner(), parts.read_buf))
+        let over = self.upstream.as_mut()?.http1.take_if(|http1| http1.is_over())?;
+        Some(over.into_stream())
+    }
+
+    fn http1(&self) -> Option<&Http1> {
+        self.upstream.as_ref()?.http1.as_ref()
     }
 
     /// Sends a request and awaits the head of the answer.
     pub(super) async fn exchange(&mut self, visitor: &Visitor, pool: &Pool, outgoing: &mut Outgoing) -> Exchanged {
-        let Some(upstream) = &mut self.upstream else { return Exchanged::Unsent };
-        let copied = outgoing.is_repeatable();
+        let Some(Upstream { http1: Some(http1), look, .. }) = self.upstream.as_deref_mut() else {
+            return Exchanged::Unsent;
+        };
+        if !poll_fn(|cx| Poll::Ready(http1.is_fit(*look, cx))).await {
+            return Exchanged::Unsent;
+        }
+        let repeatable = outgoing.is_repeatable();
         let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
         visitor.enter(Phase::Answer);
-        // The answer comes only out of the connection, which only this task drives, so nobody has to wake it; and it
-        // must not be put off by tokio's budget, which would wake it instead.
-        upstream.watch.allowance.set(MAX_BEFORE_ANSWER);
-        upstream.watch.copies.set(copied);
-        upstream.awaits_body = !request.body().is_end_stream();
-        let mut answer = pin!(upstream.sender.try_send_request(request));
-        let answered = poll_fn(|cx| {
-            let ended = upstream.advances(cx).is_ready();
-            let mut look = || pin!(unconstrained(answer.as_mut())).poll(&mut Context::from_waker(Waker::noop()));
-            let mut looked = look();
-            if ended {
-                upstream.handed_over = matches!(&looked, Poll::Ready(Ok(response)) if is_over(response));
-                upstream.ends();
-                if looked.is_pending() {
-                    looked = look();
-                }
-            }
-            match looked {
-                Poll::Ready(answered) => Poll::Ready(Ok(answered)),
-                Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),
-                // Interim answers without end, most likely.
-                Poll::Pending if upstream.watch.allowance.get() == 0 => Poll::Ready(Err(Phase::Router)),
-                Poll::Pending => Poll::Pending,
-            }
+        http1.send(request);
+        let answered = poll_fn(|cx| match http1.poll_answer(cx) {
+            Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+            Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),
+            Poll::Pending => Poll::Pending,
         })
         .await;
-        upstream.watch.allowance.set(u64::MAX);
-        upstream.watch.copies.set(false);
-        outgoing.was_sent(upstream.watch.copy.take());
+        if repeatable {
+            outgoing.was_sent(http1.take_text());
+        }
         visitor.enter(Phase::Router);
         match answered {
-            Ok(Ok(response)) => Exchanged::Answered(response.map(Inbound::Http1)),
-            Ok(Err(mut refused)) => match refused.take_message() {
+            Ok(Ok(response)) => Exchanged::Answered(response),
+            Ok(Err(Fault::Unsent)) if repeatable => Exchanged::Unsent,
+            Ok(Err(Fault::Unsent)) => match http1.take_back() {
                 Some(request) => {
                     outgoing.give_back(request);
                     Exchanged::Unsent
                 }
-                None if visitor.is_broken() => Exchanged::Failed(Happening::BadRequest(visitor.body_fault())),
-                None if refused.error().is_parse() => Exchanged::Failed(Happening::MalformedHead),
                 None => Exchanged::Failed(Happening::ClosedBeforeHead),
             },
+            Ok(Err(Fault::Body)) => Exchanged::Failed(Happening::BadRequest(visitor.body_fault())),
+            Ok(Err(Fault::Malformed)) => Exchanged::Failed(Happening::MalformedHead),
+            Ok(Err(Fault::Ended)) => Exchanged::Failed(Happening::ClosedBeforeHead),
             Err(Phase::Upload) => Exchanged::Failed(Happening::BadRequest(408)),
-            Err(Phase::Router) => Exchanged::Failed(Happening::MalformedHead),
             Err(_) => Exchanged::Failed(Happening::HeadTimeout),
         }
     }
-}
-
-impl Upstream {
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if self.advances(cx).is_ready() {
-            self.ends();
-        }
-    }
-
-    /// Moves bytes, until the connection has ended. How it ended is told to the request, or to the body of the answer.
-    fn advances(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.connection {
-            Some(connection) if !self.handed_over => {
-                self.watch.wakes(cx.waker());
-                if self.awaits_body { Pin::new(connection).poll(cx).map(drop) } else { self.inner.poll(connection, cx) }
-            }
-            Some(_) | None => Poll::Pending,
-        }
-    }
-
-    fn ends(&mut self) {
-        if !self.handed_over {
-            self.connection = None;
-        }
-    }
-}
-
-/// What a connection wakes where nothing but its socket can bring anything new. hyper wakes the task of a request by each
-/// step within the connection, from the queue that the request goes through to the room for the next part of the answer;
-/// but that task has just taken the step itself, and would be run again for nothing.
-struct Inner {
-    woken: Arc<Woken>,
-    waker: Waker,
-}
-
-/// Whether the connection wants to be polled again.
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Default for Inner {
-    fn default() -> Self {
-        let woken = Arc::<Woken>::default();
-        Self { waker: Waker::from(Arc::clone(&woken)), woken }
-    }
-}
-
-impl Inner {
-    fn poll(&self, connection: &mut Connection<TokioIo<TargetIo>, RequestBody>, cx: &mut Context<'_>) -> Poll<()> {
-        self.woken.0.store(false, Ordering::Relaxed);
-        let polled = Pin::new(connection).poll(&mut Context::from_waker(&self.waker)).map(drop);
-        // By hyper, which lets others run after so much work.
-        if polled.is_pending() && self.woken.0.load(Ordering::Relaxed) {
-            cx.waker().wake_by_ref();
-        }
-        polled
-    }
-}
-
-/// Whether HTTP is over on the connection that this answer came by.
-fn is_over(response: &Response<Incoming>) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         let Some(mut upstream) = self.upstream.take() else { return drop(self.stream.take()) };
         upstream.load.in_flight.of(self.worker.id).leave();
-        // Ready only when both bodies have passed wholly.
-        if upstream.connection.is_some() && upstream.sender.is_ready() {
+        if upstream.http1.as_ref().is_some_and(Http1::is_free) {
             upstream.idle_since = self.worker.now();
             self.worker.kept.keep(upstream);
         }
