@@ -3,15 +3,13 @@
 //! What a visitor says of itself is replaced. A peer in `trusted_proxies` is believed: the client is then the
 //! right-most address of `X-Forwarded-For` that is not itself a trusted proxy.
 
-use super::headers::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP};
+use super::headers::{Found, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP, add_line};
 use super::visitor::Visitor;
+use bytes::Bytes;
 use http::header::FORWARDED;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
-
-const HTTP: HeaderValue = HeaderValue::from_static("http");
-const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// Who a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,38 +32,64 @@ impl Client {
         Self { address: believed(peer.address, headers, trusted), secure }
     }
 
-    /// Replaces what the request says of its client by what the router believes.
-    pub(super) fn tell(self, visitor: &Visitor, headers: &mut HeaderMap, host: &HeaderValue) {
-        let address = if visitor.peer.trusted { address_header(self.address) } else { visitor.peer.header.clone() };
-        if visitor.peer.trusted {
-            headers.insert(X_FORWARDED_FOR, chain(headers, visitor));
-            let told = headers.get(X_FORWARDED_HOST).filter(|told| is_host(told.as_bytes())).cloned();
-            let host = told.unwrap_or_else(|| host.clone());
-            headers.insert(FORWARDED, forwarded(self, &host));
-            headers.insert(X_FORWARDED_HOST, host);
+    /// What the target is told of it. What the request says itself is removed.
+    pub(super) fn tell(self, visitor: &Visitor, headers: &mut HeaderMap, host: &HeaderValue, found: Found) -> Told {
+        let peer = &visitor.peer;
+        let told = if peer.trusted {
+            let address = address_header(self.address);
+            let said = headers.get(X_FORWARDED_HOST).filter(|said| is_host(said.as_bytes()));
+            Told::of(self, &chain(headers, visitor), &address, said.unwrap_or(host))
         } else {
-            headers.insert(X_FORWARDED_FOR, address.clone());
-            headers.insert(FORWARDED, self.forwarded_again(visitor, host));
-            headers.insert(X_FORWARDED_HOST, host.clone());
-        }
-        headers.insert(X_FORWARDED_PROTO, if self.secure { HTTPS } else { HTTP });
-        headers.insert(X_REAL_IP, address);
-    }
-
-    /// The `Forwarded` of a connection's request. Most requests of a connection ask for the same host.
-    fn forwarded_again(self, visitor: &Visitor, host: &HeaderValue) -> HeaderValue {
-        let mut last = visitor.peer.forwarded.borrow_mut();
-        match &*last {
-            Some((asked, value)) if asked == host => value.clone(),
-            Some(_) | None => {
-                let value = forwarded(self, host);
-                // Copied, for the original holds on to all that was read with it.
-                if let Ok(host) = HeaderValue::from_bytes(host.as_bytes()) {
-                    *last = Some((host, value.clone()));
-                }
-                value
+            self.tell_again(visitor, host)
+        };
+        if found.told {
+            for name in &Told::NAMES {
+                headers.remove(name);
             }
         }
+        told
+    }
+
+    /// What is told of a connection's request. Most requests of a connection ask for the same host.
+    fn tell_again(self, visitor: &Visitor, host: &HeaderValue) -> Told {
+        let mut last = visitor.peer.told.borrow_mut();
+        match &*last {
+            Some((asked, told)) if asked == host => told.clone(),
+            Some(_) | None => {
+                let address = &visitor.peer.header;
+                let told = Told::of(self, address, address, host);
+                // Copied, for the original holds on to all that was read with it.
+                if let Ok(host) = HeaderValue::from_bytes(host.as_bytes()) {
+                    *last = Some((host, told.clone()));
+                }
+                told
+            }
+        }
+    }
+}
+
+/// What a target is told of who a request comes from, as the lines of a head: they are the same for each request of a
+/// connection, and go from there into the text of the request.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told(Bytes);
+
+impl Told {
+    /// The headers that it is told by.
+    pub(super) const NAMES: [HeaderName; 5] =
+        [X_FORWARDED_FOR, FORWARDED, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REAL_IP];
+
+    fn of(client: Client, chain: &HeaderValue, address: &HeaderValue, host: &HeaderValue) -> Self {
+        let proto = HeaderValue::from_static(if client.secure { "https" } else { "http" });
+        let mut lines = Vec::new();
+        for (name, value) in Self::NAMES.iter().zip([chain, &forwarded(client, host), host, &proto, address]) {
+            add_line(&mut lines, name, value);
+        }
+        Self(lines.into())
+    }
+
+    /// The lines.
+    pub(super) fn lines(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -132,7 +156,7 @@ fn chain(headers: &HeaderMap, visitor: &Visitor) -> HeaderValue {
         chain.extend_from_slice(b", ");
     }
     chain.extend_from_slice(visitor.peer.header.as_bytes());
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| visitor.peer.header.clone())
+    HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or_else(|_| visitor.peer.header.clone())
 }
 
 fn forwarded(client: Client, host: &HeaderValue) -> HeaderValue {

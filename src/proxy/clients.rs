@@ -76,10 +76,10 @@ mod tests {
 
     fn peer(address: &str, trusted: bool) -> Peer {
         let address = address.parse().unwrap();
-        let (header, forwarded) = (address_header(address), RefCell::default());
+        let (header, told) = (address_header(address), RefCell::default());
         let multiplexes = std::cell::Cell::new(false);
         let last_visitor = LastVisitor::default();
-        Peer { address, trusted, secure: false, redirect: None, multiplexes, header, forwarded, last_visitor }
+        Peer { address, trusted, secure: false, redirect: None, multiplexes, header, told, last_visitor }
     }
 
     #[test]

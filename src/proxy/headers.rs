@@ -2,6 +2,7 @@
 //!
 //! One look over a head's names tells what is in it, so that nothing is searched for that is not there.
 
+use super::client::Told;
 use crate::routing::Pool;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
@@ -14,8 +15,8 @@ pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_CUTOVER_POOL: HeaderName = HeaderName::from_static("x-cutover-pool");
-const X_CUTOVER_RELEASE: HeaderName = HeaderName::from_static("x-cutover-release");
+static X_CUTOVER_POOL: HeaderName = HeaderName::from_static("x-cutover-pool");
+static X_CUTOVER_RELEASE: HeaderName = HeaderName::from_static("x-cutover-release");
 pub(super) const X_CUTOVER_MODE: HeaderName = HeaderName::from_static("x-cutover-mode");
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -28,8 +29,8 @@ const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 /// What a gRPC call ends with, by its protocol.
 const OF_CALL: HeaderValue = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
 
-/// Headers that the router adds to a request at most.
-const ADDED: usize = 8;
+/// Headers that the router adds to those of a request at most.
+const ADDED: usize = 3;
 
 /// What belongs to one connection only, besides what [`Found`] tells apart.
 const HOP_BY_HOP: [HeaderName; 7] =
@@ -51,8 +52,9 @@ pub(super) struct Found {
     pub(super) service_worker: bool,
     /// A word to caches.
     pub(super) caching: bool,
-    /// A word on the visitor's way, beyond those that the router replaces.
+    /// A word on the visitor's way, beyond those that the router replaces; and one of these.
     pub(super) forwarded: bool,
+    pub(super) told: bool,
     hop_by_hop: bool,
     claim: bool,
 }
@@ -75,6 +77,9 @@ impl Found {
                 "cache-control" | "surrogate-control" | "x-accel-expires" | "edge-control" => found.caching = true,
                 "keep-alive" | "proxy-connection" | "proxy-authenticate" | "proxy-authorization" | "http2-settings" => {
                     found.hop_by_hop = true;
+                }
+                "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "x-real-ip" => {
+                    found.told = true;
                 }
                 "upgrade" => (found.hop_by_hop, found.upgrade) = (true, true),
                 "expect" => (found.hop_by_hop, found.expect) = (true, true),
@@ -149,8 +154,7 @@ pub(super) fn strip_forwarded(headers: &mut HeaderMap) {
 }
 
 fn is_forwarded(name: &str) -> bool {
-    name.starts_with("x-forwarded-")
-        && ![X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].iter().any(|known| known.as_str() == name)
+    name.starts_with("x-forwarded-") && Told::NAMES.iter().all(|known| known.as_str() != name)
 }
 
 /// Removes what belongs to the visitor's connection from a request's head, and what could pass for the router's word.
@@ -186,12 +190,21 @@ pub(super) fn strip_request(headers: &mut HeaderMap, found: Found) {
     headers.reserve(ADDED);
 }
 
-/// Says in a request which pool and release it goes to.
-pub(super) fn name_pool(headers: &mut HeaderMap, pool: &Pool) {
-    headers.insert(X_CUTOVER_POOL, pool.name_header.clone());
-    match &pool.release_header {
-        Some(release) => drop(headers.insert(X_CUTOVER_RELEASE, release.clone())),
-        None => drop(headers.remove(X_CUTOVER_RELEASE)),
+/// Which pool and release a request goes to, as the target is told.
+pub(super) fn of_pool(pool: &Pool) -> impl Iterator<Item = (&'static HeaderName, &HeaderValue)> {
+    let release = pool.release_header.iter().map(|release| (&X_CUTOVER_RELEASE, release));
+    std::iter::once((&X_CUTOVER_POOL, &pool.name_header)).chain(release)
+}
+
+/// Whether a request says this anew each time that it is sent.
+pub(super) fn is_said_at_sending(name: &HeaderName) -> bool {
+    *name == X_CUTOVER_POOL || *name == X_CUTOVER_RELEASE || Told::NAMES.contains(name)
+}
+
+/// Adds a field to the text of a head.
+pub(super) fn add_line(text: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        text.extend_from_slice(part);
     }
 }
 

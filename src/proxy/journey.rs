@@ -148,11 +148,11 @@ impl Journey {
             // Its cookie is taken off by now: routed anew, it would be shown another pool.
             return Err(Box::new(self));
         }
-        let Some(request) = self.outgoing.turn_back() else { return Err(Box::new(self)) };
+        let Some((request, told)) = self.outgoing.turn_back() else { return Err(Box::new(self)) };
         self.record.steps_out();
         let (head, body) = request.into_parts();
         let Self { visitor, record, wanted, host, client, .. } = self;
-        Ok(Box::new(Arrived { visitor, record, wanted, head, body, host, client, found: None }))
+        Ok(Box::new(Arrived { visitor, record, wanted, head, body, host, client, told, found: None }))
     }
 
     /// Whether a request whose connection broke before an answer goes to the same pool once more. Its targets may be

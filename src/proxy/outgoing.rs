@@ -1,18 +1,21 @@
 //! A request on its way out: itself until it was sent, and then a copy of it, if it may be sent again.
 
 use super::body::RequestBody;
-use super::headers::name_pool;
+use super::client::Told;
+use super::headers::{add_line, is_said_at_sending, of_pool};
 use crate::routing::Pool;
 use http::header::UPGRADE;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::body::Body;
 use memchr::memmem;
 
 /// A request that is to be sent, perhaps more than once.
 pub(super) struct Outgoing {
     unsent: Option<Request<RequestBody>>,
+    /// What the target is told of whose it is.
+    told: Told,
     /// Whether it changes nothing and has no body.
     repeatable: bool,
     left: Left,
@@ -37,12 +40,12 @@ const USUAL: usize = 768;
 impl Outgoing {
     /// A request that was not sent yet. It may be sent again if it changes nothing and has no body. What it `asks` for, if
     /// it does, is in its `Upgrade`.
-    pub(super) fn new(head: Parts, body: RequestBody, asks: bool) -> Self {
+    pub(super) fn new(head: Parts, body: RequestBody, asks: bool, told: Told) -> Self {
         let asked = asks.then(|| head.headers.get(UPGRADE)).flatten().cloned();
         let changes_nothing = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         let repeatable = asked.is_none() && changes_nothing && body.is_end_stream();
         let left = asked.map_or(Left::Nothing, Left::Asked);
-        Self { unsent: Some(Request::from_parts(head, body)), repeatable, left }
+        Self { unsent: Some(Request::from_parts(head, body)), told, repeatable, left }
     }
 
     /// Whether it may be sent again.
@@ -91,19 +94,21 @@ impl Outgoing {
         }
     }
 
-    /// The request, to be sent to a pool; `None` when it was sent and may not be again. If it may be, it is to be told
-    /// [what was sent](Self::was_sent).
-    pub(super) fn take(&mut self, pool: &Pool) -> Option<Request<RequestBody>> {
-        if self.unsent.is_none() {
-            self.unsent = self.text().and_then(Text::request);
-        }
-        name_pool(self.unsent.as_mut()?.headers_mut(), pool);
-        self.unsent.take()
+    /// The request, to be sent; `None` when it was sent and may not be again. If it may be, it is to be told
+    /// [what was sent](Self::was_sent). What it does not have in its head is [said](Self::said) when it is sent.
+    pub(super) fn take(&mut self) -> Option<Request<RequestBody>> {
+        self.unsent.take().or_else(|| self.text()?.request())
     }
 
-    /// The request itself, if it can still be sent.
-    pub(super) fn turn_back(&mut self) -> Option<Request<RequestBody>> {
-        self.unsent.take().or_else(|| self.text()?.request())
+    /// What is said besides its head to a target of a pool.
+    pub(super) fn said<'o>(&'o self, pool: &'o Pool) -> Said<'o> {
+        Said { told: &self.told, pool }
+    }
+
+    /// The request itself, if it can still be sent, and what is told of whose it is.
+    pub(super) fn turn_back(&mut self) -> Option<(Request<RequestBody>, Told)> {
+        let request = self.take()?;
+        Some((request, std::mem::take(&mut self.told)))
     }
 
     /// The request was not sent after all.
@@ -119,15 +124,43 @@ impl Outgoing {
     }
 }
 
+/// What is said to a target besides the head of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'o> {
+    told: &'o Told,
+    pool: &'o Pool,
+}
+
+impl Said<'_> {
+    /// Says it in headers.
+    pub(super) fn put(self, headers: &mut HeaderMap) {
+        for (name, value) in fields(self.told.lines()) {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                headers.insert(name, value);
+            }
+        }
+        for (name, value) in of_pool(self.pool) {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
 impl Text {
-    /// Of a head.
-    pub(super) fn of(head: &Parts) -> Self {
+    /// Of a head, and of what is said besides.
+    pub(super) fn of(head: &Parts, said: Option<Said<'_>>) -> Self {
         let mut text = Vec::with_capacity(USUAL);
-        let mut add = |parts: [&[u8]; 4]| parts.iter().for_each(|part| text.extend_from_slice(part));
         let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        add([head.method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"]);
+        for part in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+            text.extend_from_slice(part.as_bytes());
+        }
         for (name, value) in &head.headers {
-            add([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+            add_line(&mut text, name, value);
+        }
+        if let Some(Said { told, pool }) = said {
+            text.extend_from_slice(told.lines());
+            for (name, value) in of_pool(pool) {
+                add_line(&mut text, name, value);
+            }
         }
         text.extend_from_slice(b"\r\n");
         Self(text)
@@ -151,23 +184,20 @@ impl Text {
 
     /// The fields of its head.
     fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = after_line(&self.0).map_or(&[][..], |(_, rest)| rest);
-        std::iter::from_fn(move || {
-            let (line, after) = after_line(rest)?;
-            rest = after;
-            let name = memchr::memchr(b':', line)?;
-            Some((line.get(..name)?, line.get(name + 2..)?))
-        })
+        fields(after_line(&self.0).map_or(&[][..], |(_, rest)| rest))
     }
 
-    /// The request, without a body.
+    /// The request, without a body and without what is said besides.
     pub(super) fn request(&self) -> Option<Request<RequestBody>> {
         let (method, target) = self.line();
         let mut request = Request::new(RequestBody::Empty);
         *request.method_mut() = Method::from_bytes(method).ok()?;
         *request.uri_mut() = Uri::try_from(target).ok()?;
         for (name, value) in self.fields() {
-            request.headers_mut().append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+            let name = HeaderName::from_bytes(name).ok()?;
+            if !is_said_at_sending(&name) {
+                request.headers_mut().append(name, HeaderValue::from_bytes(value).ok()?);
+            }
         }
         Some(request)
     }
@@ -176,6 +206,16 @@ impl Text {
         let target = std::str::from_utf8(self.line().1).unwrap_or_default();
         target.split('?').next().unwrap_or_default()
     }
+}
+
+/// The fields of these lines.
+fn fields(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let (line, rest) = after_line(lines)?;
+        lines = rest;
+        let name = memchr::memchr(b':', line)?;
+        Some((line.get(..name)?, line.get(name + 2..)?))
+    })
 }
 
 /// The first of these lines, and the others. No value has a line's end in it.
@@ -196,13 +236,13 @@ mod tests {
 
     fn going_out(request: Request<RequestBody>, asks: bool) -> Outgoing {
         let (head, body) = request.into_parts();
-        Outgoing::new(head, body, asks)
+        Outgoing::new(head, body, asks, Told::default())
     }
 
     /// Sends a request as HTTP/2 does.
     fn sent(outgoing: &mut Outgoing) {
-        let (head, _) = outgoing.turn_back().unwrap().into_parts();
-        outgoing.was_sent(Text::of(&head));
+        let (head, _) = outgoing.take().unwrap().into_parts();
+        outgoing.was_sent(Text::of(&head, None));
     }
 
     #[test]
@@ -219,12 +259,12 @@ mod tests {
                     assert_eq!(outgoing.header(name), value);
                 }
             }
-            let (original, copy) = (request(method), outgoing.turn_back().unwrap());
+            let (original, copy) = (request(method), outgoing.take().unwrap());
             assert_eq!((original.method(), original.uri()), (copy.method(), copy.uri()));
             assert_eq!(original.headers(), copy.headers());
         }
         let star = Request::builder().method("OPTIONS").uri("*").body(RequestBody::Empty).unwrap();
-        assert_eq!(Text::of(&star.into_parts().0).request().unwrap().uri(), "*");
+        assert_eq!(Text::of(&star.into_parts().0, None).request().unwrap().uri(), "*");
     }
 
     #[test]
@@ -237,8 +277,8 @@ mod tests {
     #[test]
     fn what_is_not_known_any_more_is_not_sent_again() {
         let mut outgoing = going_out(request("GET"), false);
-        assert!(outgoing.turn_back().is_some());
-        assert!(!outgoing.is_repeatable() && !outgoing.is_read() && outgoing.turn_back().is_none());
+        assert!(outgoing.take().is_some());
+        assert!(!outgoing.is_repeatable() && !outgoing.is_read() && outgoing.take().is_none());
     }
 
     #[test]
@@ -246,7 +286,7 @@ mod tests {
         let mut asking = request("GET");
         asking.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
         let mut outgoing = going_out(asking, true);
-        assert!(!outgoing.is_repeatable() && outgoing.turn_back().is_some() && outgoing.turn_back().is_none());
+        assert!(!outgoing.is_repeatable() && outgoing.take().is_some() && outgoing.take().is_none());
         assert_eq!(outgoing.asked().unwrap(), "websocket");
         assert_eq!(going_out(request("GET"), true).asked(), None);
     }
@@ -261,7 +301,7 @@ mod tests {
                 request.headers_mut().append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value).unwrap());
             }
             let (head, body) = request.into_parts();
-            let copy = Text::of(&head);
+            let copy = Text::of(&head, None);
             let request = Request::from_parts(head, body);
             let again = copy.request().unwrap();
             prop_assert_eq!((again.method(), again.uri(), again.headers()), (request.method(), request.uri(), request.headers()));

@@ -4,7 +4,7 @@ use super::answers::{Wanted, announce_close, refusal};
 use super::assets;
 use super::body::{AnswerBody, RequestBody};
 use super::caching::Audience;
-use super::client::{Client, is_host};
+use super::client::{Client, Told, is_host};
 use super::crowd::{self, Crowded};
 use super::headers::{self, Found, X_REQUEST_ID};
 use super::inbound::Inbound;
@@ -82,6 +82,8 @@ pub(super) struct Arrived {
     pub(super) body: RequestBody,
     pub(super) host: HeaderValue,
     pub(super) client: Client,
+    /// What the target is told of that.
+    pub(super) told: Told,
     /// What is in its head as the visitor sent it; `None` once the head is as the target gets it.
     pub(super) found: Option<Found>,
 }
@@ -121,7 +123,8 @@ fn begin(visitor: &Rc<Visitor>, mut head: Parts, body: Inbound) -> Result<Onward
         record = entered.map_err(Stopped::answered)?;
     }
     let visitor = Rc::clone(visitor);
-    Arrived { visitor, record, wanted, head, body, host, client, found: Some(found) }.goes_on(Pass::Comes)
+    let told = Told::default();
+    Arrived { visitor, record, wanted, head, body, host, client, told, found: Some(found) }.goes_on(Pass::Comes)
 }
 
 impl Stopped {
@@ -216,8 +219,8 @@ impl Arrived {
         if let Some(restricted) = &restricted {
             restricted.tell(&mut self.head.headers);
         }
-        let Self { visitor, record, wanted, head, body, host, client, .. } = self;
-        let outgoing = Outgoing::new(head, body, found.upgrade);
+        let Self { visitor, record, wanted, head, body, host, client, told, .. } = self;
+        let outgoing = Outgoing::new(head, body, found.upgrade, told);
         let newcomer = draw.and_then(|draw| draw.new_visitor);
         Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }, restricted))
     }
@@ -251,7 +254,7 @@ impl Arrived {
         if in_cookies {
             preview::strip_cookie(headers);
         }
-        self.client.tell(&self.visitor, headers, &self.host);
+        self.told = self.client.tell(&self.visitor, headers, &self.host, found);
         if self.host.is_empty() {
             self.record.name_host(headers);
         }

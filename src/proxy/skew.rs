@@ -174,6 +174,7 @@ fn has_name_of_asset(path: &str) -> bool {
 mod tests {
     use super::*;
     use crate::proxy::body::RequestBody;
+    use crate::proxy::client::Told;
     use http::Request;
 
     fn is_asset(method: &str, path: &str, headers: &[(&str, &str)]) -> bool {
@@ -182,7 +183,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        asks_for_asset(&Outgoing::new(head, RequestBody::Empty, false))
+        asks_for_asset(&Outgoing::new(head, RequestBody::Empty, false, Told::default()))
     }
 
     #[test]

@@ -6,7 +6,6 @@ mod rest;
 
 pub(super) use lanes::Visitors;
 pub(super) use peer::Peer;
-pub(super) use rest::LOOK;
 
 use super::tunnel::Tunnel;
 use super::worker::Worker;

@@ -11,7 +11,7 @@ use super::queue::Queues;
 use super::retries::Retries;
 use super::skew::SecondLooks;
 use super::upstream::{KeptConnections, NotConnected};
-use super::visitor::{LOOK, Visitors};
+use super::visitor::Visitors;
 use super::{DoorSocket, ProxySettings, listener};
 use crate::routing::{Dice, Order, Reports, Table, WorkerEnd, WorkerId};
 use crate::transport::ConnectError;
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -199,10 +200,8 @@ pub(super) async fn run(
     let accept = |listener| tokio::task::spawn_local(listener::accept(Rc::clone(&worker), listener, shutdown.clone()));
     let doors: Vec<_> = listeners.into_iter().map(accept).collect();
     let mut sweep = tokio::time::interval(SWEEP);
-    let mut look = tokio::time::interval(LOOK);
-    for interval in [&mut sweep, &mut look] {
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = pin!(tokio::time::sleep(Duration::ZERO));
     let end = async {
         shutdown.cancelled().await;
         worker.visitors.close(worker.tick());
@@ -224,7 +223,10 @@ pub(super) async fn run(
                 worker.hands.sweep();
                 worker.retries.follow(&worker);
             }
-            _ = look.tick() => worker.visitors.look(worker.tick()),
+            () = &mut look => {
+                let next = worker.visitors.look(worker.tick());
+                look.as_mut().reset(tokio::time::Instant::now() + next);
+            }
             () = &mut end => break,
         }
     }

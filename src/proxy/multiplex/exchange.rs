@@ -11,8 +11,8 @@ use crate::proxy::pump::{Halted, Pump};
 use crate::proxy::visitor::{Phase, Visitor};
 use crate::routing::Pool;
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
 use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -87,14 +87,15 @@ impl Lane {
         if self.link.is_over() {
             return Streamed::Over;
         }
-        let Some(request) = outgoing.take(pool) else { return Streamed::Failed(Happening::ClosedBeforeHead) };
+        let Some(request) = outgoing.take() else { return Streamed::Failed(Happening::ClosedBeforeHead) };
         let (mut parts, body) = request.into_parts();
-        let headers = if repeatable {
-            outgoing.was_sent(Text::of(&parts));
+        let mut headers = if repeatable {
+            outgoing.was_sent(Text::of(&parts, None));
             std::mem::take(&mut parts.headers)
         } else {
             parts.headers.clone()
         };
+        outgoing.said(pool).put(&mut headers);
         let Some(head) = head_for_http2(&parts, headers) else {
             return Streamed::Failed(Happening::BadRequest(400));
         };

@@ -1,6 +1,6 @@
 //! What passes between a visitor and a target, and how.
 
-use super::wire::{Action, Origin, Visitor, ask, eventually, get, ok};
+use super::wire::{Action, Origin, Visitor, ask, eventually, get, ok, times_said};
 use super::world::{Setting, TestPool, World};
 use std::time::Duration;
 
@@ -74,6 +74,7 @@ async fn a_trusted_proxy_is_believed() {
     ] {
         assert!(request.lines().any(|there| there == line), "{line} in {request}");
     }
+    assert_eq!(times_said(&request), [1; 6], "{request}");
     assert!(!request.contains("not visible") && request.contains("x-request-id: "), "{request}");
 }
 

@@ -1,6 +1,6 @@
 //! The split, the evidence, the rescue, and what the control plane orders.
 
-use super::wire::{Action, Origin, Visitor, ask, eventually, get, ok, status};
+use super::wire::{Action, Origin, Visitor, ask, eventually, get, ok, status, times_said};
 use super::world::{Setting, TestPool, World};
 use crate::config::StickyBy;
 use crate::routing::UnderWay;
@@ -63,7 +63,7 @@ async fn a_safe_request_that_the_candidate_fails_is_rescued_and_counts_against_i
         |_| Action::Send("HTTP/1.1 200 OK\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n".into()),
     ];
     for fault in failing {
-        let (_live, candidate, setting) = two_pools(10_000, fault).await;
+        let (live, candidate, setting) = two_pools(10_000, fault).await;
         let world = World::new(setting);
         let answer = get(world.address, "/").await;
         assert_eq!((answer.status, answer.body()), (200, "live"));
@@ -71,6 +71,9 @@ async fn a_safe_request_that_the_candidate_fails_is_rescued_and_counts_against_i
         assert_eq!(candidate.requests().len(), 1);
         eventually("nothing is under way", || world.under_way() == 0).await;
         assert_eq!((world.drawn(), world.pool(1).rescues()), ([[1, 1, 1], [0, 0, 0]], 1));
+        let rescued = live.last();
+        assert_eq!(times_said(&rescued), [1; 6], "{rescued}");
+        assert!(rescued.contains("\r\nx-cutover-pool: server0\r\n"), "{rescued}");
         assert_eq!(world.pool(0).ended(), [0, 1, 0, 0, 0, 0]);
         assert_eq!(world.pool(1).ended().iter().sum::<u64>(), 1);
         assert_eq!(world.draws.sent_and_unsent(), (1, 0));

@@ -191,6 +191,12 @@ pub(super) async fn ask(address: SocketAddr, request: &str) -> Answer {
     Visitor::connect(address).await.ask(request).await
 }
 
+/// How often a request that a target got says each of what the router says to it.
+pub(super) fn times_said(request: &str) -> [usize; 6] {
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-real-ip", "x-cutover-pool"]
+        .map(|name| request.matches(&format!("\r\n{name}: ")).count())
+}
+
 pub(super) async fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await
 }

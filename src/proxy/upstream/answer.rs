@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn what_was_said_before_the_answer_is_passed_over() {
-        let text = head("1 100 Continue", "") + &head("1 103 Early Hints", "link: a\r\n") + &head("1 200 OK", "x: y\r\n");
+        let text =
+            head("1 100 Continue", "") + &head("1 103 Early Hints", "link: a\r\n") + &head("1 200 OK", "x: y\r\n");
         let (answer, _) = read_all(text.as_bytes(), &Method::GET).unwrap().unwrap();
         assert_eq!((answer.response.status(), answer.response.headers().len()), (StatusCode::OK, 1));
         assert!(read_all(head("1 100 Continue", "").as_bytes(), &Method::GET).unwrap().is_none());

@@ -140,12 +140,17 @@ mod tests {
     fn chunks_are_put_together_and_their_trailers_kept() {
         let text = b"3\r\nabc\r\n2 ;x=y\r\nde\r\n0\r\nx-sum: 5\r\nx-sum: 6\r\n\r\nleft";
         let (data, fields, left, over) = read(Content::chunked(), &[text]).unwrap();
-        assert_eq!((&*data, &*left, over, fields.get_all("x-sum").iter().count()), (&b"abcde"[..], &b"left"[..], true, 2));
+        assert_eq!(
+            (&*data, &*left, over, fields.get_all("x-sum").iter().count()),
+            (&b"abcde"[..], &b"left"[..], true, 2)
+        );
     }
 
     #[test]
     fn chunks_in_doubt_are_no_body() {
-        for text in ["x\r\n", "3\r\nabcd\r\n", "3\nabc\r\n", "-1\r\n", "\r\n", " 3\r\nabc\r\n", "3 4\r\n", "0\r\na b\r\n\r\n"] {
+        for text in
+            ["x\r\n", "3\r\nabcd\r\n", "3\nabc\r\n", "-1\r\n", "\r\n", " 3\r\nabc\r\n", "3 4\r\n", "0\r\na b\r\n\r\n"]
+        {
             assert!(read(Content::chunked(), &[text.as_bytes()]).is_err(), "{text:?}");
         }
         assert!(read(Content::chunked(), &[b"11111111111111111\r\n"]).is_err());

@@ -16,7 +16,7 @@ use super::sending::{Output, Upload};
 use crate::proxy::body::RequestBody;
 use crate::proxy::connection::MAX_BUFFER;
 use crate::proxy::inbound::Broken;
-use crate::proxy::outgoing::Text;
+use crate::proxy::outgoing::{Said, Text};
 use crate::transport::TargetStream;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -109,10 +109,10 @@ impl Http1 {
     }
 
     /// Begins to send a request on a connection that is free.
-    pub(super) fn send(&mut self, request: Request<RequestBody>) {
+    pub(super) fn send(&mut self, request: Request<RequestBody>, said: Said<'_>) {
         let (mut head, body) = request.into_parts();
         self.upload = Upload::of(&mut head, body);
-        self.output.head(Text::of(&head));
+        self.output.head(Text::of(&head, Some(said)));
         self.method = head.method;
         self.fields = head.headers;
         self.fields.clear();

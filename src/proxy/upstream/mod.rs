@@ -19,8 +19,8 @@ use crate::transport::{Connected, TargetStream};
 use bytes::Bytes;
 use foldhash::HashMap;
 use http::Response;
-use http1::{Fault, Http1};
 use http_body::{Frame, SizeHint};
+use http1::{Fault, Http1};
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -241,9 +241,9 @@ impl Busy {
             return Exchanged::Unsent;
         }
         let repeatable = outgoing.is_repeatable();
-        let Some(request) = outgoing.take(pool) else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
+        let Some(request) = outgoing.take() else { return Exchanged::Failed(Happening::ClosedBeforeHead) };
         visitor.enter(Phase::Answer);
-        http1.send(request);
+        http1.send(request, outgoing.said(pool));
         let answered = poll_fn(|cx| match http1.poll_answer(cx) {
             Poll::Ready(answered) => Poll::Ready(Ok(answered)),
             Poll::Pending if visitor.is_overdue() => Poll::Ready(Err(visitor.phase())),

@@ -1,16 +1,21 @@
 //! All lanes of a worker, which drain and stop as one.
 
+use super::rest::LOOK;
 use super::{Leave, Phase, Visitor};
 use crate::routing::{Dice, Parting, UnderWay};
 use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// How many connections come to rest at a time at the most: requests wait meanwhile.
-const MOST_AT_ONCE: usize = 512;
+/// How many connections come to rest at a time at the most: requests wait meanwhile. And the allocator gives back what they
+/// leave only when more is left to it later: of the last ones it keeps that.
+const MOST_AT_ONCE: usize = 128;
+
+/// How soon the next ones do, if there are more.
+const NEXT: Duration = Duration::from_millis(20);
 
 /// All lanes of a worker. None of those that rest has a request under way.
 #[derive(Default)]
@@ -60,12 +65,15 @@ impl Visitors {
     }
 
     /// Has connections rest on which nothing has come for a while. No request pays for that: only those are woken that
-    /// can rest.
-    pub(in crate::proxy) fn look(&self, now: Instant) {
+    /// can rest. When to look again.
+    pub(in crate::proxy) fn look(&self, now: Instant) -> Duration {
         let quiet = |visitor: &&Rc<Visitor>| visitor.can_rest(now) && !visitor.is_asked_to_rest();
+        let mut asked = 0;
         for visitor in self.awake.borrow().iter().filter(quiet).take(MOST_AT_ONCE) {
             visitor.ask_to_rest();
+            asked += 1;
         }
+        if asked == MOST_AT_ONCE { NEXT } else { LOOK }
     }
 
     /// How many of these requests there are.

@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection.
 
-use crate::proxy::client::address_header;
+use crate::proxy::client::{Told, address_header};
 use crate::proxy::worker::Worker;
 use crate::routing::LastVisitor;
 use http::HeaderValue;
@@ -21,8 +21,8 @@ pub(in crate::proxy) struct Peer {
     pub(in crate::proxy) multiplexes: Cell<bool>,
     /// Its address, as the values of headers.
     pub(in crate::proxy) header: HeaderValue,
-    /// The last host that was asked for, and the `Forwarded` that goes with it.
-    pub(in crate::proxy) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    /// The last host that was asked for, and what targets are told then.
+    pub(in crate::proxy) told: RefCell<Option<(HeaderValue, Told)>>,
     /// The last visitor that its cookies named.
     pub(in crate::proxy) last_visitor: LastVisitor,
 }
@@ -38,7 +38,7 @@ impl Peer {
             redirect: worker.settings.redirect.filter(|_| !secure),
             multiplexes: Cell::new(false),
             header: address_header(address),
-            forwarded: RefCell::default(),
+            told: RefCell::default(),
             last_visitor: LastVisitor::default(),
         })
     }

@@ -4,7 +4,7 @@ use super::{Phase, Visitor};
 use std::time::{Duration, Instant};
 
 /// How often it is looked for connections that can rest.
-pub(in crate::proxy) const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// How long nothing has come before a connection rests, where it is not known to be used again and again.
 const QUIET: Duration = Duration::from_millis(50);
@@ -46,7 +46,7 @@ impl Visitor {
     /// Little is kept of the connection from now on.
     pub(in crate::proxy) fn rests(&self) {
         if !self.is_resting() {
-            self.peer.forwarded.take();
+            self.peer.told.take();
             self.worker.visitors.set_resting(self, true);
         }
     }
