@@ -44,6 +44,8 @@ def main():
     asked = options()
     if "HAProxy" not in asked.routers:
         sys.exit("HAProxy is what the others are compared with; name it too")
+    if asked.write and (set(asked.only) != set(CASES) or set(asked.routers) != set(ALL)):
+        sys.exit("the README shows all cases of all routers: --write goes with neither --only nor --routers")
     if "half" in asked.only and "http1-64" not in asked.only:
         sys.exit("the case half needs http1-64 before it")
     # What was started ends with this program, however it ends.
