@@ -44,6 +44,8 @@ def main():
     asked = options()
     if "HAProxy" not in asked.routers:
         sys.exit("HAProxy is what the others are compared with; name it too")
+    if asked.write and (set(asked.only) != set(CASES) or set(asked.routers) != set(ALL)):
+        sys.exit("the README shows all cases of all routers: --write goes with neither --only nor --routers")
     if "half" in asked.only and "http1-64" not in asked.only:
         sys.exit("the case half needs http1-64 before it")
     # What was started ends with this program, however it ends.
@@ -64,12 +66,16 @@ def main():
         origin = Origin(world.programs, folder / "origin")
         try:
             fresh = [case for case in asked.only if CASES[case].fresh]
-            others = [case for case in asked.only if not CASES[case].fresh]
+            alone = [case for case in asked.only if CASES[case].alone]
+            others = [case for case in asked.only if case not in fresh + alone]
             for kind in dict.fromkeys(CASES[case].kind for case in others):
                 cases = [case for case in others if CASES[case].kind == kind]
-                compare(world, asked, cases, kind, folder, (origin, certificate, key))
+                compare(world, asked, asked.routers, cases, kind, folder, (origin, certificate, key))
             for case in fresh:
-                compare(world, asked, [case], CASES[case].kind, folder / case, (origin, certificate, key))
+                compare(world, asked, asked.routers, [case], CASES[case].kind, folder / case, (origin, certificate, key))
+            for case in alone:
+                for router in asked.routers:
+                    compare(world, asked, [router], [case], CASES[case].kind, folder / case, (origin, certificate, key))
         finally:
             origin.program.end()
     print(report.details(world.results))
@@ -81,13 +87,15 @@ def main():
         (machine.ROOT / "benches" / "peers.svg").write_text(report.chart(world.results, routers))
 
 
-def compare(world, asked, cases, kind, folder, common):
-    """All cases for one kind of routers, which run side by side and are loaded in turns."""
+def compare(world, asked, routers, cases, kind, folder, common):
+    """All cases for one kind of these routers, which run side by side and are loaded in turns."""
     wanted = [
         name
-        for name in asked.routers
+        for name in routers
         if any((not CASES[case].only or name in CASES[case].only) and (name != "relay" or CASES[case].relay) for case in cases)
     ]
+    if not wanted:
+        return
     workers, services = kind
     running = []
     try:
@@ -97,6 +105,10 @@ def compare(world, asked, cases, kind, folder, common):
         for name in cases:
             case = CASES[name]
             of_all = world.results.setdefault(name, {})
+            if case.alone:
+                # So that no round is spent on opening the connections.
+                for router in running:
+                    case.load(router, world)
             for _ in range(1 if case.fresh else asked.rounds):
                 for router in running:
                     if (case.only and router.name not in case.only) or (router.name == "relay" and not case.relay):

@@ -127,7 +127,7 @@ pub struct Handle {
 /// Whether the router can route, and what its operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// Whether the first round of health checks is done.
+    /// Whether the first round of health checks is done, or is awaited no longer.
     pub ready: bool,
     /// One sentence each, with the name of the service or the file of the certificate.
     pub warnings: Vec<String>,
@@ -162,6 +162,11 @@ pub struct ExplainRequest {
 }
 
 impl Handle {
+    /// The router serves, though the first round of health checks is not done.
+    pub fn awaits_no_checks(&self) {
+        self.shared.set_ready();
+    }
+
     fn published(&self) -> Vec<Arc<Published>> {
         self.shared.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -12,6 +12,7 @@ use crate::model::{PoolName, ServiceName};
 use crate::routing::Suspicion;
 use crate::routing::counters::TargetLoad;
 use crate::transport::Reach;
+use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +55,15 @@ impl Streak {
     }
 }
 
-/// Checks that are made at a time: each takes a file descriptor, and there may be more targets than those.
-const AT_ONCE: usize = 256;
+/// Of the files that may be open, checks take one in so many at the most: each takes one, and there may be more targets
+/// than those. No fewer, for one that is silent keeps its turn for a whole time-out.
+const FILES_PER_CHECK: usize = 4;
+
+/// How many checks are made at a time where so many files may be open.
+fn at_once(files: Option<u64>) -> usize {
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files / FILES_PER_CHECK).clamp(1, Semaphore::MAX_PERMITS)
+}
 
 /// A target that is checked.
 #[derive(Debug, Clone)]
@@ -89,7 +97,8 @@ fn identity(load: &Arc<TargetLoad>) -> usize {
 
 impl HealthChecks {
     pub(super) fn new(inbox: mpsc::Sender<Message>) -> Self {
-        Self { inbox, running: HashMap::new(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        let turns = at_once(getrlimit(Resource::Nofile).current);
+        Self { inbox, running: HashMap::new(), turns: Arc::new(Semaphore::new(turns)) }
     }
 
     /// Checks these targets from now on, and no others. Those that are checked in the same way go on as they are.
@@ -277,8 +286,16 @@ mod tests {
         assert!(streak_of(&[UP, (true, true)]));
     }
 
+    #[test]
+    fn checks_leave_most_of_the_files_to_visitors() {
+        for (files, checks) in [(Some(1024), 256), (Some(20_000), 5000), (Some(3), 1), (None, Semaphore::MAX_PERMITS)] {
+            assert_eq!(at_once(files), checks, "{files:?}");
+        }
+    }
+
     #[tokio::test]
     async fn checks_take_turns_except_one_that_a_worker_asks_for() {
+        const AT_ONCE: usize = 20;
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = silent.local_addr().unwrap().to_string();
         let health = Health { path: Some("/".into()), timeout: "60s".parse().unwrap(), ..Health::default() };
@@ -292,6 +309,7 @@ mod tests {
         let targets: Vec<Checked> = (0..AT_ONCE + 10).map(checked).collect();
         let last = Suspicion(Arc::clone(&targets.last().unwrap().load), Suspected::Unreachable);
         let mut checks = HealthChecks::new(mpsc::channel(1).0);
+        checks.turns = Arc::new(Semaphore::new(AT_ONCE));
         checks.follow(targets);
 
         let next = async || tokio::time::timeout(Duration::from_secs(15), silent.accept()).await.unwrap().unwrap();

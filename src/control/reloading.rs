@@ -137,10 +137,11 @@ pub(super) fn new_service(
     service.writing.stored = Some(service.state.revision);
     let watched = service.state.watch_until.is_some();
     if let Some(rollout) = service.state.rollout.as_ref().filter(|_| watched || service.state.candidate.is_some()) {
-        let restored = evidence.as_deref().and_then(|json| serde_json::from_str::<Evidence>(json).ok());
-        let restored = restored.filter(|evidence| evidence.watch().is_some() == watched);
+        let read = evidence.as_deref().map(serde_json::from_str::<Evidence>).transpose();
+        let fault = read.as_ref().err().map(ToString::to_string);
+        let restored = read.ok().flatten().filter(|evidence| evidence.watch().is_some() == watched);
         if restored.is_none() {
-            tracing::warn!(service = %service.config.name, "the rollout's evidence was not stored; it begins anew");
+            tracing::warn!(service = %service.config.name, fault, "the rollout's evidence can't be had again; it begins anew");
         }
         let mut evidence = restored.unwrap_or_else(|| Evidence::begin(&rollout.plan));
         if watched && evidence.watch().is_none() {

@@ -415,6 +415,17 @@ async fn a_check_that_there_is_no_file_descriptor_for_takes_no_target_down() {
     router.view_when("server0 is down", SHORT, |view| view["pools"]["server0"]["targets"][0]["healthy"] == false).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_target_with_a_patient_check_does_not_keep_the_router_from_serving() {
+    let server0 = Application::start("server0").await;
+    let silent = tokio::net::TcpListener::bind(crate::harness::free_address()).await.unwrap();
+    let pools = [("server0", server0.address(), "r0"), ("server1", silent.local_addr().unwrap(), "r1")];
+    let patient = "[service.health]\npath = \"/\"\ntimeout = \"10m\"\n";
+    let router = Router::start(Setup::with_pools(&pools).one_worker().health(patient)).await;
+    assert!(router.log().contains("count as up"), "{}", router.log());
+    assert_eq!(router.visitor().get("/").await.status, 200);
+}
+
 /// A server that accepts connections and closes them at once.
 struct Closing {
     address: SocketAddr,

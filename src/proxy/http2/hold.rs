@@ -16,13 +16,15 @@ pub(super) struct Hold<S> {
     held: Vec<u8>,
     /// So much of it has been sent.
     sent: usize,
-    /// Whether the stream would take no more when it was tried last.
+    /// Whether the stream would take no more of what is held when it was tried last.
     blocked: bool,
+    /// The same of what was too long to be held.
+    refused: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Hold<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, held: Vec::new(), sent: 0, blocked: false }
+        Self { stream, held: Vec::new(), sent: 0, blocked: false, refused: false }
     }
 
     /// Takes what is to be written: holds it, or sends it behind what is held. `took` is told of what the visitor took.
@@ -38,7 +40,7 @@ impl<S: AsyncWrite + Unpin> Hold<S> {
         }
         if length > MOST {
             let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-            self.blocked = written.is_pending();
+            self.refused = written.is_pending();
             let written = ready!(written)?;
             took(written);
             return Poll::Ready(Ok(written));
@@ -52,9 +54,9 @@ impl<S: AsyncWrite + Unpin> Hold<S> {
         Poll::Ready(Ok(length))
     }
 
-    /// Whether the other side takes nothing: what is held meanwhile changes nothing of that.
+    /// Whether the other side takes nothing: what is held meanwhile changes nothing of that, nor does it that nothing is.
     pub(super) fn is_blocked(&self) -> bool {
-        self.blocked
+        self.blocked || self.refused
     }
 
     /// Whether there is something that is still to be sent.
@@ -167,6 +169,15 @@ mod tests {
         hold.stream.room = usize::MAX;
         assert_eq!(send(&mut hold), (true, parts * part.len() - 500));
         assert_eq!((hold.stream.taken.len(), hold.is_blocked()), (parts * part.len(), false));
+    }
+
+    #[test]
+    fn who_takes_nothing_of_what_is_long_is_blocked_though_nothing_is_held() {
+        let (mut hold, long) = (hold(0), vec![b'x'; MOST + 1]);
+        assert_eq!(write(&mut hold, &long), None);
+        assert_eq!((send(&mut hold), hold.is_blocked()), ((true, 0), true));
+        hold.stream.room = usize::MAX;
+        assert_eq!((write(&mut hold, &long), hold.is_blocked()), (Some(long.len()), false));
     }
 
     #[test]
