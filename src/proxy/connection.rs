@@ -231,7 +231,10 @@ impl AsyncWrite for Watched<'_> {
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         // Only now: TLS holds back what the socket does not take.
-        self.visitor.has_all(self.inspector.keeps_a_part());
+        if self.visitor.has_all(self.inspector.keeps_a_part()) && self.inspector.holds_back() {
+            // hyper was told that nothing has come, and what has come already wakes nobody.
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 }

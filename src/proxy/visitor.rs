@@ -185,10 +185,13 @@ impl Visitor {
     }
 
     /// All that was written has gone to the visitor; `begun` says whether a part of the next request has come by now.
-    pub(super) fn has_all(&self, begun: bool) {
-        if self.phase.get() == Phase::Tail {
+    /// Whether it is the end of an answer.
+    pub(super) fn has_all(&self, begun: bool) -> bool {
+        let ends = self.phase.get() == Phase::Tail;
+        if ends {
             self.enter(if begun { Phase::Head { begun } } else { Phase::Idle });
         }
+        ends
     }
 
     /// Until when the connection may stay as it is.
