@@ -273,6 +273,11 @@ impl Visitor {
         self.closing.get()
     }
 
+    /// The connection is being closed: nothing more of it is served, however long its last bytes take.
+    pub(super) fn closes(&self) {
+        self.closing.set(true);
+    }
+
     /// Whether more of the request's body is to come. If so when the head of the answer is made, hyper closes the
     /// connection behind it.
     pub(super) fn is_body_due(&self) -> bool {
