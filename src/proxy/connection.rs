@@ -222,7 +222,13 @@ impl AsyncWrite for Watched<'_> {
         self.note(written)
     }
 
-    forward!(stream: is_write_vectored, poll_shutdown);
+    forward!(stream: is_write_vectored);
+
+    /// hyper closes the connection. By TLS that can take as long as an answer: its last word has to find room, too.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.visitor.closes();
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 
     /// hyper flushes when its own buffer is empty.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -231,7 +237,62 @@ impl AsyncWrite for Watched<'_> {
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         // Only now: TLS holds back what the socket does not take.
-        self.visitor.has_all(self.inspector.keeps_a_part());
+        if self.visitor.has_all(self.inspector.keeps_a_part()) && self.inspector.holds_back() {
+            // hyper was told that nothing has come, and what has come already wakes nobody.
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{AccessLog, ServerLimits, Timeouts};
+    use crate::proxy::ProxySettings;
+    use crate::proxy::access_log::Sampler;
+    use crate::proxy::visitor::Peer;
+    use crate::proxy::worker::Worker;
+    use crate::routing::{Live, Secret};
+    use crate::transport::Rewound;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    fn worker() -> Rc<Worker> {
+        let settings = ProxySettings {
+            timeouts: Timeouts::default(),
+            limits: ServerLimits::default(),
+            tls: None,
+            redirect: None,
+            trusted_proxies: Vec::new(),
+            access_log: AccessLog::default(),
+            secret: Arc::new(Secret::new(b"test")),
+            grace: Duration::ZERO,
+        };
+        let end = Live::new(1).1.remove(0);
+        Rc::new(Worker::new(settings.into(), Sampler::new(None, 0.0), end.table, end.id, end.reports))
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_being_closed_does_not_come_to_rest() {
+        let worker = worker();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for is_closed in [false, true] {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut stream = VisitorStream::Plain(Rewound::new(stream, Bytes::new()));
+            let peer = Peer::new(&worker, IpAddr::V4(Ipv4Addr::LOCALHOST), false);
+            let visitor = Visitor::new(Rc::clone(&worker), peer);
+            let mut inspector = Inspector::default();
+            let mut watched = Watched { stream: Gather(&mut stream), inspector: &mut inspector, visitor: &visitor };
+            if is_closed {
+                watched.shutdown().await.unwrap();
+            }
+            // Longer than it takes to come to rest.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            worker.visitors.look(worker.tick());
+            assert_eq!(visitor.goes_to_rest(), !is_closed);
+        }
     }
 }

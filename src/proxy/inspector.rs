@@ -130,6 +130,11 @@ impl Inspector {
         !self.kept.is_empty()
     }
 
+    /// Whether what has come is not passed on before the answer says what it is.
+    pub(super) fn holds_back(&self) -> bool {
+        self.framing.is_open() && self.keeps_a_part()
+    }
+
     /// What was passed on and not read is passed on again.
     pub(super) fn take_back(&mut self, passed: &[u8]) {
         self.kept.splice(..0, passed.iter().copied());

@@ -184,10 +184,13 @@ impl Visitor {
     }
 
     /// All that was written has gone to the visitor; `begun` says whether a part of the next request has come by now.
-    pub(super) fn has_all(&self, begun: bool) {
-        if self.phase.get() == Phase::Tail {
+    /// Whether it is the end of an answer.
+    pub(super) fn has_all(&self, begun: bool) -> bool {
+        let ends = self.phase.get() == Phase::Tail;
+        if ends {
             self.enter(if begun { Phase::Head { begun } } else { Phase::Idle });
         }
+        ends
     }
 
     /// Until when the connection may stay as it is.
@@ -267,6 +270,11 @@ impl Visitor {
     /// Whether the connection is to be closed when its request has ended.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.get()
+    }
+
+    /// The connection is being closed: nothing more of it is served, however long its last bytes take.
+    pub(super) fn closes(&self) {
+        self.closing.set(true);
     }
 
     /// Whether more of the request's body is to come. If so when the head of the answer is made, hyper closes the

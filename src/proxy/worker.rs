@@ -78,7 +78,7 @@ struct Newest {
 }
 
 impl Worker {
-    fn new(
+    pub(super) fn new(
         settings: Arc<ProxySettings>,
         log: Sampler,
         table: Arc<ArcSwap<Table>>,

@@ -148,6 +148,23 @@ async fn only_a_request_that_may_become_a_tunnel_asks_the_target() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_behind_a_request_that_becomes_no_tunnel_is_served_at_once() {
+    // Longer than the test waits: a request is not found when its time is over.
+    let (router, _server0, _server1) = before_echoes(|setup| setup.tables("[server.timeouts]\nhead = \"5m\"\n")).await;
+    let asking = "GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    for early in [0, 1, asking.len() / 2, asking.len() - 1, asking.len()] {
+        let mut connection = RawConnection::open(router.address()).await;
+        let (first, rest) = asking.split_at(early);
+        connection.send(&format!("{asking}{first}")).await;
+        let mut answers = connection.read_until("plain\n", SHORT).await;
+        connection.send(rest).await;
+        while answers.matches("plain\n").count() < 2 {
+            answers += &connection.read_until("plain\n", SHORT).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_closes_websockets_one_by_one_before_its_end_and_counts_them() {
     let (router, server0, _server1) = before_sockets(|setup| setup).await;
     let sockets = Sockets::open(router.address(), 40).await;
