@@ -20,9 +20,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -99,9 +101,13 @@ async fn serve_awake(
     visitor: &Rc<Visitor>,
     timer: &mut Timer,
 ) -> (End, Bytes) {
+    // One request comes after the other, and hyper moves what it is given to answer one: so that stays here.
+    let under_way = pin!(None);
+    let under_way = RefCell::new(under_way);
     let service = service_fn(|request: Request<Incoming>| {
         let (head, body) = request.into_parts();
-        request::serve(visitor, head, Inbound::Http1(body))
+        under_way.borrow_mut().set(Some(request::serve(visitor, head, Inbound::Http1(body))));
+        poll_fn(|cx| poll_answer(under_way.borrow_mut().as_mut(), cx))
     });
     let watched = Watched { stream: Gather(stream), inspector, visitor };
     let mut connection = http1::Builder::new()
@@ -156,6 +162,18 @@ async fn serve_awake(
     })
     .await;
     (end, connection.into_parts().read_buf)
+}
+
+/// The answer to the request that is under way. hyper takes no other request before it has the answer, and forgets one
+/// without an answer only together with the connection.
+fn poll_answer<F: Future>(
+    mut under_way: Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<F::Output, Infallible>> {
+    let Some(answer) = under_way.as_mut().as_pin_mut() else { return Poll::Pending };
+    let answer = ready!(answer.poll(cx));
+    under_way.set(None);
+    Poll::Ready(Ok(answer))
 }
 
 /// Reads and forgets what the visitor still sends, within bounds.

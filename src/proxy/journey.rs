@@ -13,14 +13,12 @@ use super::request::Arrived;
 use super::tunnel::Tunnel;
 use super::upstream::Busy;
 use super::visitor::Visitor;
-use super::waiting::{self, Waits};
-use super::{maintenance, preview, second, skew, upgrade};
+use super::{maintenance, preview, second, skew, upgrade, waiting};
 use crate::config::Caching;
 use crate::model::Happening;
 use crate::routing::VisitorId;
 use crate::routing::counters::RetryReason;
 use http::{HeaderValue, Response, StatusCode, Version, response};
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -42,14 +40,10 @@ pub(super) struct Journey {
 
 impl Journey {
     /// From the place in a pool to the head of an answer.
-    #[allow(clippy::manual_async_fn)] // an `async fn` holds its `self` twice, and every request carries it along
-    pub(super) fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
-        async move {
-            let waits: Waits = match self.attempts().await {
-                Tried::Unsent if self.may_wait() => waiting::wait_for_restart(self),
-                tried => return Ok(self.finish(tried)),
-            };
-            waits.await
+    pub(super) async fn complete(mut self: Box<Self>) -> Response<AnswerBody> {
+        match self.attempts().await {
+            Tried::Unsent if self.may_wait() => waiting::wait_for_restart(self).await,
+            tried => self.finish(tried),
         }
     }
 
@@ -88,7 +82,7 @@ impl Journey {
     }
 
     /// The head as the visitor gets it.
-    pub(super) fn finish(mut self, tried: Tried) -> Response<AnswerBody> {
+    pub(super) fn finish(mut self: Box<Self>, tried: Tried) -> Response<AnswerBody> {
         let mut response = match tried {
             Tried::Answered { response, busy, happening, found } => {
                 let (mut head, body) = response.into_parts();
@@ -131,7 +125,7 @@ impl Journey {
     }
 
     /// Goes no further, by the visitor's own fault.
-    pub(super) fn refuse(self, status: u16) -> Response<AnswerBody> {
+    pub(super) fn refuse(self: Box<Self>, status: u16) -> Response<AnswerBody> {
         refusal(self.record, &self.wanted, Happening::BadRequest(status))
     }
 
@@ -144,15 +138,15 @@ impl Journey {
     }
 
     /// Back to where it came from, out of its pool, if it can still be sent.
-    pub(super) fn turn_back(mut self) -> Result<Box<Arrived>, Box<Self>> {
+    pub(super) fn turn_back(mut self: Box<Self>) -> Result<Box<Arrived>, Box<Self>> {
         if self.audience == Audience::Link {
             // Its cookie is taken off by now: routed anew, it would be shown another pool.
-            return Err(Box::new(self));
+            return Err(self);
         }
-        let Some(request) = self.outgoing.turn_back() else { return Err(Box::new(self)) };
+        let Some(request) = self.outgoing.turn_back() else { return Err(self) };
         self.record.steps_out();
         let (head, body) = request.into_parts();
-        let Self { visitor, record, wanted, host, client, .. } = self;
+        let Self { visitor, record, wanted, host, client, .. } = *self;
         Ok(Box::new(Arrived { visitor, record, wanted, head, body, host, client, found: None }))
     }
 

@@ -14,37 +14,35 @@ use super::outgoing::Outgoing;
 use super::record::{Place, Record};
 use super::restriction::{self, Restricted};
 use super::visitor::{Phase, Visitor};
-use super::waiting::{self, Waits};
-use super::{http2, maintenance, preview, redirect, upgrade};
+use super::{http2, maintenance, preview, redirect, upgrade, waiting};
 use crate::model::{Happening, Timestamp};
 use crate::routing::{Asked, Destination, Gate, Passage, Reason, Route};
-use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
-use std::convert::Infallible;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it.
+/// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it. It has its place in a
+/// pool, or its answer, before anybody asks for that.
 pub(super) fn serve(
     visitor: &Rc<Visitor>,
     head: Parts,
     body: Inbound,
-) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
-    match begin(visitor, head, body) {
-        Ok((journey, None)) => Either::Left(journey.complete()),
-        Ok((journey, Some(restricted))) => {
-            let restricted: Waits = Box::pin(restriction::complete(journey, restricted));
-            Either::Right(Either::Right(restricted))
-        }
-        Err(Stopped::Waits(arrived)) => Either::Right(Either::Right(waiting::wait(arrived))),
-        Err(Stopped::Crowded(crowded)) => Either::Right(Either::Right(crowd::wait(crowded))),
-        Err(Stopped::Answered(mut answer)) => {
-            announce_close(visitor, &mut answer);
-            Either::Right(Either::Left(ready(Ok(*answer))))
+) -> impl Future<Output = Response<AnswerBody>> + use<> {
+    let mut begun = begin(visitor, head, body);
+    if let Err(Stopped::Answered(answer)) = &mut begun {
+        announce_close(visitor, answer);
+    }
+    async {
+        match begun {
+            Ok((journey, None)) => journey.complete().await,
+            Ok((journey, Some(restricted))) => Box::pin(restriction::complete(journey, restricted)).await,
+            Err(Stopped::Waits(arrived)) => waiting::wait(arrived).await,
+            Err(Stopped::Crowded(crowded)) => crowd::wait(crowded).await,
+            Err(Stopped::Answered(answer)) => *answer,
         }
     }
 }
@@ -71,7 +69,7 @@ pub(super) enum Pass {
 }
 
 /// A request that goes to a pool, with what is left to do for it there if its service does not serve everything.
-pub(super) type Onward = (Journey, Option<Box<Restricted>>);
+pub(super) type Onward = (Box<Journey>, Option<Box<Restricted>>);
 
 /// A request that is fit to be passed on.
 pub(super) struct Arrived {
@@ -219,7 +217,8 @@ impl Arrived {
         let Self { visitor, record, wanted, head, body, host, client, .. } = self;
         let outgoing = Outgoing::new(head, body, found.upgrade);
         let newcomer = draw.and_then(|draw| draw.new_visitor);
-        Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }, restricted))
+        // In a box, where all of it stays: whoever has the request under way moves no more than that.
+        Ok((Box::new(Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }), restricted))
     }
 
     /// Whether its head says that its body is longer than the service allows, and it is to go on.

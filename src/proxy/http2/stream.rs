@@ -14,7 +14,6 @@ use h2::server::SendResponse;
 use http::header::EXPECT;
 use http::{Method, Response, StatusCode};
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -48,7 +47,7 @@ pub(super) async fn serve(work: &RefCell<Option<Work>>) {
 /// sends its body.
 fn poll_answer(
     visitor: &Visitor,
-    answer: Pin<&mut impl Future<Output = Result<Response<AnswerBody>, Infallible>>>,
+    answer: Pin<&mut impl Future<Output = Response<AnswerBody>>>,
     respond: &mut SendResponse<Bytes>,
     expects: &mut bool,
     cx: &mut Context<'_>,
@@ -71,7 +70,7 @@ fn poll_answer(
         // If it can't be sent, the stream has ended, and the next look at it shows that.
         let _ = respond.send_informational(more);
     }
-    answer.map(Result::ok)
+    answer.map(Some)
 }
 
 /// Sends the body of an answer; ready when no more of it will be sent.
