@@ -143,8 +143,8 @@ pub(super) struct Relay {
     busy: Busy,
     record: Record,
     done: bool,
-    /// Why there will be no more of it.
-    fault: Option<Broken>,
+    /// Why there will be no more of it. In a box, for it is rare, and every answer is moved with the room for it.
+    fault: Option<Box<Broken>>,
 }
 
 impl AnswerBody {
@@ -163,7 +163,7 @@ impl AnswerBody {
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(fault) = self.fault.take() {
-            return Poll::Ready(Some(Err(fault)));
+            return Poll::Ready(Some(Err(*fault)));
         }
         // What the connection has received can be taken only after it was driven.
         let mut frame = self.incoming.poll_received(cx);
@@ -188,7 +188,7 @@ impl Relay {
             Some(Err(error)) => {
                 self.record.breaks_off();
                 // hyper drops what it has not written yet when it sees the fault, even the head.
-                self.fault = Some(error);
+                self.fault = Some(Box::new(error));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

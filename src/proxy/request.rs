@@ -85,41 +85,46 @@ pub(super) struct Arrived {
 }
 
 /// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
-fn begin(visitor: &Rc<Visitor>, mut head: Parts, body: Inbound) -> Result<Onward, Stopped> {
+fn begin(visitor: &Rc<Visitor>, head: Parts, body: Inbound) -> Result<Onward, Stopped> {
     visitor.enter(Phase::Router);
-    let mut record = Record::new(visitor, &head);
-    let wanted = Wanted::by(&head);
-    let body = RequestBody::new(body, visitor);
     let found = Found::in_head(&head.headers);
-    let fit = match visitor.refused() {
-        Some(status) if head.method.as_str() == NO_METHOD => Err(status),
-        Some(_) | None => fit_to_pass(&mut head, found),
+    // All of it where it is passed on from, so that nothing of it is moved there later.
+    let mut arrived = Arrived {
+        visitor: Rc::clone(visitor),
+        record: Record::new(visitor, &head),
+        wanted: Wanted::by(&head),
+        body: RequestBody::new(body, visitor),
+        host: HeaderValue::from_static(""),
+        client: Client::of(visitor, &head.headers),
+        found: Some(found),
+        head,
     };
-    let host = match fit {
-        Ok(host) => host,
+    let fit = match visitor.refused() {
+        Some(status) if arrived.head.method.as_str() == NO_METHOD => Err(status),
+        Some(_) | None => fit_to_pass(&mut arrived.head, found),
+    };
+    match fit {
+        Ok(host) => arrived.host = host,
         Err(status) => {
-            let mut answer = refusal(record, &wanted, Happening::BadRequest(status));
-            if head.version != Version::HTTP_2 {
+            let mut answer = refusal(arrived.record, &arrived.wanted, Happening::BadRequest(status));
+            if arrived.head.version != Version::HTTP_2 {
                 // Nobody knows what else is on a connection that brings such a thing.
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             return Err(Stopped::answered(answer));
         }
-    };
-    let client = Client::of(visitor, &head.headers);
-    if let Some(line) = record.line() {
-        line.client = client.address;
     }
-    if let Some(port) = redirect::port(visitor, client, &head) {
+    if let Some(line) = arrived.record.line() {
+        line.client = arrived.client.address;
+    }
+    if let Some(port) = redirect::port(visitor, arrived.client, &arrived.head) {
+        let Arrived { record, wanted, head, host, .. } = arrived;
         return Err(Stopped::answered(redirect::response(record, &wanted, &head, &host, port)));
     }
-    if preview::is_in_query(&head.uri) {
-        let (table, secret) = (visitor.worker.table(), &visitor.worker.settings.secret);
-        let entered = preview::enter(record, &wanted, &mut head, &host, client, (&table, secret));
-        record = entered.map_err(Stopped::answered)?;
+    if preview::is_in_query(&arrived.head.uri) {
+        arrived = arrived.enters_preview()?;
     }
-    let visitor = Rc::clone(visitor);
-    Arrived { visitor, record, wanted, head, body, host, client, found: Some(found) }.goes_on(Pass::Comes)
+    arrived.goes_on(Pass::Comes)
 }
 
 impl Stopped {
@@ -219,6 +224,16 @@ impl Arrived {
         let newcomer = draw.and_then(|draw| draw.new_visitor);
         // In a box, where all of it stays: whoever has the request under way moves no more than that.
         Ok((Box::new(Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }), restricted))
+    }
+
+    /// Takes the token of a preview's link out of the query, or answers what brings one.
+    #[cold]
+    fn enters_preview(mut self) -> Result<Self, Stopped> {
+        let (table, secret) = (self.visitor.worker.table(), &self.visitor.worker.settings.secret);
+        let (head, of) = (&mut self.head, (&**table, &**secret));
+        let entered = preview::enter(self.record, &self.wanted, head, &self.host, self.client, of);
+        self.record = entered.map_err(Stopped::answered)?;
+        Ok(self)
     }
 
     /// Whether its head says that its body is longer than the service allows, and it is to go on.
