@@ -120,12 +120,13 @@ impl Drop for RequestBody {
     }
 }
 
-/// An answer's body on its way to the visitor.
+/// An answer's body on its way to the visitor. What is known of it is in a box: an answer goes through many hands, each of
+/// which moves it.
 pub(super) enum AnswerBody {
     /// It comes from a target.
-    Relayed(Relay),
+    Relayed(Box<Relay>),
     /// The router made it.
-    Whole(Whole),
+    Whole(Box<Whole>),
     /// There is none: what follows the head is another protocol.
     Tunnel,
 }
@@ -143,27 +144,27 @@ pub(super) struct Relay {
     busy: Busy,
     record: Record,
     done: bool,
-    /// Why there will be no more of it. In a box, for it is rare, and every answer is moved with the room for it.
-    fault: Option<Box<Broken>>,
+    /// Why there will be no more of it.
+    fault: Option<Broken>,
 }
 
 impl AnswerBody {
     /// The rest of a target's answer.
     pub(super) fn relayed(incoming: Inbound, busy: Busy, record: Record) -> Self {
-        Self::Relayed(Relay { incoming, busy, record, done: false, fault: None })
+        Self::Relayed(Box::new(Relay { incoming, busy, record, done: false, fault: None }))
     }
 
     /// A whole body.
     pub(super) fn whole(content: Bytes, mut record: Record) -> Self {
         record.completes();
-        Self::Whole(Whole { content: Some(content), record })
+        Self::Whole(Box::new(Whole { content: Some(content), record }))
     }
 }
 
 impl Relay {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(fault) = self.fault.take() {
-            return Poll::Ready(Some(Err(*fault)));
+            return Poll::Ready(Some(Err(fault)));
         }
         // What the connection has received can be taken only after it was driven.
         let mut frame = self.incoming.poll_received(cx);
@@ -188,7 +189,7 @@ impl Relay {
             Some(Err(error)) => {
                 self.record.breaks_off();
                 // hyper drops what it has not written yet when it sees the fault, even the head.
-                self.fault = Some(Box::new(error));
+                self.fault = Some(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

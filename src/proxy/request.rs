@@ -21,23 +21,25 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it. It has its place in a
-/// pool, or its answer, before anybody asks for that.
-pub(super) fn serve(
-    visitor: &Rc<Visitor>,
-    head: Parts,
-    body: Inbound,
-) -> impl Future<Output = Response<AnswerBody>> + use<> {
-    let mut begun = begin(visitor, head, body);
+/// A request for which it is decided where it goes.
+pub(super) struct Begun(Result<Onward, Stopped>);
+
+/// Decides where a request goes. Nothing is awaited on the way to its place in a pool, or to the router's own answer.
+pub(super) fn begin(visitor: &Rc<Visitor>, head: Parts, body: Inbound) -> Begun {
+    let mut begun = arrive(visitor, head, body);
     if let Err(Stopped::Answered(answer)) = &mut begun {
         announce_close(visitor, answer);
     }
-    async {
-        match begun {
+    Begun(begun)
+}
+
+impl Begun {
+    /// Sends the request where it goes, and gives what came of it.
+    pub(super) async fn complete(self) -> Response<AnswerBody> {
+        match self.0 {
             Ok((journey, None)) => journey.complete().await,
             Ok((journey, Some(restricted))) => Box::pin(restriction::complete(journey, restricted)).await,
             Err(Stopped::Waits(arrived)) => waiting::wait(arrived).await,
@@ -84,8 +86,8 @@ pub(super) struct Arrived {
     pub(super) found: Option<Found>,
 }
 
-/// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
-fn begin(visitor: &Rc<Visitor>, head: Parts, body: Inbound) -> Result<Onward, Stopped> {
+/// From the head of a request to its place in a pool, or to the router's own answer.
+fn arrive(visitor: &Rc<Visitor>, head: Parts, body: Inbound) -> Result<Onward, Stopped> {
     visitor.enter(Phase::Router);
     let found = Found::in_head(&head.headers);
     // All of it where it is passed on from, so that nothing of it is moved there later.
@@ -219,11 +221,18 @@ impl Arrived {
         if let Some(restricted) = &restricted {
             restricted.tell(&mut self.head.headers);
         }
-        let Self { visitor, record, wanted, head, body, host, client, .. } = self;
-        let outgoing = Outgoing::new(head, body, found.upgrade);
-        let newcomer = draw.and_then(|draw| draw.new_visitor);
         // In a box, where all of it stays: whoever has the request under way moves no more than that.
-        Ok((Box::new(Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }), restricted))
+        let journey = Box::new(Journey {
+            visitor: self.visitor,
+            record: self.record,
+            wanted: self.wanted,
+            outgoing: Outgoing::new(self.head, self.body, found.upgrade),
+            host: self.host,
+            client: self.client,
+            newcomer: draw.and_then(|draw| draw.new_visitor),
+            audience,
+        });
+        Ok((journey, restricted))
     }
 
     /// Takes the token of a preview's link out of the query, or answers what brings one.

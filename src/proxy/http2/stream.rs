@@ -25,7 +25,7 @@ pub(super) async fn serve(work: &RefCell<Option<Work>>) {
     let visitor = &lane.visitor;
     let (head, body, Asks { is_head, mut expects }) = read(request);
     let answered = {
-        let mut answer = pin!(request::serve(visitor, head, Inbound::Http2(body)));
+        let mut answer = pin!(request::begin(visitor, head, Inbound::Http2(body)).complete());
         poll_fn(|cx| poll_answer(visitor, answer.as_mut(), &mut respond, &mut expects, cx)).await
     };
     let Some(answer) = answered else { return };
