@@ -13,14 +13,15 @@ use super::request::Arrived;
 use super::tunnel::Tunnel;
 use super::upstream::Busy;
 use super::visitor::Visitor;
-use super::{maintenance, preview, second, skew, upgrade, waiting};
+use super::waiting::{self, Waits};
+use super::{maintenance, preview, second, skew, upgrade};
 use crate::config::Caching;
 use crate::model::Happening;
 use crate::routing::VisitorId;
 use crate::routing::counters::RetryReason;
 use http::{HeaderValue, Response, StatusCode, Version, response};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 /// Connections that may be tried for one request.
@@ -38,19 +39,23 @@ pub(super) struct Journey {
     pub(super) audience: Audience,
 }
 
+/// One more attempt. In a box, for it is rare.
+type Again<'a> = Pin<Box<dyn Future<Output = Tried> + 'a>>;
+
 impl Journey {
     /// From the place in a pool to the head of an answer.
     pub(super) async fn complete(mut self: Box<Self>) -> Response<AnswerBody> {
-        match self.attempts().await {
-            Tried::Unsent if self.may_wait() => waiting::wait_for_restart(self).await,
-            tried => self.finish(tried),
+        let tried = self.attempts().await;
+        match self.finish_or_wait(tried) {
+            Ok(response) => response,
+            Err(waits) => waits.await,
         }
     }
 
     /// Sends the request: to its pool, and once more where that failed and it may be.
     pub(super) async fn attempts(&mut self) -> Tried {
         let mut connects = MOST_CONNECTS;
-        let mut tried = {
+        let tried = {
             let Self { visitor, record, outgoing, .. } = self;
             let mut first = pin!(attempt(visitor, record.place(), outgoing, &mut connects));
             poll_fn(|cx| {
@@ -60,8 +65,15 @@ impl Journey {
             })
             .await
         };
+        match self.try_again(tried, connects) {
+            Ok(tried) => tried,
+            Err(again) => again.await,
+        }
+    }
 
-        // Perhaps a second pool, or the same one by another connection.
+    /// What came of the first attempt; or one more, perhaps at a second pool, or at the same one by another connection.
+    // Nothing is awaited here: what the first attempt gave would have to be kept where it is awaited.
+    fn try_again(&mut self, tried: Tried, mut connects: u32) -> Result<Tried, Again<'_>> {
         let failure = tried.happening();
         let rescue = self.record.judges(failure) && self.outgoing.is_repeatable();
         let again = match self.second_place(&tried, rescue) {
@@ -72,13 +84,27 @@ impl Journey {
             None => self.is_sent_again(&tried),
         };
         if again {
-            let second = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects);
-            tried = Box::pin(second).await;
-        } else if skew::is_missing(&tried) && self.may_look_elsewhere() {
-            let Self { visitor, record, outgoing, host, .. } = self;
-            tried = Box::pin(skew::look(visitor, record, outgoing, host, tried, &mut connects)).await;
+            return Err(Box::pin(async move {
+                // The connection that it came on is not for the second attempt.
+                let _first = tried;
+                attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects).await
+            }));
         }
-        tried
+        if skew::is_missing(&tried) && self.may_look_elsewhere() {
+            let Self { visitor, record, outgoing, host, .. } = self;
+            return Err(Box::pin(
+                async move { skew::look(visitor, record, outgoing, host, tried, &mut connects).await },
+            ));
+        }
+        Ok(tried)
+    }
+
+    /// The head as the visitor gets it, or what it comes from once the request has waited.
+    fn finish_or_wait(self: Box<Self>, tried: Tried) -> Result<Response<AnswerBody>, Waits> {
+        match tried {
+            Tried::Unsent if self.may_wait() => Err(waiting::wait_for_restart(self)),
+            tried => Ok(self.finish(tried)),
+        }
     }
 
     /// The head as the visitor gets it.
