@@ -120,12 +120,13 @@ impl Drop for RequestBody {
     }
 }
 
-/// An answer's body on its way to the visitor.
+/// An answer's body on its way to the visitor. What is known of it is in a box: an answer goes through many hands, each of
+/// which moves it.
 pub(super) enum AnswerBody {
     /// It comes from a target.
-    Relayed(Relay),
+    Relayed(Box<Relay>),
     /// The router made it.
-    Whole(Whole),
+    Whole(Box<Whole>),
     /// There is none: what follows the head is another protocol.
     Tunnel,
 }
@@ -149,13 +150,13 @@ pub(super) struct Relay {
 impl AnswerBody {
     /// The rest of a target's answer.
     pub(super) fn relayed(busy: Busy, record: Record) -> Self {
-        Self::Relayed(Relay { busy, record, done: false, fault: None })
+        Self::Relayed(Box::new(Relay { busy, record, done: false, fault: None }))
     }
 
     /// A whole body.
     pub(super) fn whole(content: Bytes, mut record: Record) -> Self {
         record.completes();
-        Self::Whole(Whole { content: Some(content), record })
+        Self::Whole(Box::new(Whole { content: Some(content), record }))
     }
 }
 

@@ -6,23 +6,26 @@
 //! A connection on which nothing comes is taken apart into its socket, with what TLS keeps, and is built anew once
 //! something does: what hyper holds for it, most of it buffers, is more than ten times as much as all the rest.
 
+use super::body::AnswerBody;
 use super::framing::MAX_HEAD;
 use super::gather::Gather;
 use super::inbound::Inbound;
 use super::inspector::Inspector;
-use super::request;
+use super::request::{self, Begun};
 use super::timer::Timer;
 use super::visitor::{Phase, Visitor};
 use crate::transport::{VisitorStream, forward};
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -99,9 +102,16 @@ async fn serve_awake(
     visitor: &Rc<Visitor>,
     timer: &mut Timer,
 ) -> (End, Bytes) {
+    let seat = Seat::default();
+    let under_way = pin!(seat.serve());
+    let under_way = RefCell::new(under_way);
     let service = service_fn(|request: Request<Incoming>| {
         let (head, body) = request.into_parts();
-        request::serve(visitor, head, Inbound::Http1(body))
+        seat.begun.set(Some(request::begin(visitor, head, Inbound::Http1(body))));
+        poll_fn(|cx| {
+            let Poll::Pending = under_way.borrow_mut().as_mut().poll(cx);
+            seat.answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok::<_, Infallible>(answer)))
+        })
     });
     let watched = Watched { stream: Gather(stream), inspector, visitor };
     let mut connection = http1::Builder::new()
@@ -156,6 +166,28 @@ async fn serve_awake(
     })
     .await;
     (end, connection.into_parts().read_buf)
+}
+
+/// Where the requests of a connection are served, one after the other. hyper moves what it is given to answer one there and
+/// back; so it gets no more than what looks in here. It takes no request before it has the answer to the last one, and
+/// forgets about one only when it ends the connection.
+#[derive(Default)]
+struct Seat {
+    /// The request that comes next.
+    begun: Cell<Option<Begun>>,
+    /// The answer to the last one.
+    answer: Cell<Option<Response<AnswerBody>>>,
+}
+
+impl Seat {
+    /// Serves a request, and then others.
+    async fn serve(&self) -> Infallible {
+        loop {
+            let next = poll_fn(|_| self.begun.take().map_or(Poll::Pending, Poll::Ready));
+            let answer = next.await.complete().await;
+            self.answer.set(Some(answer));
+        }
+    }
 }
 
 /// Reads and forgets what the visitor still sends, within bounds.

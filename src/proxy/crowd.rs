@@ -269,7 +269,7 @@ pub(super) fn wait(crowded: Box<Crowded>) -> Waits {
         let visitor = Rc::clone(&crowded.arrived.visitor);
         let before = crowded.arrived.record.waited();
         let came = visitor.worker.now();
-        let Some(mut seat) = Seat::take(&crowded) else { return Ok(refuse(*crowded)) };
+        let Some(mut seat) = Seat::take(&crowded) else { return refuse(*crowded) };
         loop {
             visitor.enter(Phase::Waiting);
             let waited = seat.turn().await;
@@ -295,7 +295,7 @@ pub(super) fn wait(crowded: Box<Crowded>) -> Waits {
                 }
                 Err(Stopped::Answered(mut answer)) => {
                     announce_close(&visitor, &mut answer);
-                    return Ok(*answer);
+                    return *answer;
                 }
                 Err(Stopped::Waits(arrived)) => {
                     drop(seat);
@@ -308,7 +308,7 @@ pub(super) fn wait(crowded: Box<Crowded>) -> Waits {
             } else {
                 match Seat::take(&crowded) {
                     Some(other) => seat = other,
-                    None => return Ok(refuse(*crowded)),
+                    None => return refuse(*crowded),
                 }
             }
         }

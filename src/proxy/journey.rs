@@ -19,9 +19,8 @@ use crate::model::Happening;
 use crate::routing::VisitorId;
 use crate::routing::counters::RetryReason;
 use http::{HeaderValue, Response, StatusCode, Version, response};
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 /// Connections that may be tried for one request.
@@ -39,23 +38,23 @@ pub(super) struct Journey {
     pub(super) audience: Audience,
 }
 
+/// One more attempt. In a box, for it is rare.
+type Again<'a> = Pin<Box<dyn Future<Output = Tried> + 'a>>;
+
 impl Journey {
     /// From the place in a pool to the head of an answer.
-    #[allow(clippy::manual_async_fn)] // an `async fn` holds its `self` twice, and every request carries it along
-    pub(super) fn complete(mut self) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
-        async move {
-            let waits: Waits = match self.attempts().await {
-                Tried::Unsent if self.may_wait() => waiting::wait_for_restart(self),
-                tried => return Ok(self.finish(tried)),
-            };
-            waits.await
+    pub(super) async fn complete(mut self: Box<Self>) -> Response<AnswerBody> {
+        let tried = self.attempts().await;
+        match self.finish_or_wait(tried) {
+            Ok(response) => response,
+            Err(waits) => waits.await,
         }
     }
 
     /// Sends the request: to its pool, and once more where that failed and it may be.
     pub(super) async fn attempts(&mut self) -> Tried {
         let mut connects = MOST_CONNECTS;
-        let mut tried = {
+        let tried = {
             let Self { visitor, record, outgoing, .. } = self;
             let mut first = pin!(attempt(visitor, record.place(), outgoing, &mut connects));
             poll_fn(|cx| {
@@ -65,8 +64,15 @@ impl Journey {
             })
             .await
         };
+        match self.try_again(tried, connects) {
+            Ok(tried) => tried,
+            Err(again) => again.await,
+        }
+    }
 
-        // Perhaps a second pool, or the same one by another connection.
+    /// What came of the first attempt; or one more, perhaps at a second pool, or at the same one by another connection.
+    // Nothing is awaited here: what the first attempt gave would have to be kept where it is awaited.
+    fn try_again(&mut self, tried: Tried, mut connects: u32) -> Result<Tried, Again<'_>> {
         let failure = tried.happening();
         let rescue = self.record.judges(failure) && self.outgoing.is_repeatable();
         let again = match self.second_place(&tried, rescue) {
@@ -77,17 +83,31 @@ impl Journey {
             None => self.is_sent_again(&tried),
         };
         if again {
-            let second = attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects);
-            tried = Box::pin(second).await;
-        } else if skew::is_missing(&tried) && self.may_look_elsewhere() {
-            let Self { visitor, record, outgoing, host, .. } = self;
-            tried = Box::pin(skew::look(visitor, record, outgoing, host, tried, &mut connects)).await;
+            return Err(Box::pin(async move {
+                // The connection that it came on is not for the second attempt.
+                let _first = tried;
+                attempt(&self.visitor, self.record.place(), &mut self.outgoing, &mut connects).await
+            }));
         }
-        tried
+        if skew::is_missing(&tried) && self.may_look_elsewhere() {
+            let Self { visitor, record, outgoing, host, .. } = self;
+            return Err(Box::pin(
+                async move { skew::look(visitor, record, outgoing, host, tried, &mut connects).await },
+            ));
+        }
+        Ok(tried)
+    }
+
+    /// The head as the visitor gets it, or what it comes from once the request has waited.
+    fn finish_or_wait(self: Box<Self>, tried: Tried) -> Result<Response<AnswerBody>, Waits> {
+        match tried {
+            Tried::Unsent if self.may_wait() => Err(waiting::wait_for_restart(self)),
+            tried => Ok(self.finish(tried)),
+        }
     }
 
     /// The head as the visitor gets it.
-    pub(super) fn finish(mut self, tried: Tried) -> Response<AnswerBody> {
+    pub(super) fn finish(mut self: Box<Self>, tried: Tried) -> Response<AnswerBody> {
         let mut response = match tried {
             Tried::Answered { response, busy, happening, found } => {
                 let (mut head, ()) = response.into_parts();
@@ -130,7 +150,7 @@ impl Journey {
     }
 
     /// Goes no further, by the visitor's own fault.
-    pub(super) fn refuse(self, status: u16) -> Response<AnswerBody> {
+    pub(super) fn refuse(self: Box<Self>, status: u16) -> Response<AnswerBody> {
         refusal(self.record, &self.wanted, Happening::BadRequest(status))
     }
 
@@ -143,15 +163,15 @@ impl Journey {
     }
 
     /// Back to where it came from, out of its pool, if it can still be sent.
-    pub(super) fn turn_back(mut self) -> Result<Box<Arrived>, Box<Self>> {
+    pub(super) fn turn_back(mut self: Box<Self>) -> Result<Box<Arrived>, Box<Self>> {
         if self.audience == Audience::Link {
             // Its cookie is taken off by now: routed anew, it would be shown another pool.
-            return Err(Box::new(self));
+            return Err(self);
         }
-        let Some((request, told)) = self.outgoing.turn_back() else { return Err(Box::new(self)) };
+        let Some((request, told)) = self.outgoing.turn_back() else { return Err(self) };
         self.record.steps_out();
         let (head, body) = request.into_parts();
-        let Self { visitor, record, wanted, host, client, .. } = self;
+        let Self { visitor, record, wanted, host, client, .. } = *self;
         Ok(Box::new(Arrived { visitor, record, wanted, head, body, host, client, told, found: None }))
     }
 

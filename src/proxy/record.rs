@@ -23,8 +23,8 @@ enum Drawn {
     /// Its visitor still owes a part of it, so that no target is to blame for the time that it takes. It is not counted
     /// yet.
     Coming(Side, VisitorKey),
-    /// The target has all of it, and owes an answer.
-    Dispatched(Dispatch),
+    /// The target has all of it, and owes this of an answer.
+    Dispatched(Dispatch, Until),
 }
 
 /// Why a request moves from one pool to another.
@@ -45,9 +45,7 @@ pub(super) struct Record {
     arrived: Instant,
     place: Option<Place>,
     /// A drawn request whose outcome is not known yet.
-    undecided: Cell<Option<Drawn>>,
-    /// A drawn request whose answer has begun.
-    unended: Option<Dispatch>,
+    drawn: Cell<Option<Drawn>>,
     /// The head that the visitor got.
     status: Option<u16>,
     happening: Happening,
@@ -72,8 +70,7 @@ impl Record {
             visitor: Rc::clone(visitor),
             arrived: visitor.worker.now(),
             place: None,
-            undecided: Cell::new(None),
-            unended: None,
+            drawn: Cell::new(None),
             status: None,
             happening: Happening::VisitorGone,
             complete: false,
@@ -110,11 +107,11 @@ impl Record {
                 }
             } else {
                 let side = if draw.candidate { Side::Candidate } else { Side::Live };
-                self.undecided.set(Some(if self.visitor.is_body_due() {
+                self.drawn.set(Some(if self.visitor.is_body_due() {
                     Drawn::Coming(side, draw.key)
                 } else {
                     let dispatch = split.draws.dispatched(worker.id, self.arrived, side, draw.key, &split.seen);
-                    Drawn::Dispatched(dispatch)
+                    Drawn::Dispatched(dispatch, Until::Head)
                 }));
             }
         }
@@ -129,13 +126,13 @@ impl Record {
 
     /// Counts a drawn request as dispatched, once its visitor has sent all of it.
     pub(super) fn is_on_its_way(&self) {
-        if let Some(Drawn::Coming(side, key)) = self.undecided.get()
+        if let Some(Drawn::Coming(side, key)) = self.drawn.get()
             && !self.visitor.is_body_due()
             && let Some(split) = self.place.as_ref().and_then(Place::split)
         {
             let worker = &self.visitor.worker;
             let dispatch = split.draws.dispatched(worker.id, worker.now(), side, key, &split.seen);
-            self.undecided.set(Some(Drawn::Dispatched(dispatch)));
+            self.drawn.set(Some(Drawn::Dispatched(dispatch, Until::Head)));
         }
     }
 
@@ -156,22 +153,28 @@ impl Record {
     /// The outcome of the pool's attempt. Whether it was the draw of a candidate, which failed in a way that a safe
     /// request may be rescued from.
     pub(super) fn judges(&mut self, happening: Happening) -> bool {
-        let (Some(drawn), Some(place)) = (self.undecided.take(), &self.place) else { return false };
+        let (Some(drawn), Some(place)) = (self.drawn.get(), &self.place) else { return false };
         let Some(split) = place.split() else { return false };
         let worker = &self.visitor.worker;
         let now = worker.now();
-        if !happening.is_of_target() {
-            if let Drawn::Dispatched(dispatch) = drawn {
-                // The target owes no answer any more, and gave none.
-                split.draws.withdrawn(worker.id, now, &dispatch, Until::Head);
-            }
-            return false;
-        }
+        let is_of_target = happening.is_of_target();
         let dispatch = match drawn {
-            Drawn::Dispatched(dispatch) => dispatch,
+            // It was judged by the head of its answer.
+            Drawn::Dispatched(_, Until::End) => return false,
+            Drawn::Dispatched(dispatch, Until::Head) => dispatch,
+            Drawn::Coming(..) if !is_of_target => {
+                self.drawn.set(None);
+                return false;
+            }
             // The target did not wait for the rest.
             Drawn::Coming(side, key) => split.draws.dispatched(worker.id, now, side, key, &split.seen),
         };
+        self.drawn.set(None);
+        if !is_of_target {
+            // The target owes no answer any more, and gave none.
+            split.draws.withdrawn(worker.id, now, &dispatch, Until::Head);
+            return false;
+        }
         let ruling = happening.ruling();
         let bad = match happening {
             _ if ruling.counts => Some(Indicator::Failed),
@@ -180,7 +183,7 @@ impl Record {
         };
         if matches!(happening, Happening::Answered(_) | Happening::GrpcFailedInHead(_)) {
             split.draws.begins_answer(worker.id, now, &dispatch);
-            self.unended = Some(dispatch);
+            self.drawn.set(Some(Drawn::Dispatched(dispatch, Until::End)));
         }
         split.draws.decided(worker.id, now, &dispatch, Until::Head, bad, &split.seen);
         if !place.is_candidate() {
@@ -330,8 +333,9 @@ impl Record {
 
     /// How the answer of a drawn request's pool ended.
     fn ends(&mut self, happening: Happening) {
-        let (Some(dispatch), Some(place)) = (self.unended.take(), &self.place) else { return };
-        let Some(split) = place.split() else { return };
+        let Some(Drawn::Dispatched(dispatch, Until::End)) = self.drawn.get() else { return };
+        self.drawn.set(None);
+        let Some(split) = self.place.as_ref().and_then(Place::split) else { return };
         let worker = &self.visitor.worker;
         let bad = match happening {
             Happening::VisitorGone => {

@@ -14,37 +14,37 @@ use super::outgoing::Outgoing;
 use super::record::{Place, Record};
 use super::restriction::{self, Restricted};
 use super::visitor::{Phase, Visitor};
-use super::waiting::{self, Waits};
-use super::{http2, maintenance, preview, redirect, upgrade};
+use super::{http2, maintenance, preview, redirect, upgrade, waiting};
 use crate::model::{Happening, Timestamp};
 use crate::routing::{Asked, Destination, Gate, Passage, Reason, Route};
-use futures_util::future::{Either, ready};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version};
-use std::convert::Infallible;
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Serves a request: decides where it goes, sends it there, and gives the visitor what came of it.
-pub(super) fn serve(
-    visitor: &Rc<Visitor>,
-    head: Parts,
-    body: Inbound,
-) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> + use<> {
-    match begin(visitor, head, body) {
-        Ok((journey, None)) => Either::Left(journey.complete()),
-        Ok((journey, Some(restricted))) => {
-            let restricted: Waits = Box::pin(restriction::complete(journey, restricted));
-            Either::Right(Either::Right(restricted))
-        }
-        Err(Stopped::Waits(arrived)) => Either::Right(Either::Right(waiting::wait(arrived))),
-        Err(Stopped::Crowded(crowded)) => Either::Right(Either::Right(crowd::wait(crowded))),
-        Err(Stopped::Answered(mut answer)) => {
-            announce_close(visitor, &mut answer);
-            Either::Right(Either::Left(ready(Ok(*answer))))
+/// A request for which it is decided where it goes.
+pub(super) struct Begun(Result<Onward, Stopped>);
+
+/// Decides where a request goes. Nothing is awaited on the way to its place in a pool, or to the router's own answer.
+pub(super) fn begin(visitor: &Rc<Visitor>, head: Parts, body: Inbound) -> Begun {
+    let mut begun = arrive(visitor, head, body);
+    if let Err(Stopped::Answered(answer)) = &mut begun {
+        announce_close(visitor, answer);
+    }
+    Begun(begun)
+}
+
+impl Begun {
+    /// Sends the request where it goes, and gives what came of it.
+    pub(super) async fn complete(self) -> Response<AnswerBody> {
+        match self.0 {
+            Ok((journey, None)) => journey.complete().await,
+            Ok((journey, Some(restricted))) => Box::pin(restriction::complete(journey, restricted)).await,
+            Err(Stopped::Waits(arrived)) => waiting::wait(arrived).await,
+            Err(Stopped::Crowded(crowded)) => crowd::wait(crowded).await,
+            Err(Stopped::Answered(answer)) => *answer,
         }
     }
 }
@@ -71,7 +71,7 @@ pub(super) enum Pass {
 }
 
 /// A request that goes to a pool, with what is left to do for it there if its service does not serve everything.
-pub(super) type Onward = (Journey, Option<Box<Restricted>>);
+pub(super) type Onward = (Box<Journey>, Option<Box<Restricted>>);
 
 /// A request that is fit to be passed on.
 pub(super) struct Arrived {
@@ -88,43 +88,48 @@ pub(super) struct Arrived {
     pub(super) found: Option<Found>,
 }
 
-/// From the head of a request to its place in a pool, or to the router's own answer. Nothing is awaited on the way.
-fn begin(visitor: &Rc<Visitor>, mut head: Parts, body: Inbound) -> Result<Onward, Stopped> {
+/// From the head of a request to its place in a pool, or to the router's own answer.
+fn arrive(visitor: &Rc<Visitor>, head: Parts, body: Inbound) -> Result<Onward, Stopped> {
     visitor.enter(Phase::Router);
-    let mut record = Record::new(visitor, &head);
-    let wanted = Wanted::by(&head);
-    let body = RequestBody::new(body, visitor);
     let found = Found::in_head(&head.headers);
-    let fit = match visitor.refused() {
-        Some(status) if head.method.as_str() == NO_METHOD => Err(status),
-        Some(_) | None => fit_to_pass(&mut head, found),
+    // All of it where it is passed on from, so that nothing of it is moved there later.
+    let mut arrived = Arrived {
+        visitor: Rc::clone(visitor),
+        record: Record::new(visitor, &head),
+        wanted: Wanted::by(&head),
+        body: RequestBody::new(body, visitor),
+        host: HeaderValue::from_static(""),
+        client: Client::of(visitor, &head.headers),
+        told: Told::default(),
+        found: Some(found),
+        head,
     };
-    let host = match fit {
-        Ok(host) => host,
+    let fit = match visitor.refused() {
+        Some(status) if arrived.head.method.as_str() == NO_METHOD => Err(status),
+        Some(_) | None => fit_to_pass(&mut arrived.head, found),
+    };
+    match fit {
+        Ok(host) => arrived.host = host,
         Err(status) => {
-            let mut answer = refusal(record, &wanted, Happening::BadRequest(status));
-            if head.version != Version::HTTP_2 {
+            let mut answer = refusal(arrived.record, &arrived.wanted, Happening::BadRequest(status));
+            if arrived.head.version != Version::HTTP_2 {
                 // Nobody knows what else is on a connection that brings such a thing.
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             return Err(Stopped::answered(answer));
         }
-    };
-    let client = Client::of(visitor, &head.headers);
-    if let Some(line) = record.line() {
-        line.client = client.address;
     }
-    if let Some(port) = redirect::port(visitor, client, &head) {
+    if let Some(line) = arrived.record.line() {
+        line.client = arrived.client.address;
+    }
+    if let Some(port) = redirect::port(visitor, arrived.client, &arrived.head) {
+        let Arrived { record, wanted, head, host, .. } = arrived;
         return Err(Stopped::answered(redirect::response(record, &wanted, &head, &host, port)));
     }
-    if preview::is_in_query(&head.uri) {
-        let (table, secret) = (visitor.worker.table(), &visitor.worker.settings.secret);
-        let entered = preview::enter(record, &wanted, &mut head, &host, client, (&table, secret));
-        record = entered.map_err(Stopped::answered)?;
+    if preview::is_in_query(&arrived.head.uri) {
+        arrived = arrived.enters_preview()?;
     }
-    let visitor = Rc::clone(visitor);
-    let told = Told::default();
-    Arrived { visitor, record, wanted, head, body, host, client, told, found: Some(found) }.goes_on(Pass::Comes)
+    arrived.goes_on(Pass::Comes)
 }
 
 impl Stopped {
@@ -219,10 +224,31 @@ impl Arrived {
         if let Some(restricted) = &restricted {
             restricted.tell(&mut self.head.headers);
         }
-        let Self { visitor, record, wanted, head, body, host, client, told, .. } = self;
-        let outgoing = Outgoing::new(head, body, found.upgrade, told);
-        let newcomer = draw.and_then(|draw| draw.new_visitor);
-        Ok((Journey { visitor, record, wanted, outgoing, host, client, newcomer, audience }, restricted))
+        // In a box, where all of it stays: whoever has the request under way moves no more than that.
+        let journey = Box::write(
+            Box::new_uninit(),
+            Journey {
+                visitor: self.visitor,
+                record: self.record,
+                wanted: self.wanted,
+                outgoing: Outgoing::new(self.head, self.body, found.upgrade, self.told),
+                host: self.host,
+                client: self.client,
+                newcomer: draw.and_then(|draw| draw.new_visitor),
+                audience,
+            },
+        );
+        Ok((journey, restricted))
+    }
+
+    /// Takes the token of a preview's link out of the query, or answers what brings one.
+    #[cold]
+    fn enters_preview(mut self) -> Result<Self, Stopped> {
+        let (table, secret) = (self.visitor.worker.table(), &self.visitor.worker.settings.secret);
+        let (head, of) = (&mut self.head, (&**table, &**secret));
+        let entered = preview::enter(self.record, &self.wanted, head, &self.host, self.client, of);
+        self.record = entered.map_err(Stopped::answered)?;
+        Ok(self)
     }
 
     /// Whether its head says that its body is longer than the service allows, and it is to go on.

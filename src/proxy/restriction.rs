@@ -16,7 +16,6 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, Response, Uri};
 use hyper::body::Body;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -150,17 +149,14 @@ fn make_get(head: &mut Parts) {
 }
 
 /// From the place in a pool to the head of an answer, for a request that passed a restriction.
-pub(super) async fn complete(
-    journey: Journey,
-    mut restricted: Box<Restricted>,
-) -> Result<Response<AnswerBody>, Infallible> {
+pub(super) async fn complete(journey: Box<Journey>, mut restricted: Box<Restricted>) -> Response<AnswerBody> {
     let visitor = Rc::clone(journey.visitor());
     let mut response = match restricted.receive(&visitor).await {
-        Ok(()) => journey.complete().await?,
+        Ok(()) => journey.complete().await,
         Err(status) => journey.refuse(status),
     };
     restricted.settle(&visitor, &mut response);
-    Ok(response)
+    response
 }
 
 /// Reads a body that nobody wants, within bounds, so that the next request can follow it. False when the bound came first;

@@ -17,12 +17,11 @@ use crate::model::Happening;
 use crate::routing::Gate;
 use http::Response;
 use http::request::Parts;
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 
 /// An answer that takes its time.
-pub(super) type Waits = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>>>>;
+pub(super) type Waits = Pin<Box<dyn Future<Output = Response<AnswerBody>>>>;
 
 /// What a header takes up besides its text.
 const PER_HEADER: usize = 4;
@@ -38,21 +37,21 @@ fn bytes(head: &Parts) -> u64 {
 pub(super) fn wait(arrived: Box<Arrived>) -> Waits {
     Box::pin(async move {
         match line_up(&arrived, false) {
-            Some(ticket) => Ok(go_on(arrived, ticket).await),
-            None => Ok(over_a_bound(*arrived)),
+            Some(ticket) => go_on(arrived, ticket).await,
+            None => over_a_bound(*arrived),
         }
     })
 }
 
 /// A request that no target could be connected to for.
-pub(super) fn wait_for_restart(journey: Journey) -> Waits {
+pub(super) fn wait_for_restart(journey: Box<Journey>) -> Waits {
     Box::pin(async move {
         match journey.turn_back() {
             Ok(arrived) => match line_up(&arrived, true) {
-                Some(ticket) => Ok(go_on(arrived, ticket).await),
-                None => Ok(over_a_bound(*arrived)),
+                Some(ticket) => go_on(arrived, ticket).await,
+                None => over_a_bound(*arrived),
             },
-            Err(journey) => Ok(journey.finish(Tried::Unsent)),
+            Err(journey) => journey.finish(Tried::Unsent),
         }
     })
 }
@@ -104,7 +103,7 @@ async fn go_on(mut arrived: Box<Arrived>, ticket: Ticket) -> Response<AnswerBody
                             back(&arrived, &ticket, true);
                             continue;
                         }
-                        Err(sent) => journey = *sent,
+                        Err(sent) => journey = sent,
                     }
                 }
                 ticket.answered(!matches!(tried, Tried::Unsent), !tried.happening().ruling().counts);
@@ -114,8 +113,7 @@ async fn go_on(mut arrived: Box<Arrived>, ticket: Ticket) -> Response<AnswerBody
             Err(Stopped::Crowded(crowded)) => {
                 // From now on it waits in another line.
                 drop(ticket);
-                let Ok(answer) = crowd::wait(crowded).await;
-                break answer;
+                break crowd::wait(crowded).await;
             }
             Err(Stopped::Waits(again)) => {
                 arrived = again;

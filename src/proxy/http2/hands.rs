@@ -1,5 +1,5 @@
 //! The tasks that serve streams. One whose stream has ended waits for another: what a request has to remember on its way
-//! takes 3 KiB, which a task of its own would have to be given anew, and which would be moved there and back eight times.
+//! takes 2 KiB, which a task of its own would have to be given anew, and which would be moved there and back eight times.
 //! Who was free last is the next, for its memory is still near the processor.
 
 use super::connection::Lane;

@@ -1,7 +1,7 @@
 //! HTTP/2 from visitors (RFC 9113), by h2.
 //!
 //! ```text
-//! wire ──── h2 ──── connection ──── stream ──── request::serve
+//! wire ──── h2 ──── connection ──── stream ──── request::begin
 //!   frames    state    time-outs,     one lane,    as by HTTP/1.1
 //!   counted,  of all   closing,       one task
 //!   sifted,   streams  fairness,          kept for the
