@@ -28,12 +28,17 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     ended
 }
 
+/// The most files that are asked for to be open at once. The programs that are started here inherit the limit, and old ones
+/// close each file that there may be.
+const MOST_FILES: u64 = 1 << 20;
+
 /// Raises the limit of open files as far as may be. Most systems begin with 1,024, for the sake of programs that use
 /// `select`; a router has more visitors than that.
 fn allow_files() {
     let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
+    let wanted = limit.maximum.map_or(MOST_FILES, |maximum| maximum.min(MOST_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
             tracing::warn!(%error, "can't raise the limit of open files (LimitNOFILE)");
         }
