@@ -225,19 +225,16 @@ impl Arrived {
             restricted.tell(&mut self.head.headers);
         }
         // In a box, where all of it stays: whoever has the request under way moves no more than that.
-        let journey = Box::write(
-            Box::new_uninit(),
-            Journey {
-                visitor: self.visitor,
-                record: self.record,
-                wanted: self.wanted,
-                outgoing: Outgoing::new(self.head, self.body, found.upgrade, self.told),
-                host: self.host,
-                client: self.client,
-                newcomer: draw.and_then(|draw| draw.new_visitor),
-                audience,
-            },
-        );
+        let journey = Box::new(Journey {
+            visitor: self.visitor,
+            record: self.record,
+            wanted: self.wanted,
+            outgoing: Outgoing::new(self.head, self.body, found.upgrade, self.told),
+            host: self.host,
+            client: self.client,
+            newcomer: draw.and_then(|draw| draw.new_visitor),
+            audience,
+        });
         Ok((journey, restricted))
     }
 

@@ -66,6 +66,18 @@ async fn a_visitor_who_leaves_in_the_middle_of_an_answer_speaks_for_its_head_alo
 }
 
 #[tokio::test]
+async fn a_visitor_who_leaves_right_behind_its_request_was_there() {
+    const VISITORS: u64 = 20;
+    let world = world(|_| Action::Hang).await;
+    for _ in 0..VISITORS {
+        // The router reads both at once, and asks for no answer.
+        Visitor::connect(world.address).await.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    }
+    eventually("all have ended", || world.pool(1).ended() == [0, 0, 0, 0, 0, VISITORS]).await;
+    assert_eq!((world.under_way(), candidate(&world, Indicator::NoHead)), (0, [0, 0, 0]));
+}
+
+#[tokio::test]
 async fn an_answer_that_was_rescued_from_has_no_end_and_each_pool_has_its_own_part() {
     let world = world(|_| status(500)).await;
     assert_eq!(get(world.address, "/").await.body(), "live");
