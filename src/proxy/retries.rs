@@ -7,6 +7,7 @@
 use super::worker::Worker;
 use crate::routing::counters::{RetryReason, ServiceTally};
 use crate::routing::{PerWorker, RetryShare, Route};
+use foldhash::HashMap;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +15,18 @@ use std::time::{Duration, Instant};
 /// How long what was earned can be spent; the time that Finagle and linkerd have.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The budgets of a worker's services.
+/// The budgets of a worker's services, by the identity of their counts.
 #[derive(Default)]
-pub(super) struct Retries(RefCell<Vec<(Arc<PerWorker<ServiceTally>>, Budget)>>);
+pub(super) struct Retries(RefCell<HashMap<*const PerWorker<ServiceTally>, Kept>>);
+
+/// A service's budget.
+struct Kept {
+    /// Held, for its address is the key.
+    _tally: Arc<PerWorker<ServiceTally>>,
+    budget: Budget,
+    /// The version of the last table that had the service.
+    table: u64,
+}
 
 /// What may still be spent for a service.
 #[derive(Debug)]
@@ -34,7 +44,7 @@ impl Retries {
     /// Takes one retry of a service's request, if there is one, and counts it.
     pub(super) fn spend(&self, worker: &Worker, route: &Route, reason: RetryReason) -> bool {
         let tally = route.tally.of(worker.id);
-        let spent = self.of(worker, route, Budget::spend);
+        let spent = self.of(worker, route, |kept| kept.budget.spend());
         if spent {
             tally.retries[reason.index()].add(1);
         } else {
@@ -46,25 +56,24 @@ impl Retries {
     /// Counts in what has come since the last time, and forgets the services that are gone.
     pub(super) fn follow(&self, worker: &Worker) {
         let table = worker.table();
-        let services = &table.services;
-        self.0.borrow_mut().retain(|(of, _)| services.iter().any(|route| Arc::ptr_eq(of, &route.tally)));
-        for route in services {
-            self.of(worker, route, |_| ());
+        for route in &table.services {
+            self.of(worker, route, |kept| kept.table = table.version);
         }
+        self.0.borrow_mut().retain(|_, kept| kept.table == table.version);
     }
 
     /// The budget of a service, filled up to now.
-    fn of<T>(&self, worker: &Worker, route: &Route, then: impl Fn(&mut Budget) -> T) -> T {
+    fn of<T>(&self, worker: &Worker, route: &Route, then: impl FnOnce(&mut Kept) -> T) -> T {
         let requests = route.pools.iter().flat_map(|pool| pool.tally.of(worker.id).by_class()).sum();
         let (share, now) = (route.bounds.retries, worker.now());
         let mut all = self.0.borrow_mut();
-        let known = all.iter().position(|(of, _)| Arc::ptr_eq(of, &route.tally)).unwrap_or_else(|| {
-            all.push((Arc::clone(&route.tally), Budget::new(share, requests, now)));
-            all.len() - 1
+        let kept = all.entry(Arc::as_ptr(&route.tally)).or_insert_with(|| Kept {
+            _tally: Arc::clone(&route.tally),
+            budget: Budget::new(share, requests, now),
+            table: 0,
         });
-        let budget = &mut all[known].1;
-        budget.fill(share, requests, now);
-        then(budget)
+        kept.budget.fill(share, requests, now);
+        then(kept)
     }
 }
 

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// How many connections come to rest at a time at the most: requests wait meanwhile. And the allocator gives back what they
-/// leave only when more is left to it later: of the last ones it keeps that.
+/// How many connections come to rest at a time at the most: requests wait meanwhile.
 const MOST_AT_ONCE: usize = 128;
 
 /// How soon the next ones do, if there are more.
