@@ -95,8 +95,9 @@ impl Router {
         let (control_shutdown, proxy_shutdown) = (CancellationToken::new(), CancellationToken::new());
         let (handle, control) = control::start(setup, control_shutdown.clone()).await?;
         let admin_api = tokio::spawn(admin::serve(admin_listener, handle.clone(), access, control_shutdown.clone()));
-        wait_until_ready(&handle).await;
+        wait_until_checked(&handle).await;
         let workers = proxy::start(settings, listeners, ends, &proxy_shutdown).context("the workers' threads")?;
+        handle.serves();
         Ok(Self {
             handle,
             certificates,
@@ -132,14 +133,14 @@ fn doors(server: &Server) -> Vec<Door> {
     server.listen.iter().map(door(false)).chain(with_tls.map(door(true))).collect()
 }
 
-async fn wait_until_ready(handle: &Handle) {
+async fn wait_until_checked(handle: &Handle) {
     let since = Instant::now();
-    while !handle.readiness().ready {
+    while !handle.has_checked() {
         if since.elapsed() > FIRST_ROUND {
             tracing::warn!(
                 "the first round of health checks did not end within {FIRST_ROUND:?}: targets that were not checked yet count as up"
             );
-            return handle.awaits_no_checks();
+            return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -53,6 +53,8 @@ async fn serve(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut hangup_of_certificates = signal(SignalKind::hangup())?;
     let followed = options.file.clone().map(Followed::new);
     let router = tokio::select! {
+        // Once it serves, whoever has come is served before it stops.
+        biased;
         router = Router::start(options.config.clone(), options.grace) => router?,
         // No visitor has come yet whom it would have to wait for.
         () = stopped(&mut interrupt, &mut terminate) => return Ok(ExitCode::SUCCESS),

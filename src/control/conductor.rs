@@ -310,7 +310,7 @@ impl Conductor {
                     .flat_map(|service| &service.pools)
                     .all(|pool| pool.targets.iter().all(|t| t.checked))
                 {
-                    self.tools.shared.set_ready();
+                    self.tools.shared.set_checked();
                 }
             }
             Notice::Files { service, files } => {

@@ -55,7 +55,10 @@ pub(super) struct Shared {
     /// What is counted of services that are configured no more, for as long as a request of theirs is under way.
     former: Mutex<Vec<(ServiceName, Weak<PerWorker<ServiceTally>>)>>,
     events: broadcast::Sender<ServiceView>,
-    ready: AtomicBool,
+    /// Whether the first round of health checks is done.
+    checked: AtomicBool,
+    /// Whether visitors are served.
+    serving: AtomicBool,
 }
 
 /// Events that a slow listener may fall behind by.
@@ -70,7 +73,8 @@ impl Shared {
             decisions: Mutex::default(),
             former: Mutex::default(),
             events: broadcast::channel(EVENTS).0,
-            ready: AtomicBool::new(false),
+            checked: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
         }
     }
 
@@ -107,8 +111,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn set_ready(&self) {
-        self.ready.store(true, Ordering::Release);
+    pub(super) fn set_checked(&self) {
+        self.checked.store(true, Ordering::Release);
     }
 }
 
@@ -127,7 +131,7 @@ pub struct Handle {
 /// Whether the router can route, and what its operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// Whether the first round of health checks is done, or is awaited no longer.
+    /// Whether visitors are served.
     pub ready: bool,
     /// One sentence each, with the name of the service or the file of the certificate.
     pub warnings: Vec<String>,
@@ -162,9 +166,15 @@ pub struct ExplainRequest {
 }
 
 impl Handle {
-    /// The router serves, though the first round of health checks is not done.
-    pub fn awaits_no_checks(&self) {
-        self.shared.set_ready();
+    /// Whether the first round of health checks is done.
+    #[must_use]
+    pub fn has_checked(&self) -> bool {
+        self.shared.checked.load(Ordering::Acquire)
+    }
+
+    /// From now on visitors are served.
+    pub fn serves(&self) {
+        self.shared.serving.store(true, Ordering::Release);
     }
 
     fn published(&self) -> Vec<Arc<Published>> {
@@ -338,7 +348,7 @@ impl Handle {
         let of_services =
             services.flat_map(|service| service.warnings.iter().map(|warning| format!("{}: {warning}", service.name)));
         Readiness {
-            ready: self.shared.ready.load(Ordering::Acquire),
+            ready: self.shared.serving.load(Ordering::Acquire),
             warnings: of_services.chain(self.certificate_warnings()).collect(),
         }
     }

@@ -109,7 +109,7 @@ async fn bench() -> Bench {
     let shutdown = CancellationToken::new();
     let (handle, task) = start(setup, shutdown.clone()).await.unwrap();
     let bench = Bench { handle, store, shutdown, task, targets, workers };
-    bench.eventually("ready", |bench| bench.handle.readiness().ready).await;
+    bench.eventually("ready", |bench| bench.handle.has_checked()).await;
     bench
 }
 
