@@ -34,6 +34,7 @@ const MAX_BEFORE_ANSWER: usize = 2 * MAX_HEAD;
 const USUAL_READ: usize = 8 * 1024;
 
 /// A connection to a target.
+#[allow(clippy::struct_excessive_bools)] // a set of marks, each asked for by name
 pub(super) struct Http1 {
     stream: TargetStream,
     /// What was read, and belongs to what is still to come.
