@@ -21,10 +21,12 @@ use crate::transport::TargetStream;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio_util::io::poll_read_buf;
 
 /// The most that is read of a target before the head of its answer: that and interim answers.
@@ -104,8 +106,12 @@ impl Http1 {
 
     /// Whether the stream is open and nothing has come that nobody asked for, as far as the runtime has heard; where it is
     /// to `look`, as the kernel knows.
-    pub(super) fn is_fit(&mut self, look: bool, cx: &mut Context<'_>) -> bool {
-        self.keeps = self.fresh || !(look && !self.stream.is_quiet()) && self.has_nothing_to_read(cx);
+    pub(super) async fn is_fit(&mut self, look: bool) -> bool {
+        self.keeps = self.fresh || {
+            // Not put off by tokio's budget: what was not looked for would pass for the answer.
+            let quiet = unconstrained(poll_fn(|cx| Poll::Ready(self.has_nothing_to_read(cx))));
+            quiet.await && (!look || self.stream.is_quiet())
+        };
         self.keeps
     }
 
@@ -282,5 +288,38 @@ impl Http1 {
             }
         }
         read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+    use tokio::task::coop::{has_budget_remaining, poll_proceed};
+
+    fn connected() -> (Http1, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Http1::new(TargetStream::Unix(ours)), theirs)
+    }
+
+    #[tokio::test]
+    async fn what_nobody_asked_for_is_seen_by_a_task_that_has_done_much() {
+        let (mut http1, mut theirs) = connected();
+        http1.fresh = false;
+        assert!(http1.is_fit(false).await);
+        theirs.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        // The runtime hears of it.
+        poll_fn(|cx| http1.stream.poll_readable(cx)).await.unwrap();
+        let fit = poll_fn(|cx| {
+            while has_budget_remaining() {
+                if let Poll::Ready(step) = poll_proceed(cx) {
+                    step.made_progress();
+                }
+            }
+            pin!(http1.is_fit(false)).poll(cx)
+        });
+        assert!(!fit.await);
     }
 }
