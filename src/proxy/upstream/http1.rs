@@ -105,9 +105,11 @@ impl Http1 {
     }
 
     /// Whether the stream is open and nothing has come that nobody asked for, as far as the runtime has heard; where it is
-    /// to `look`, as the kernel knows.
+    /// to `look`, as the kernel knows. On a new one a server may say at once that it is too busy: that is its answer.
     pub(super) async fn is_fit(&mut self, look: bool) -> bool {
-        self.keeps = self.fresh || {
+        self.keeps = if self.fresh {
+            !self.stream.is_closed()
+        } else {
             // Not put off by tokio's budget: what was not looked for would pass for the answer.
             let quiet = unconstrained(poll_fn(|cx| Poll::Ready(self.has_nothing_to_read(cx))));
             quiet.await && (!look || self.stream.is_quiet())
@@ -155,7 +157,8 @@ impl Http1 {
                 Ok(read @ 1..) if read <= self.allowance => self.allowance -= read,
                 // Interim answers without end, most likely.
                 Ok(1..) => return Poll::Ready(Err(Fault::Malformed)),
-                Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Ended)),
+                Ok(0) | Err(_) if self.begun => return Poll::Ready(Err(Fault::Ended)),
+                Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Unsent)),
             }
             if !answer::is_worth_reading(&self.input, known) {
                 continue;
@@ -302,6 +305,18 @@ mod tests {
     fn connected() -> (Http1, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (Http1::new(TargetStream::Unix(ours)), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_that_was_closed_at_once_is_not_fit_but_one_with_an_answer_is() {
+        let (mut http1, mut theirs) = connected();
+        assert!(http1.is_fit(false).await);
+        theirs.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").await.unwrap();
+        drop(theirs);
+        assert!(http1.is_fit(false).await);
+        let (mut http1, theirs) = connected();
+        drop(theirs);
+        assert!(!http1.is_fit(false).await);
     }
 
     #[tokio::test]
