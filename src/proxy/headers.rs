@@ -158,7 +158,6 @@ fn is_forwarded(name: &str) -> bool {
 }
 
 /// Removes what belongs to the visitor's connection from a request's head, and what could pass for the router's word.
-/// `chunked` says that the body is sent on in chunks.
 pub(super) fn strip_request(headers: &mut HeaderMap, found: Found) {
     if found.connection {
         remove_named(headers);

@@ -101,13 +101,24 @@ impl TargetStream {
     /// has last heard of it.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        self.peek().is_none()
+    }
+
+    /// Whether the other side has closed the socket, as the kernel knows, and all that came on it before was read.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.peek(), Some(Ok(0) | Err(_)))
+    }
+
+    /// How many bytes can be read, but not more than one; `None` while nothing can, not even the end.
+    fn peek(&self) -> Option<io::Result<usize>> {
         let socket = match self {
             Self::Tcp(stream) => SockRef::from(stream),
             Self::Unix(stream) => SockRef::from(stream),
             Self::Tls(stream) => SockRef::from(stream.get_ref().0),
         };
         let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        Some(peeked).filter(|peeked| !peeked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
     }
 }
 

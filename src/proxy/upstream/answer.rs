@@ -101,9 +101,8 @@ fn content(method: &Method, response: &Response<()>) -> Result<Content, Malforme
         {
             Ok(Content::chunked())
         }
-        (Some(_), _) => Err(Malformed),
         (None, Some(length)) if lengths.next().is_none() => one_length(length).map(Content::Length).ok_or(Malformed),
-        (None, Some(_)) => Err(Malformed),
+        (Some(_), _) | (None, Some(_)) => Err(Malformed),
         (None, None) => Ok(Content::UntilClose),
     }
 }

@@ -113,13 +113,10 @@ mod tests {
         let (mut data, mut fields, mut input) = (Vec::new(), HeaderMap::new(), Bytes::new());
         for part in parts {
             input = [&*input, part].concat().into();
-            loop {
-                match content.next(&mut input)? {
-                    Next::Frame(frame) => match frame.into_data() {
-                        Ok(bytes) => data.extend_from_slice(&bytes),
-                        Err(frame) => fields = frame.into_trailers().unwrap(),
-                    },
-                    Next::End | Next::More(_) => break,
+            while let Next::Frame(frame) = content.next(&mut input)? {
+                match frame.into_data() {
+                    Ok(bytes) => data.extend_from_slice(&bytes),
+                    Err(frame) => fields = frame.into_trailers().unwrap(),
                 }
             }
         }

@@ -21,10 +21,12 @@ use crate::transport::TargetStream;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio_util::io::poll_read_buf;
 
 /// The most that is read of a target before the head of its answer: that and interim answers.
@@ -34,6 +36,7 @@ const MAX_BEFORE_ANSWER: usize = 2 * MAX_HEAD;
 const USUAL_READ: usize = 8 * 1024;
 
 /// A connection to a target.
+#[allow(clippy::struct_excessive_bools)] // a set of marks, each asked for by name
 pub(super) struct Http1 {
     stream: TargetStream,
     /// What was read, and belongs to what is still to come.
@@ -102,9 +105,15 @@ impl Http1 {
     }
 
     /// Whether the stream is open and nothing has come that nobody asked for, as far as the runtime has heard; where it is
-    /// to `look`, as the kernel knows.
-    pub(super) fn is_fit(&mut self, look: bool, cx: &mut Context<'_>) -> bool {
-        self.keeps = self.fresh || !(look && !self.stream.is_quiet()) && self.has_nothing_to_read(cx);
+    /// to `look`, as the kernel knows. On a new one a server may say at once that it is too busy: that is its answer.
+    pub(super) async fn is_fit(&mut self, look: bool) -> bool {
+        self.keeps = if self.fresh {
+            !self.stream.is_closed()
+        } else {
+            // Not put off by tokio's budget: what was not looked for would pass for the answer.
+            let quiet = unconstrained(poll_fn(|cx| Poll::Ready(self.has_nothing_to_read(cx))));
+            quiet.await && (!look || self.stream.is_quiet())
+        };
         self.keeps
     }
 
@@ -148,7 +157,8 @@ impl Http1 {
                 Ok(read @ 1..) if read <= self.allowance => self.allowance -= read,
                 // Interim answers without end, most likely.
                 Ok(1..) => return Poll::Ready(Err(Fault::Malformed)),
-                Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Ended)),
+                Ok(0) | Err(_) if self.begun => return Poll::Ready(Err(Fault::Ended)),
+                Ok(0) | Err(_) => return Poll::Ready(Err(Fault::Unsent)),
             }
             if !answer::is_worth_reading(&self.input, known) {
                 continue;
@@ -281,5 +291,50 @@ impl Http1 {
             }
         }
         read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+    use tokio::task::coop::{has_budget_remaining, poll_proceed};
+
+    fn connected() -> (Http1, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Http1::new(TargetStream::Unix(ours)), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_that_was_closed_at_once_is_not_fit_but_one_with_an_answer_is() {
+        let (mut http1, mut theirs) = connected();
+        assert!(http1.is_fit(false).await);
+        theirs.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").await.unwrap();
+        drop(theirs);
+        assert!(http1.is_fit(false).await);
+        let (mut http1, theirs) = connected();
+        drop(theirs);
+        assert!(!http1.is_fit(false).await);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_asked_for_is_seen_by_a_task_that_has_done_much() {
+        let (mut http1, mut theirs) = connected();
+        http1.fresh = false;
+        assert!(http1.is_fit(false).await);
+        theirs.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        // The runtime hears of it.
+        poll_fn(|cx| http1.stream.poll_readable(cx)).await.unwrap();
+        let fit = poll_fn(|cx| {
+            while has_budget_remaining() {
+                if let Poll::Ready(step) = poll_proceed(cx) {
+                    step.made_progress();
+                }
+            }
+            pin!(http1.is_fit(false)).poll(cx)
+        });
+        assert!(!fit.await);
     }
 }

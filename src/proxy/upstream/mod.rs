@@ -237,7 +237,7 @@ impl Busy {
         let Some(Upstream { http1: Some(http1), look, .. }) = self.upstream.as_deref_mut() else {
             return Exchanged::Unsent;
         };
-        if !poll_fn(|cx| Poll::Ready(http1.is_fit(*look, cx))).await {
+        if !http1.is_fit(*look).await {
             return Exchanged::Unsent;
         }
         let repeatable = outgoing.is_repeatable();
