@@ -94,7 +94,7 @@ class Router:
         before = self.program.resident()
         with Idle(programs["idle"], self.place.tls if secure else self.place.plain, IDLE, secure):
             # Idle is who has asked for nothing for some seconds.
-            time.sleep(3)
+            time.sleep(5)
             return Measured(memory=(self.program.resident() - before) / IDLE)
 
 

@@ -19,7 +19,6 @@ use arc_swap::{ArcSwap, Cache};
 use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell};
-use std::hint::black_box;
 use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
@@ -181,13 +180,6 @@ impl Worker {
     }
 }
 
-/// Has the allocator give back to the system what connections have left. It does so some time after only, and only when it
-/// is asked for a large piece again, which in a worker with nothing to do nobody does.
-fn give_back_memory() {
-    const LARGE: usize = 256 * 1024;
-    drop(black_box(Vec::<u8>::with_capacity(LARGE)));
-}
-
 fn date(now: SystemTime) -> HeaderValue {
     let text = httpdate::fmt_http_date(now);
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
@@ -230,7 +222,6 @@ pub(super) async fn run(
                 worker.links.sweep(worker.now());
                 worker.hands.sweep();
                 worker.retries.follow(&worker);
-                give_back_memory();
             }
             () = &mut look => {
                 let next = worker.visitors.look(worker.tick());
