@@ -11,6 +11,8 @@
 //!               └─ trailers  whole and without fault, or not at all
 //! ```
 //!
+//! Chunks of answers are read by the same rules.
+//!
 //! The rules are those of RFC 9112 for a recipient that takes no chances: what it may reject is rejected. Nothing here
 //! reads, writes, waits or allocates.
 

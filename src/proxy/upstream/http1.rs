@@ -227,6 +227,11 @@ impl Http1 {
             && self.input.is_empty()
     }
 
+    /// Keeps nothing of the last request and its answer while it waits for the next.
+    pub(super) fn rest(&mut self) {
+        (self.input, self.output, self.fields) = (Bytes::new(), Output::default(), HeaderMap::new());
+    }
+
     /// Whether HTTP is over on it, by a 101.
     pub(super) fn is_over(&self) -> bool {
         self.over
@@ -317,6 +322,16 @@ mod tests {
         let (mut http1, theirs) = connected();
         drop(theirs);
         assert!(!http1.is_fit(false).await);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_kept_holds_no_head_of_a_request() {
+        let (mut http1, _theirs) = connected();
+        http1.output.head(Text::of_written(b"POST / HTTP/1.1\r\n\r\n".to_vec()));
+        poll_fn(|cx| Poll::Ready(http1.poll_send(cx))).await.unwrap();
+        assert!(http1.is_free());
+        http1.rest();
+        assert!(http1.is_free() && http1.take_text().into_bytes().is_empty());
     }
 
     #[tokio::test]

@@ -277,7 +277,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let Some(mut upstream) = self.upstream.take() else { return drop(self.stream.take()) };
         upstream.load.in_flight.of(self.worker.id).leave();
-        if upstream.http1.as_ref().is_some_and(Http1::is_free) {
+        if upstream.http1.as_mut().filter(|http1| http1.is_free()).map(Http1::rest).is_some() {
             upstream.idle_since = self.worker.now();
             self.worker.kept.keep(upstream);
         }
