@@ -37,6 +37,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+/// How often counts are looked at, in ticks: each second, often enough to take a bad promotion back within seconds.
+const LOOK_EVERY: usize = 10;
+
 /// What the conductor works with.
 pub(super) struct Tools {
     pub(super) live: Arc<Live>,
@@ -59,6 +62,7 @@ pub(super) struct Conductor {
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) hosts: Arc<HostIndex>,
     pub(super) version: u64,
+    ticks: usize,
     pub(super) checks: HealthChecks,
     pub(super) lookups: Lookups,
     pub(super) files: AbortOnDropHandle<()>,
@@ -91,6 +95,7 @@ impl Conductor {
             routes: Vec::new(),
             hosts: Arc::default(),
             version: 0,
+            ticks: 0,
             checks,
             lookups,
             files: AbortOnDropHandle::new(tokio::spawn(std::future::ready(()))),
@@ -301,6 +306,7 @@ impl Conductor {
                     // One that was never down has not recovered.
                     target.recovered = target.fault.is_some().then(Instant::now);
                     target.fault = fault;
+                    self.services[at].unsettled = true;
                     self.publish(at);
                     self.tick_service(at);
                 }
@@ -343,14 +349,16 @@ impl Conductor {
     }
 
     fn tick(&mut self) {
+        self.ticks = self.ticks.wrapping_add(1);
+        let (now, time) = (Instant::now(), Timestamp::now());
         for at in 0..self.services.len() {
-            self.follow_targets(at, Instant::now());
-            let looked = self.services[at].look_at_counts(Instant::now(), Timestamp::now());
+            self.follow_targets(at, now);
+            // Not of all services at once: what that takes, workers on the same processor have to wait for.
+            if self.ticks.wrapping_add(at).is_multiple_of(LOOK_EVERY) {
+                self.services[at].look_at_counts(time);
+            }
             if self.services[at].needs_time() {
                 self.tick_service(at);
-            }
-            if looked && self.services[at].gathering.is_none() {
-                self.show(at, false);
             }
         }
     }

@@ -58,6 +58,7 @@ impl ServiceControl {
 
     /// Ejects a target, if that may be. True if it was.
     fn eject(&mut self, load: &Arc<TargetLoad>, now: Instant) -> bool {
+        self.unsettled = true;
         let (service, ejection) = (&self.config.name, self.config.ejection);
         let Some(errors) = ejection.errors else { return false };
         for pool in &mut self.pools {
@@ -77,8 +78,12 @@ impl ServiceControl {
     }
 
     fn follow_targets(&mut self, now: Instant) -> bool {
+        if !self.unsettled {
+            return false;
+        }
         let (service, slow_start) = (&self.config.name, self.config.slow_start.get());
         let mut news = false;
+        self.unsettled = false;
         for pool in &mut self.pools {
             for target in &mut pool.targets {
                 match target.ejected {
@@ -96,6 +101,7 @@ impl ServiceControl {
                     target.recovered = None;
                     news = true;
                 }
+                self.unsettled |= target.ejected.is_some() || target.recovered.is_some();
             }
         }
         news
@@ -226,6 +232,18 @@ mod tests {
         assert!(!service.follow_targets(back + Duration::from_secs(3)));
         assert!(service.follow_targets(back + Duration::from_secs(4)));
         assert!(service.pools[0].warming(time).is_empty());
+    }
+
+    #[test]
+    fn what_is_told_of_a_target_and_leads_to_nothing_may_be_told_again() {
+        let now = Instant::now();
+        let mut service = service(1, "");
+        for _ in 0..2 {
+            let load = Arc::clone(&service.pools[0].targets[0].load);
+            assert!(load.fails() && !load.fails());
+            assert!(!service.eject(&load, now), "it is the only one");
+            assert!(!service.follow_targets(now));
+        }
     }
 
     #[test]

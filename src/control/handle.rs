@@ -4,6 +4,7 @@ use super::command::{Command, CommandError};
 use super::draining::Purpose;
 use super::explain;
 use super::files::FirstLook;
+use super::guarding::Guarded;
 use super::linking::Mount;
 use super::meanwhile::Counted;
 use super::message::{Done, Message, Request};
@@ -31,7 +32,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub(super) struct Published {
     pub(super) service: ServiceView,
     meanwhile: Option<Counted>,
-    pub(super) evidence: EvidenceView,
+    /// Of the rollout that is under way.
+    evidence: Option<EvidenceView>,
+    /// Where none is.
+    guarded: Guarded,
     /// The PromQL checks of its next rollout.
     pub(super) promql: Arc<[PromQlCheck]>,
     /// Where visitors find it.
@@ -43,7 +47,14 @@ impl Published {
         let promql = Arc::clone(&service.promql);
         let (hosts, path_prefix) = (service.config.hosts.clone(), service.config.path_prefix.clone());
         let (mount, meanwhile) = (Mount { hosts, path_prefix }, service.meanwhile.clone());
-        Self { service: view::service(service), meanwhile, evidence: view::evidence(service), promql, mount }
+        let (evidence, guarded) = (view::evidence(service), service.guarded());
+        Self { service: view::service(service), meanwhile, evidence, guarded, promql, mount }
+    }
+
+    /// The evidence. Without a rollout it is made when somebody looks: what is counted changes all the time.
+    pub(super) fn evidence(&self) -> EvidenceView {
+        let of_none = || EvidenceView { guard: Some(self.guarded.view(Timestamp::now())), ..EvidenceView::default() };
+        self.evidence.clone().unwrap_or_else(of_none)
     }
 }
 
@@ -205,7 +216,7 @@ impl Handle {
             let route = table.services.get(at).filter(|route| route.service == published.service.name);
             let mut service = fresh(published, route.map(Arc::as_ref));
             service.warnings.extend_from_slice(&warnings);
-            (service, published.evidence.clone())
+            (service, published.evidence())
         })
         .collect()
     }
@@ -228,7 +239,7 @@ impl Handle {
     /// # Errors
     /// When there is no service of that name.
     pub fn evidence(&self, name: &str) -> Result<EvidenceView, CommandError> {
-        Ok(self.find(name)?.evidence.clone())
+        Ok(self.find(name)?.evidence())
     }
 
     /// Carries out a command. With a drain, it returns when the drain is over. Before a rollout starts, its PromQL checks
@@ -312,7 +323,8 @@ impl Handle {
         self.find(service)?;
         let explained = explain::explain(&self.live.table(), &self.secret, request);
         let of = explained.service.as_ref().and_then(|service| self.find(service.as_str()).ok());
-        let evidence = of.map(|published| published.evidence.clone()).filter(|evidence| evidence.verdict.is_some());
+        let evidence =
+            of.and_then(|published| published.evidence.clone()).filter(|evidence| evidence.verdict.is_some());
         Ok(ExplainView { evidence, ..explained })
     }
 

@@ -36,6 +36,8 @@ pub(super) struct ServiceControl {
     /// The evidence of the rollout that is under way, or watched.
     pub(super) gathering: Option<Gathering>,
     pub(super) guarding: Guarding,
+    /// Whether a target is ejected, or warms up, or was said to fail.
+    pub(super) unsettled: bool,
     /// The tasks that ask the PromQL checks of the rollout.
     pub(super) pollers: Vec<AbortOnDropHandle<()>>,
     pub(super) gating: Gating,
@@ -140,6 +142,7 @@ impl ServiceControl {
             files: Files::default(),
             gathering: None,
             guarding: Guarding::default(),
+            unsettled: false,
             pollers: Vec::new(),
             gating: Gating::default(),
             writing: Writing::default(),
@@ -211,7 +214,7 @@ impl ServiceControl {
 
     /// Whether the store has all that is in force. A service that nobody ever changed needs no store.
     pub(super) fn durable(&self) -> bool {
-        let untouched = self.writing.stored == Some(0) && self.state == ServiceState::new(self.state.live.clone());
+        let untouched = self.writing.stored == Some(0) && self.state.is_new();
         self.unwritten.is_empty() && (untouched || self.writing.stored == Some(self.state.revision))
     }
 

@@ -20,7 +20,7 @@ pub(super) fn announcement(service: &ServiceControl, transition: &Transition) ->
         live: state.live.clone(),
         candidate: state.candidate.clone(),
         weight: state.weight,
-        evidence: service.gathering.as_ref().map(|_| view::evidence(service)),
+        evidence: view::evidence(service),
         record: None,
     }
 }

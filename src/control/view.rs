@@ -197,10 +197,8 @@ fn other_releases<'p>(pool: &'p PoolControl, known: Option<&'p ReleaseId>) -> im
     })
 }
 
-/// The evidence.
-pub(super) fn evidence(control: &ServiceControl) -> EvidenceView {
-    match (&control.gathering, &control.state.rollout) {
-        (Some(gathering), Some(rollout)) => gathering.view(rollout, Timestamp::now()),
-        (Some(_) | None, _) => EvidenceView { guard: Some(control.guard(Timestamp::now())), ..EvidenceView::default() },
-    }
+/// The evidence of the rollout that is under way.
+pub(super) fn evidence(control: &ServiceControl) -> Option<EvidenceView> {
+    let (gathering, rollout) = (control.gathering.as_ref()?, control.state.rollout.as_ref()?);
+    Some(gathering.view(rollout, Timestamp::now()))
 }

@@ -102,12 +102,21 @@ pub struct Rejected {
     pub release: ReleaseId,
 }
 
+/// The revision of a service that nobody ever changed.
+const FIRST: u64 = 1;
+
 impl ServiceState {
+    /// Whether nobody ever changed it.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.revision == FIRST
+    }
+
     /// Of a service that has no state yet.
     #[must_use]
     pub fn new(live: PoolName) -> Self {
         Self {
-            revision: 1,
+            revision: FIRST,
             live,
             candidate: None,
             weight: BasisPoints::ZERO,
