@@ -1,7 +1,7 @@
 """Compares cutover with other routers, in turns, in one run; each has one worker on one core, the load and the targets the
 other. Programs that are missing are installed by apt-get and pip, or built.
 
-    python3 benches/peers                                   all cases, 3 rounds of 4 s each: about an hour
+    python3 benches/peers                                   all cases, 5 rounds of 3 s each: three quarters of an hour
     python3 benches/peers --only http1-64 tls --rounds 1    some of them
     python3 benches/peers --write                           puts tables and chart into the README
 
@@ -32,8 +32,8 @@ class World:
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--routers", nargs="+", choices=ALL, default=list(ALL), metavar="NAME", help=", ".join(ALL))
     parser.add_argument("--write", action="store_true", help="put tables and chart into the README")

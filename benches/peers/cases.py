@@ -3,7 +3,8 @@
 import http.client
 import subprocess
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 from load import Idle, handshakes, h2load, median, visitors_file, wrk
 from machine import LOAD_CORE, ROUTER_CORE, Program, free_port
@@ -162,6 +163,19 @@ def half_rate(router, world):
     )
 
 
+def beside(router, world):
+    """Small answers while others download as fast as they can; these alone are measured."""
+    small = lambda: h2load(
+        world.programs["h2load"], router.folder, f"http://{router.place.plain}/", 8, 1, world.seconds, router.cookies[0], 200
+    )
+    with ThreadPoolExecutor() as at_once:
+        downloads = at_once.submit(keep_alive(16, path="/10m"), router, replace(world, seconds=world.seconds + 1))
+        time.sleep(0.5)
+        measured = small()
+        downloads.result()
+    return Measured(latency=measured.latency, errors=measured.errors)
+
+
 def shakes(resumed):
     def load(router, world):
         program = world.programs["handshakes"]
@@ -200,6 +214,7 @@ CASES = {
     "h2-100": Case("HTTP/2, 10 × 100 streams", http2(10, 100)),
     "64k": Case("answers of 64 KiB", keep_alive(64, path="/64k"), relay=True),
     "10m": Case("answers of 10 MiB", keep_alive(16, path="/10m"), relay=True),
+    "beside": Case("small answers beside downloads", beside),
     "half": Case("half of HAProxy's best rate", half_rate, relay=True),
     "idle": Case("an idle connection", idle(False), fresh=True),
     "idle-tls": Case("an idle connection by TLS", idle(True), fresh=True),

@@ -93,7 +93,8 @@ text { font: 13px sans-serif; fill: #24292f } .dim { fill: #57606a } .own { fill
 def chart(results, routers):
     """Requests per second of each router in each case, to HAProxy's."""
     rate = lambda measured: measured.rate
-    cases = [case for case in results if case not in ("half", *IDLE_CASES) and not case.startswith("services")]
+    shown = lambda case: case != "half" and not case.startswith("services") and middle(results, case, BASE, rate) > 0
+    cases = [case for case in results if shown(case)]
     columns, wide, row, group = 2, 520, 18, len(routers) * 18 + 34
     height = group * ((len(cases) + columns - 1) // columns)
     out = [
