@@ -396,8 +396,8 @@ impl Conductor {
                 self.plan(at, decided, None);
             }
         }
-        if is_overdue && !told {
-            // The page no longer says a moment that has passed, and the status why the mode goes on.
+        if is_overdue != told {
+            // The page says no moment that has passed, and the status why the mode goes on.
             self.publish(at);
         }
         self.flush(at);

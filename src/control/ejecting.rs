@@ -91,6 +91,7 @@ impl ServiceControl {
                         tracing::info!(%service, pool = %pool.name, target = %target.address(), "target taken back after its ejection");
                         target.ejected = None;
                         target.recovered = Some(now);
+                        target.load.forgiven();
                         news = true;
                     }
                     Some(_) => {}
@@ -232,6 +233,18 @@ mod tests {
         assert!(!service.follow_targets(back + Duration::from_secs(3)));
         assert!(service.follow_targets(back + Duration::from_secs(4)));
         assert!(service.pools[0].warming(time).is_empty());
+    }
+
+    #[test]
+    fn a_target_that_was_taken_back_without_slow_start_is_ejected_again() {
+        let mut now = Instant::now();
+        let mut service = service(2, "slow_start = \"0s\"");
+        for _ in 0..2 {
+            assert!(service.pools[0].targets[0].load.fails());
+            assert!(eject(&mut service, 0, now));
+            now += Duration::from_secs(30);
+            assert!(service.follow_targets(now));
+        }
     }
 
     #[test]

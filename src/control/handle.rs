@@ -201,12 +201,16 @@ impl Handle {
     /// Every service, in the order of the configuration.
     #[must_use]
     pub fn services(&self) -> Vec<ServiceView> {
-        self.services_with_evidence().into_iter().map(|(service, _)| service).collect()
+        self.each(|service, _| service)
     }
 
     /// Every service with the evidence of its rollout, in the order of the configuration.
     #[must_use]
     pub fn services_with_evidence(&self) -> Vec<(ServiceView, EvidenceView)> {
+        self.each(|service, published| (service, published.evidence()))
+    }
+
+    fn each<T>(&self, mut show: impl FnMut(ServiceView, &Published) -> T) -> Vec<T> {
         let table = self.live.table();
         let published = self.published();
         let warnings = self.certificate_warnings();
@@ -216,7 +220,7 @@ impl Handle {
             let route = table.services.get(at).filter(|route| route.service == published.service.name);
             let mut service = fresh(published, route.map(Arc::as_ref));
             service.warnings.extend_from_slice(&warnings);
-            (service, published.evidence())
+            show(service, published)
         })
         .collect()
     }

@@ -134,7 +134,9 @@ pub(super) fn new_service(
         return ServiceControl::new(config, state, workers, ways);
     };
     let mut service = ServiceControl::new(config, state, workers, ways);
-    service.writing.stored = Some(service.state.revision);
+    if !service.state.is_new() {
+        service.writing.stored = Some(service.state.revision);
+    }
     let watched = service.state.watch_until.is_some();
     if let Some(rollout) = service.state.rollout.as_ref().filter(|_| watched || service.state.candidate.is_some()) {
         let read = evidence.as_deref().map(serde_json::from_str::<Evidence>).transpose();

@@ -196,8 +196,12 @@ impl Conductor {
             if let Some(reply) = writing.give_up() {
                 let _ = reply.send(refused());
             }
-            writing.fault = Some(format!("the store has not answered for {}s", PATIENCE.as_secs()));
+            let fault = Some(format!("the store has not answered for {}s", PATIENCE.as_secs()));
+            if std::mem::replace(&mut writing.fault, fault.clone()) != fault {
+                self.show(at, true);
+            }
         }
+        let writing = &mut self.services[at].writing;
         while writing.waiting.front().is_some_and(|(since, _)| since.elapsed() >= PATIENCE) {
             if let Some((_, request)) = writing.waiting.pop_front() {
                 let _ = request.reply.send(refused());

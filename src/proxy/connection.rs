@@ -13,6 +13,7 @@ use super::inbound::Inbound;
 use super::inspector::Inspector;
 use super::request::{self, Begun};
 use super::timer::Timer;
+use super::turn::pay;
 use super::visitor::{Phase, Visitor};
 use crate::transport::{VisitorStream, forward};
 use bytes::Bytes;
@@ -231,9 +232,10 @@ impl AsyncRead for Watched<'_> {
 }
 
 impl Watched<'_> {
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(1..))) {
+    fn note(&self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count @ 1..)) = written {
             self.visitor.has_received();
+            pay(count, cx);
         }
         written
     }
@@ -242,7 +244,7 @@ impl Watched<'_> {
 impl AsyncWrite for Watched<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(written)
+        self.note(written, cx)
     }
 
     fn poll_write_vectored(
@@ -251,7 +253,7 @@ impl AsyncWrite for Watched<'_> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.note(written)
+        self.note(written, cx)
     }
 
     forward!(stream: is_write_vectored);

@@ -52,6 +52,7 @@ mod skew;
 mod timer;
 mod trailers;
 mod tunnel;
+mod turn;
 mod upgrade;
 mod upstream;
 mod visitor;

@@ -13,6 +13,7 @@
 use super::connection::linger;
 use super::record::Record;
 use super::timer::Timer;
+use super::turn::TURN;
 use super::upstream::Busy;
 use super::visitor::{Phase, Visitor};
 use super::websocket::{Frames, going_away, going_away_masked};
@@ -270,7 +271,12 @@ impl Way {
         cx: &mut Context<'_>,
         mut passes: impl FnMut(usize),
     ) -> Poll<io::Result<()>> {
+        let mut moved = 0;
         loop {
+            if moved >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             while self.from < self.pending.len() {
                 self.from += ready!(poll_some(writer.as_mut(), cx, &self.pending[self.from..]))?;
             }
@@ -291,6 +297,7 @@ impl Way {
             self.ended = came.is_err() || read.is_empty();
             let (bytes, behind) = self.pass(read);
             passes(bytes.len());
+            moved += read.len();
             let mut written = 0;
             while written < bytes.len()
                 && let Poll::Ready(some) = poll_some(writer.as_mut(), cx, &bytes[written..])

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::coop::{has_budget_remaining, poll_proceed};
 use tokio_rustls::{client, server};
 
 /// A visitor's end.
@@ -123,25 +122,6 @@ impl TargetStream {
     }
 }
 
-/// What one part of tokio's budget for a turn of a task pays for, in bytes: 64 KiB are all of it. Who reads and who writes
-/// can keep up with the router for as long as a download lasts, and then a budget of calls alone would let one pass
-/// megabytes while all others wait.
-const PAID: usize = 512;
-
-/// Takes what was written from the budget of the task's turn.
-fn pay(written: &Poll<io::Result<usize>>, cx: &mut Context<'_>) {
-    let Poll::Ready(Ok(count)) = written else { return };
-    for _ in 0..count / PAID {
-        // What has no budget is not to be woken for that: its next call will be.
-        if !has_budget_remaining() {
-            return;
-        }
-        if let Poll::Ready(part) = poll_proceed(cx) {
-            part.made_progress();
-        }
-    }
-}
-
 /// The same call on whatever it is.
 macro_rules! each {
     ($self:ident: $($kind:ident)|+ => $stream:ident, $call:expr) => {
@@ -163,9 +143,7 @@ macro_rules! streams {
 
         impl AsyncWrite for $of {
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-                let written = each!(self: $($kind)|+ => stream, stream.poll_write(cx, bytes));
-                pay(&written, cx);
-                written
+                each!(self: $($kind)|+ => stream, stream.poll_write(cx, bytes))
             }
 
             fn poll_write_vectored(
@@ -173,9 +151,7 @@ macro_rules! streams {
                 cx: &mut Context<'_>,
                 slices: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                let written = each!(self: $($kind)|+ => stream, stream.poll_write_vectored(cx, slices));
-                pay(&written, cx);
-                written
+                each!(self: $($kind)|+ => stream, stream.poll_write_vectored(cx, slices))
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -212,27 +188,4 @@ impl AsyncWrite for Rewound {
 streams! {
     VisitorStream: Plain | Tls;
     TargetStream: Tcp | Unix | Tls;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::poll_fn;
-
-    #[tokio::test]
-    async fn a_task_has_64_kib_a_turn_whatever_its_peer_takes() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        SockRef::from(&ours).set_send_buffer_size(1 << 20).unwrap();
-        let mut stream = TargetStream::Unix(ours);
-        let piece = [0; 16 * 1024];
-        let a_turn = poll_fn(|cx| {
-            let mut written = 0;
-            while let Poll::Ready(count) = Pin::new(&mut stream).poll_write(cx, &piece) {
-                written += count.unwrap();
-            }
-            Poll::Ready(written)
-        });
-        assert_eq!(a_turn.await, 4 * piece.len());
-        drop(theirs);
-    }
 }

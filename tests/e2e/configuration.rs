@@ -116,6 +116,30 @@ async fn a_reload_takes_a_good_file_whole_and_never_moves_live_traffic() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_leaves_the_file_and_comes_back_is_commanded_as_before() {
+    let (server0, server1) = Application::pair().await;
+    let router = Router::start(Setup::before(&server0, &server1)).await;
+    let alone = router.setup.text();
+    let both = format!(
+        "{alone}\n[[service]]\nname = \"other\"\nhosts = [\"other.example\"]\n[service.pool.one]\ntargets = [\"{}\"]\n\
+         [service.pool.two]\ntargets = [\"{}\"]\n",
+        server0.address(),
+        server1.address()
+    );
+    let to = async |pool: &str| router.command(&["switch", pool, "--service", "other"]).await;
+    // First as nobody ever changed it, then as it was left.
+    for pool in ["two", "one", "two"] {
+        for (text, is_there) in [(&both, true), (&alone, false), (&both, true)] {
+            router.write_config(text);
+            router.reload();
+            let is_known = async || router.command(&["status", "--service", "other"]).await.code == 0;
+            until("the file is in force", SHORT, async || is_known().await == is_there).await;
+        }
+        to(pool).await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_of_a_faulty_file_is_refused_whole_and_the_old_one_serves_on() {
     let (server0, server1) = Application::pair().await;
     let router = Router::start(Setup::before(&server0, &server1)).await;

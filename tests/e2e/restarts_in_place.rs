@@ -12,7 +12,7 @@ async fn alone(server0: &Application, server1: &Application, tables: &str) -> Ro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_restarts_under_load_fail_nothing_that_was_not_sent() {
+async fn ten_restarts_under_load_fail_no_get_and_no_post_that_had_to_wait() {
     let _turn = heavy_turn().await;
     let (server0, server1) = Application::pair().await;
     // As the plain workers of gunicorn. On a connection that is kept, a POST may meet the very moment of its end, and
@@ -36,7 +36,10 @@ async fn ten_restarts_under_load_fail_nothing_that_was_not_sent() {
     assert!(tally.failed_gets.is_empty(), "{tally:?}");
     // Between the last look of an application at who has connected and the end of its socket the system accepts still,
     // and resets. A POST that was sent into that is neither served nor sent again.
-    assert!(tally.failed_posts.len() <= 2, "{tally:?}");
+    assert!(
+        tally.failed_posts.len() <= 1 && tally.failed_posts.iter().all(|shown| shown.starts_with("502")),
+        "{tally:?}"
+    );
     let served = tally.all() + 10 - u64::try_from(tally.failed_posts.len()).unwrap();
     assert_eq!(server0.served(), served, "every other request was served once");
 }

@@ -1,6 +1,7 @@
 //! Holds what is written to a visitor's connection until the end of its turn, so that the answers of many streams go out
 //! together: h2 flushes its stream behind each part of a body.
 
+use crate::proxy::turn::pay;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -43,6 +44,7 @@ impl<S: AsyncWrite + Unpin> Hold<S> {
             self.refused = written.is_pending();
             let written = ready!(written)?;
             took(written);
+            pay(written, cx);
             return Poll::Ready(Ok(written));
         }
         if self.held.capacity() == 0 {
@@ -74,6 +76,7 @@ impl<S: AsyncWrite + Unpin> Hold<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             took(written);
+            pay(written, cx);
             self.sent += written;
         }
         // A connection that rests keeps no room for it.

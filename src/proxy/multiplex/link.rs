@@ -2,6 +2,7 @@
 
 use crate::proxy::http2::frames::{Frames, Kind};
 use crate::proxy::http2::sieve::Sieve;
+use crate::proxy::turn::pay;
 use crate::proxy::worker::Worker;
 use crate::transport::{Connected, TargetStream};
 use bytes::Bytes;
@@ -347,6 +348,7 @@ impl AsyncWrite for Heard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, bytes);
         if let Poll::Ready(Ok(count)) = written {
+            pay(count, cx);
             self.has_sent(&[IoSlice::new(bytes)], count);
         }
         written
@@ -359,6 +361,7 @@ impl AsyncWrite for Heard {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(cx, slices);
         if let Poll::Ready(Ok(count)) = written {
+            pay(count, cx);
             self.has_sent(slices, count);
         }
         written

@@ -17,6 +17,7 @@ use crate::proxy::body::RequestBody;
 use crate::proxy::connection::MAX_BUFFER;
 use crate::proxy::inbound::Broken;
 use crate::proxy::outgoing::{Said, Text};
+use crate::proxy::turn::TURN;
 use crate::transport::TargetStream;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -244,10 +245,18 @@ impl Http1 {
 
     /// Writes what there is, and what the visitor sends meanwhile. Fails when that broke off.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let mut sent = 0;
         while !self.deaf {
+            if sent >= TURN {
+                cx.waker().wake_by_ref();
+                break;
+            }
             if !self.output.is_empty() {
                 match self.output.poll_write(Pin::new(&mut self.stream), cx) {
-                    Poll::Ready(Ok(1..)) => (self.begun, self.held_back) = (true, true),
+                    Poll::Ready(Ok(count @ 1..)) => {
+                        sent += count;
+                        (self.begun, self.held_back) = (true, true);
+                    }
                     Poll::Ready(Ok(0) | Err(_)) => self.deaf = true,
                     Poll::Pending => break,
                 }
