@@ -12,36 +12,35 @@ async fn alone(server0: &Application, server1: &Application, tables: &str) -> Ro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_restarts_under_load_fail_no_get_and_no_post_that_had_to_wait() {
+async fn ten_restarts_under_load_fail_no_request() {
     let _turn = heavy_turn().await;
     let (server0, server1) = Application::pair().await;
     // As the plain workers of gunicorn. On a connection that is kept, a POST may meet the very moment of its end, and
     // whether it was read before that nobody can tell.
     server0.behave(|behaviour| behaviour.keep_alive = false);
     let router = alone(&server0, &server1, "").await;
-    let load = Load::on(router.address()).rate(200.0).connections(40).start();
-    let mut longest = Duration::ZERO;
+    let load = Load::on(router.address()).rate(200.0).connections(40).without_posts().start();
+    let (mut longest, mut posts) = (Duration::ZERO, 0);
     for _ in 0..10 {
         // A server that restarts ends what it has begun, and takes nothing new.
         server0.refuse().await;
+        // Those of before have ended: a POST that the system still accepts as the socket closes, and resets, is one of which
+        // nobody can tell either.
+        let writers = Load::on(router.address()).rate(100.0).connections(20).only_posts().start();
         tokio::time::sleep(Duration::from_millis(300)).await;
         server0.start_again().await;
         let begun = tokio::time::Instant::now();
         assert_eq!(router.visitor().get("/").await.by(), "server0");
         longest = longest.max(begun.elapsed());
         tokio::time::sleep(Duration::from_millis(200)).await;
+        let tally = writers.stop().await;
+        assert!(tally.failed_posts.is_empty(), "{tally:?}");
+        posts += tally.posts;
     }
     let tally = load.stop().await;
-    println!("10 restarts: {} requests, {} POST; served again after {longest:?} at most", tally.all(), tally.posts);
-    assert!(tally.failed_gets.is_empty(), "{tally:?}");
-    // Between the last look of an application at who has connected and the end of its socket the system accepts still,
-    // and resets. A POST that was sent into that is neither served nor sent again.
-    assert!(
-        tally.failed_posts.len() <= 1 && tally.failed_posts.iter().all(|shown| shown.starts_with("502")),
-        "{tally:?}"
-    );
-    let served = tally.all() + 10 - u64::try_from(tally.failed_posts.len()).unwrap();
-    assert_eq!(server0.served(), served, "every other request was served once");
+    println!("10 restarts: {} GET, {posts} POST; served again after {longest:?} at most", tally.gets);
+    assert!(tally.failed_gets.is_empty() && posts > 0, "{tally:?}");
+    assert_eq!(server0.served(), tally.all() + posts + 10, "every request was served once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -98,6 +98,12 @@ impl Load {
         self
     }
 
+    /// POST only.
+    pub fn only_posts(mut self) -> Self {
+        self.post_every = 1;
+        self
+    }
+
     /// Starts the visitors.
     pub fn start(self) -> RunningLoad {
         let tally = Arc::new(Mutex::new(Tally::default()));
